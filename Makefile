@@ -1,0 +1,42 @@
+# The commands of the README. Everything that they make lies below this folder.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+BIN := .venv/bin
+
+export DAGSTER_HOME := $(CURDIR)/dagster_home
+export DAGSTER_DISABLE_TELEMETRY := 1
+export GX_ANALYTICS_ENABLED := false
+
+.PHONY: run test ui lint seed bench clean
+
+run: .venv/installed
+	$(BIN)/selftaught run --iterations 3
+
+ui: .venv/installed
+	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+seed: .venv/installed
+	$(BIN)/selftaught seed
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks.sampling
+
+clean:
+	rm -rf .venv data dagster_home/storage dagster_home/history dagster_home/schedules dagster_home/logs
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[test]'
+	touch $@

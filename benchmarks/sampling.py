@@ -1,0 +1,188 @@
+"""How fast the embedded engine samples, beside plain `model.generate(num_return_sequences=n)`.
+
+Both sides get the same model, the same requests, the same sampling parameters and the same end-of-turn tokens, and only
+tokens that belong to a completion are counted (its end-of-turn token too, padding never). `generate` runs at its best
+batch size, which a first round finds, over prompts sorted by length. Then the two take turns, and medians are compared.
+
+Short requests are the demo's judge requests, n = 8. Long ones are several of them in a row, cut to 300 tokens, n = 15.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from selftaught_assets.engines.protocol import Prompt, Request
+from selftaught_assets.engines.transformers_engine import TransformersEngine, load_engine
+from selftaught_assets.method.prompts import judge_messages
+from selftaught_assets.recipe import Recipe, load_recipe
+from selftaught_assets.storage.models import reference_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+RESULTS = Path(__file__).parent / "results.json"
+LONG_TOKENS = 300
+TRIED_ROWS = (32, 64, 128, 256, 512)
+"""Batch sizes of `generate` in sequences."""
+
+
+class Side(NamedTuple):
+    """Tokens per second of one side, one number a round."""
+
+    name: str
+    rates: list[float]
+
+    def __str__(self) -> str:
+        low, high = min(self.rates), max(self.rates)
+        return f"{self.name}: {median(self.rates):,.0f} tokens/s ({low:,.0f} to {high:,.0f})"
+
+
+def main() -> None:
+    """Runs both benchmarks and writes their results."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--recipe", default="demo")
+    parser.add_argument("--model", type=Path, help="model folder; default: the recipe's seed model")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--small", action="store_true", help="a few requests, one round: shows that it runs, not how fast")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    recipe = load_recipe(arguments.recipe)
+    rounds, short, long = (1, 8, 2) if arguments.small else (arguments.rounds, 256, 48)
+    engine, model, tokenizer = load_both(recipe, arguments.model or recipe.seed_model)
+    print(f"{torch.get_num_threads()} threads, {sum(p.numel() for p in model.parameters()):,} parameters, {model.dtype}")
+    results = {
+        "sampling_transformers": compare(
+            "short", engine, model, tokenizer, short_requests(recipe, engine, short, n=8), rounds
+        ),
+        "sampling_transformers_long": compare(
+            "long", engine, model, tokenizer, long_requests(recipe, engine, long, n=15), rounds
+        ),
+    }
+    known = json.loads(arguments.results.read_text(encoding="utf-8")) if arguments.results.is_file() else {}
+    arguments.results.write_text(json.dumps(known | results, indent=2) + "\n", encoding="utf-8")
+    print(f"Written to {arguments.results}.")
+
+
+def load_both(
+    recipe: Recipe, folder: Path
+) -> "tuple[TransformersEngine, PreTrainedModel, PreTrainedTokenizerBase]":
+    """Our engine, and the same model loaded once more for `generate`."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    engine = load_engine(recipe.engine, reference_model(folder))
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=engine.dtype).to(engine.device).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model.generation_config.eos_token_id = list(engine.end_tokens)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return engine, model, tokenizer
+
+
+def short_requests(recipe: Recipe, engine: TransformersEngine, count: int, n: int) -> list[Request]:
+    """Judge requests over the recipe's first benchmark."""
+    rows = [json.loads(line) for line in recipe.benchmarks[0].path.read_text(encoding="utf-8").splitlines()[:count]]
+    prompts = [
+        engine.render(judge_messages(recipe.templates, row["instruction"], row["response_a"], row["response_b"]))
+        for row in rows
+    ]
+    return _as_requests(prompts, recipe, n)
+
+
+def long_requests(recipe: Recipe, engine: TransformersEngine, count: int, n: int) -> list[Request]:
+    """Judge requests in a row, cut to their last 300 tokens; each begins at another one."""
+    parts = [request.prompt for request in short_requests(recipe, engine, 544, n)]
+    prompts = []
+    for index in range(count):
+        ids: tuple[int, ...] = ()
+        while len(ids) < LONG_TOKENS:
+            ids = parts[(index * 11 + len(ids)) % len(parts)].token_ids + ids
+        prompts.append(Prompt("", ids[-LONG_TOKENS:]))
+    return _as_requests(prompts, recipe, n)
+
+
+def compare(
+    name: str,
+    engine: TransformersEngine,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    requests: Sequence[Request],
+    rounds: int,
+) -> dict[str, float | int | str]:
+    """Measures both sides in turn, and prints and returns what was found."""
+    completions = sum(len(request.sample_indices) for request in requests)
+    prompt_tokens = sum(len(request.prompt.token_ids) for request in requests) / len(requests)
+    print(f"\n{name}: {len(requests)} prompts of {prompt_tokens:.0f} tokens, {completions} completions")
+    sides = {rows: lambda rows=rows: by_generate(model, tokenizer, requests, rows) for rows in TRIED_ROWS}
+    tried = {rows: _rate(side)[0] for rows, side in sides.items() if rows <= max(completions, TRIED_ROWS[0])}
+    print("generate by batch size: " + ", ".join(f"{rows}: {rate:,.0f}" for rows, rate in tried.items()))
+    best = max(tried, key=lambda rows: tried[rows])
+    ours, plain = Side("ours", []), Side(f"generate, {best} rows", [])
+    by_engine(engine, requests)
+    lengths = []
+    for _ in range(rounds):
+        for side, run in ((ours, lambda: by_engine(engine, requests)), (plain, sides[best])):
+            rate, tokens = _rate(run)
+            side.rates.append(rate)
+            lengths.append(tokens / completions)
+    ratio = median(ours.rates) / median(plain.rates)
+    print(f"{ours}\n{plain}\ncompletions of {lengths[0]:.1f} and {lengths[1]:.1f} tokens; ratio {ratio:.2f}")
+    return {
+        "value": round(median(ours.rates), 1),
+        "baseline": round(median(plain.rates), 1),
+        "ratio": round(ratio, 2),
+        "unit": "tokens/s",
+        "n": completions,
+    }
+
+
+def by_engine(engine: TransformersEngine, requests: Sequence[Request]) -> int:
+    """Tokens that our engine samples."""
+    return sum(completion.completion_tokens for completion in engine.generate(requests))
+
+
+def by_generate(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", requests: Sequence[Request], rows: int
+) -> int:
+    """Tokens that `model.generate` samples, `rows` sequences at a time."""
+    requests = sorted(requests, key=lambda request: len(request.prompt.token_ids))
+    n, sampling = len(requests[0].sample_indices), requests[0].sampling
+    prompts_together = max(rows // n, 1)
+    ends = torch.tensor(model.generation_config.eos_token_id)
+    tokens = 0
+    for first in range(0, len(requests), prompts_together):
+        prompts = [list(request.prompt.token_ids) for request in requests[first : first + prompts_together]]
+        batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(model.device)
+        with torch.inference_mode():
+            output = model.generate(
+                **batch,
+                do_sample=True,
+                num_return_sequences=n,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=0,
+                max_new_tokens=sampling.max_tokens,
+            )
+        sampled = output[:, batch["input_ids"].shape[1] :].cpu()
+        ended = torch.isin(sampled, ends)
+        tokens += int((ended.cumsum(-1) - ended.long() == 0).sum())
+    return tokens
+
+
+def _as_requests(prompts: Sequence[Prompt], recipe: Recipe, n: int) -> list[Request]:
+    sampling = recipe.judgments.sampling
+    return [Request(str(i), prompt, sampling, i, tuple(range(n))) for i, prompt in enumerate(prompts)]
+
+
+def _rate(run: Callable[[], int]) -> tuple[float, int]:
+    started = time.perf_counter()
+    tokens = run()
+    return tokens / (time.perf_counter() - started), tokens
+
+
+if __name__ == "__main__":
+    main()

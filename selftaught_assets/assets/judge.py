@@ -1,0 +1,31 @@
+"""The asset `judge`: which model judges an iteration. The hand-over itself is in handover.py."""
+
+import dagster as dg
+
+from selftaught_assets.assets.family import Family
+from selftaught_assets.assets.handover import await_checkpoint, judge_metadata, judge_version
+from selftaught_assets.iterations import previous_iteration
+from selftaught_assets.storage.models import reference_model, write_pointer
+
+
+def build_judge(family: Family) -> dg.AssetsDefinition:
+    recipe = family.recipe
+
+    @family.asset(
+        group="judging", kinds={"huggingface"}, sections=("judgments", "handover"), deps=("seed_model",), automated=False
+    )
+    def judge(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        """The model that judges this iteration: the seed model first, then the checkpoint of the iteration before.
+
+        Its upstream is `checkpoint` of the previous iteration. Dagster cannot draw that edge (it would close a cycle),
+        so it is recorded: training logs this asset's next partition, with the checkpoint's digest as data version.
+        """
+        previous = previous_iteration(context.partition_key)
+        if previous is None:
+            model = reference_model(recipe.judgments.first_annotator or recipe.seed_model)
+        else:
+            model = await_checkpoint(context, family, previous)
+        write_pointer(family.layout.judge(context.partition_key), model, root=family.layout.root)
+        return dg.MaterializeResult(metadata=judge_metadata(model), data_version=judge_version(model))
+
+    return judge

@@ -1,0 +1,47 @@
+"""The asset `judgments`: what the current judge thinks of each pair, many times over (paper section 3)."""
+
+import dagster as dg
+import polars as pl
+
+from selftaught_assets.assets.family import Family, table_output
+from selftaught_assets.assets.sampling import judge_tasks, sampler
+from selftaught_assets.method.judging import judging_requests, judgments_table
+from selftaught_assets.storage.models import read_pointer
+
+
+def build_judgments(family: Family) -> dg.AssetsDefinition:
+    recipe = family.recipe
+
+    @family.asset(
+        group="judging",
+        kinds={"polars", "parquet", "huggingface"},
+        sections=("judgments", "prompts"),
+        tables=("pairs",),
+        deps=("judge",),
+    )
+    def judgments(context: dg.AssetExecutionContext, pairs: pl.DataFrame) -> dg.Output[pl.DataFrame]:
+        """Chain-of-thought judgments of every valid pair by the current judge, `n` of each, right and wrong alike."""
+        settings = recipe.judgments
+        requests = judging_requests(pairs, positions=settings.positions, seed=recipe.seed)
+        model = read_pointer(family.layout.judge(context.partition_key), root=family.layout.root)
+        with sampler(context, family, "judgments", model) as judge:
+            tasks = judge_tasks(recipe, requests, settings.n)
+            frame = judgments_table(requests, judge.sample(tasks, settings.sampling), judge=model.digest)
+            costs = judge.costs()
+        rows_in = requests.height * settings.n
+        return table_output(frame, rows_in=rows_in, judge_digest=model.digest, **_quality(frame), **costs)
+
+    return judgments
+
+
+def _quality(judgments: pl.DataFrame) -> dict[str, float]:
+    """Shares of all judgments, and of the pairs for which at least one judgment is right."""
+    shares = judgments.select(
+        correct_share=pl.col("is_correct").mean(),
+        invalid_share=pl.col("verdict").is_null().mean(),
+        label_a_share=(pl.col("verdict") == "A").mean(),
+        chosen_a_share=(pl.col("chosen_position") == "A").mean(),
+        truncated_share=(pl.col("finish_reason") == "length").mean(),
+    ).row(0, named=True)
+    solved = judgments.group_by("pair_id", "chosen_position").agg(pl.col("is_correct").any())["is_correct"].mean()
+    return {name: value or 0.0 for name, value in {**shares, "solved_share": solved}.items()}

@@ -1,0 +1,92 @@
+"""What the user brings: the pool of instructions, the seed model, the benchmarks.
+
+Belongs here: reading them in, with every bad line counted or named. Not here: choosing among instructions (instructions.py).
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from selftaught_assets.assets.family import Family, table_output
+from selftaught_assets.errors import UserError
+from selftaught_assets.method.benchmarks import benchmark_rows
+from selftaught_assets.method.selection import pool_rows
+from selftaught_assets.recipe import Pool
+from selftaught_assets.storage.jsonl import Line, read_jsonl
+from selftaught_assets.storage.models import reference_model
+
+GROUP = "sources"
+
+
+def build_instruction_pool(family: Family) -> dg.AssetsDefinition:
+    @family.asset(group=GROUP, kinds={"polars", "parquet"}, sections=("pool",), by_iteration=False)
+    def instruction_pool() -> dg.Output[pl.DataFrame]:
+        """The unlabelled instructions that the recipe names, one row per line of the file.
+
+        Empty lines of text and repetitions stay in the table, with the reason why no stage reads them.
+        """
+        pool = family.recipe.pool
+        frame = pool_rows(_pool_records(pool))
+        if frame.is_empty():
+            raise UserError(f"The pool {pool.path} is empty: it needs at least one line with {pool.instruction_field!r}.")
+        return table_output(frame, rows_in=frame.height)
+
+    return instruction_pool
+
+
+def build_benchmarks(family: Family) -> dg.AssetsDefinition:
+    @family.asset(group=GROUP, kinds={"polars", "parquet"}, sections=("benchmarks",), by_iteration=False)
+    def benchmarks() -> dg.Output[pl.DataFrame]:
+        """The labelled pairs on which judges are measured, never trained and never tuned."""
+        frames = []
+        for benchmark in family.recipe.benchmarks:
+            frame = benchmark_rows(benchmark.name, _benchmark_records(benchmark.path))
+            if frame.is_empty():
+                raise UserError(f"The benchmark {benchmark.path} is empty.")
+            frames.append(frame)
+        frame = pl.concat(frames)
+        return table_output(frame, rows_in=frame.height)
+
+    return benchmarks
+
+
+def build_seed_model(family: Family) -> dg.AssetsDefinition:
+    @family.asset(group=GROUP, kinds={"huggingface"}, sections=("seed_model",), by_iteration=False)
+    def seed_model() -> dg.MaterializeResult:
+        """The instruction-tuned model that everything starts from: it writes the pairs and is the first judge."""
+        model = reference_model(family.recipe.seed_model)
+        return dg.MaterializeResult(
+            metadata={"judge_digest": model.digest, "path": dg.MetadataValue.path(model.base)},
+            data_version=dg.DataVersion(model.digest[:16]),
+        )
+
+    return seed_model
+
+
+def _pool_records(pool: Pool) -> Iterator[dict[str, object]]:
+    fields = [field for field in (pool.instruction_field, pool.id_field, pool.category_field) if field is not None]
+    lines = read_jsonl(pool.path, tuple(fields))
+    if pool.id_field is not None:
+        lines = _with_unique_ids(pool.path, pool.id_field, lines)
+    for number, line in lines:
+        instruction = line[pool.instruction_field]
+        if not isinstance(instruction, str):
+            raise UserError(f"{pool.path}, line {number}: {pool.instruction_field!r} must be text, not {instruction!r}.")
+        category = None if pool.category_field is None else str(line[pool.category_field])
+        yield {"line": number, "instruction": instruction, "source": pool.path.name, "category": category}
+
+
+def _benchmark_records(path: Path) -> Iterator[dict[str, object]]:
+    lines = read_jsonl(path, ("id", "instruction", "response_a", "response_b", "label"))
+    return (line for _, line in _with_unique_ids(path, "id", lines))
+
+
+def _with_unique_ids(path: Path, field: str, lines: Iterable[Line]) -> Iterator[Line]:
+    first_lines: dict[str, int] = {}
+    for number, line in lines:
+        first = first_lines.setdefault(str(line[field]), number)
+        if first != number:
+            raise UserError(f"{path}, line {number}: the {field} {line[field]!r} is on line {first} already; ids must differ.")
+        yield number, line

@@ -1,0 +1,184 @@
+"""The check `rows_accounted` of every table: an independent recount of its rows from the tables upstream.
+
+Belongs here: which rows each table must have. Not here: the account that an asset gives of itself
+(method/accounting.py), which is not consulted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, get_args
+
+import polars as pl
+
+from selftaught_assets.checks.rules import Suite, Tables, holds
+from selftaught_assets.method import balance, benchmarks, pairs, rejection, selection
+from selftaught_assets.method.evaluation import Decoding
+from selftaught_assets.method.judging import ORDERS, POSITIONS
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.storage.jsonl import read_jsonl
+
+
+@dataclass(frozen=True)
+class _Account:
+    """How the rows of one table follow from what is upstream."""
+
+    asset: str
+    key: tuple[str, ...]
+    """Columns that tell its rows apart and are known upstream."""
+    expected: Callable[[Tables], pl.DataFrame]
+    """The keys of the rows that must be there, one row each."""
+    upstream: tuple[str, ...] = ()
+    id: str | None = None
+    """Its content hash, where the key is not all there is."""
+    unique_among: Literal["present", "kept"] = "present"
+    """Rows whose ids differ: repeated instructions stay in the pool as dropped rows with the id of the first."""
+    reasons: tuple[str, ...] = ()
+    """Every reason for which a row may be dropped."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.key, *([self.id] if self.id else []), "drop_reason")
+
+
+def rows_accounted(recipe: Recipe) -> list[Suite]:
+    """The suites of all tables."""
+    return [_suite(account) for account in _accounts(recipe)]
+
+
+def _accounts(recipe: Recipe) -> list[_Account]:
+    order = pl.DataFrame({"order": ORDERS}).join(pl.DataFrame({"decoding": get_args(Decoding)}), how="cross")
+    sample = pl.DataFrame({"sample_index": range(recipe.judgments.n)})
+    if recipe.judgments.positions == "both":
+        sample = sample.join(pl.DataFrame({"chosen_position": POSITIONS}), how="cross")
+    item = ("item_id", "benchmark")
+    pool_reasons = selection.POOL_DROP_REASONS
+    return [
+        _Account(
+            "instruction_pool",
+            ("line",),
+            lambda _: _pool_lines(recipe),
+            id="instruction_id",
+            unique_among="kept",
+            reasons=pool_reasons,
+        ),
+        _Account("benchmarks", item, lambda _: _benchmark_items(recipe), reasons=benchmarks.DROP_REASONS),
+        _Account(
+            "instructions",
+            ("line",),
+            lambda tables: tables["instruction_pool"].select("line"),
+            upstream=("instruction_pool",),
+            id="instruction_id",
+            unique_among="kept",
+            reasons=(*pool_reasons, *selection.SELECTION_DROP_REASONS),
+        ),
+        _Account(
+            "pairs",
+            ("instruction_id",),
+            lambda tables: _kept(tables["instructions"]).select("instruction_id"),
+            upstream=("instructions",),
+            id="pair_id",
+            reasons=pairs.DROP_REASONS,
+        ),
+        _Account(
+            "judgments",
+            ("pair_id", *sample.columns),
+            lambda tables: _kept(tables["pairs"]).select("pair_id").join(sample, how="cross"),
+            upstream=("pairs",),
+            id="judgment_id",
+            reasons=("prompt_too_long",),
+        ),
+        _Account(
+            "filtered_set",
+            ("judgment_id",),
+            lambda tables: _kept(tables["judgments"]).select("judgment_id"),
+            upstream=("judgments",),
+            id="example_id",
+            reasons=(*rejection.DROP_REASONS, balance.DROP_REASON),
+        ),
+        *(
+            _Account(
+                name,
+                (*item, *order.columns),
+                lambda tables: _kept(tables["benchmarks"]).select(item).join(order, how="cross"),
+                upstream=("benchmarks",),
+            )
+            for name in ("evaluation", "seed_evaluation")
+        ),
+    ]
+
+
+def _suite(account: _Account) -> Suite:
+    rows = "kept rows" if account.unique_among == "kept" else "rows"
+    ids = holds("ids_repeated", rows, f"have the `{account.id}` of an earlier row", "id_is_new", account.unique_among)
+    origin = " and ".join(f"`{name}`" for name in account.upstream) or "the files that the recipe names"
+    return Suite(
+        asset=account.asset,
+        name="rows_accounted",
+        purpose=f"Rows in = rows kept + rows dropped for a reason, recounted from {origin}.",
+        rows=partial(_recount, account),
+        shown=account.columns,
+        upstream=account.upstream,
+        numbers=_count,
+        rules=(
+            holds("rows_missing", "expected rows", "are missing", "present", "expected"),
+            holds("rows_unexpected", "rows", "are repeated, or come from nothing upstream", "expected", "present"),
+            *([ids] if account.id else []),
+            holds("reasons_unknown", "rows", "are dropped for an unknown reason", "reason_known", "present"),
+        ),
+    )
+
+
+def _recount(account: _Account, tables: Tables) -> pl.DataFrame:
+    """The rows of the table and those that it lacks, side by side; equal keys are told apart by their occurrence."""
+    table = tables[account.asset]
+    if "drop_reason" not in table.columns:
+        table = table.with_columns(drop_reason=pl.lit(None, dtype=pl.String))
+    key = list(account.key)
+    occurrence = pl.int_range(pl.len()).over(key).alias("occurrence")
+    expected = account.expected(tables).cast({name: table.schema[name] for name in key})
+    rows = table.select(*account.columns, occurrence, present=pl.lit(True)).join(
+        expected.select(*key, occurrence, expected=pl.lit(True)),
+        on=[*key, "occurrence"],
+        how="full",
+        coalesce=True,
+        nulls_equal=True,
+        maintain_order="left_right",
+    )
+    reason_known = pl.col("drop_reason").is_null() | pl.col("drop_reason").is_in(account.reasons)
+    rows = rows.with_columns(
+        pl.col("present", "expected").fill_null(False),
+        reason_known=reason_known,
+        dropped=pl.col("drop_reason").is_not_null(),
+    ).with_columns(kept=pl.col("present") & ~pl.col("dropped"))
+    if account.id:
+        earlier = pl.col(account.unique_among).cum_sum().over(account.id)
+        rows = rows.with_columns(id_is_new=~pl.col(account.unique_among) | (earlier == 1))
+    return rows
+
+
+def _count(rows: pl.DataFrame) -> dict[str, int]:
+    reasons = rows.filter("dropped").group_by("drop_reason").len().sort("drop_reason")
+    return {
+        "rows": int(rows["present"].sum()),
+        "rows_expected": int(rows["expected"].sum()),
+        "rows_kept": int(rows["kept"].sum()),
+        **{f"dropped_{reason}": count for reason, count in reasons.iter_rows()},
+    }
+
+
+def _kept(table: pl.DataFrame) -> pl.DataFrame:
+    return table.filter(pl.col("drop_reason").is_null())
+
+
+def _pool_lines(recipe: Recipe) -> pl.DataFrame:
+    return pl.DataFrame({"line": [number for number, _ in read_jsonl(recipe.pool.path, ())]}, schema={"line": pl.Int64})
+
+
+def _benchmark_items(recipe: Recipe) -> pl.DataFrame:
+    items = [
+        (str(line["id"]), benchmark.name)
+        for benchmark in recipe.benchmarks
+        for _, line in read_jsonl(benchmark.path, ("id",))
+    ]
+    return pl.DataFrame(items, schema={"item_id": pl.String, "benchmark": pl.String}, orient="row")

@@ -1,0 +1,59 @@
+"""The asset checks in Dagster: the suites of an asset as one step that loads its table once.
+
+Belongs here: names, partitions, inputs and blocking. Not here: what is demanded (suites.py) and what is
+said (results.py).
+"""
+
+from collections.abc import Iterator
+from itertools import groupby
+from operator import attrgetter
+
+import dagster as dg
+import polars as pl
+
+from selftaught_assets.assets.family import Family
+from selftaught_assets.checks.results import check_result
+from selftaught_assets.checks.rules import Suite
+from selftaught_assets.checks.suites import suites_of
+from selftaught_assets.errors import UserError
+
+UNPARTITIONED = ("instruction_pool", "benchmarks", "seed_evaluation")
+
+
+def build_checks(family: Family) -> list[dg.AssetChecksDefinition]:
+    """The checks of a recipe's tables: blocking, and of the same partitions as the asset."""
+    by_asset = attrgetter("asset")
+    groups = groupby(sorted(suites_of(family.recipe), key=by_asset), key=by_asset)
+    return [_checks_of(family, asset, list(suites)) for asset, suites in groups]
+
+
+def _checks_of(family: Family, asset: str, suites: list[Suite]) -> dg.AssetChecksDefinition:
+    tables = dict.fromkeys([asset, *(name for suite in suites for name in suite.upstream)])
+
+    @dg.multi_asset_check(
+        name=f"{family.recipe.name}__{asset}_checks",
+        description=f"Data quality of `{asset}`; what fails here stops the run.",
+        specs=[_spec(family, suite) for suite in suites],
+        ins={name: family.table(name) for name in tables},
+        compute_kind="greatexpectations",
+    )
+    def checks(**tables: pl.DataFrame) -> Iterator[dg.AssetCheckResult]:
+        for suite in suites:
+            try:
+                rows = suite.rows(tables)
+            except UserError as error:
+                raise dg.Failure(description=str(error), allow_retries=False) from error
+            yield check_result(suite, rows, family.key(asset))
+
+    return checks
+
+
+def _spec(family: Family, suite: Suite) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        suite.name,
+        asset=family.key(suite.asset),
+        description=suite.description,
+        additional_deps=[family.key(name) for name in suite.upstream],
+        blocking=True,
+        partitions_def=None if suite.asset in UNPARTITIONED else family.partitions,
+    )

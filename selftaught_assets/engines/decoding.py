@@ -1,0 +1,214 @@
+"""Decoding: which rows run together, what each draws next, and when it ends.
+
+Belongs here: the schedule of samples over a decoder, and the end of a completion. Not here: the forward pass
+(shared_prefix.py, plain.py) and the draw (drawing.py).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from selftaught_assets.engines.drawing import draw, stream_keys, uniforms
+from selftaught_assets.engines.protocol import Completion, FinishReason, Request, SamplingParameters
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+_REFILL_SHARE = 0.25
+"""New rows join when so large a part of the rows is free: prefills stay large, cohorts few."""
+
+
+class Decoder(Protocol):
+    """A model's forward pass over rows with a state. A state belongs to rows that started together."""
+
+    mixes_lengths: bool
+    """Whether prompts of different lengths can start together."""
+
+    def start(self, prompts: Sequence[Sequence[int]], owners: np.ndarray) -> "tuple[Any, torch.Tensor]":
+        """Prefills each prompt; returns the state and the first logits of each row (rows, vocabulary)."""
+        ...
+
+    def step(self, cohorts: Sequence[Any], tokens: "torch.Tensor") -> "torch.Tensor":
+        """Feeds one token to each row of all states; returns logits of shape (rows, vocabulary)."""
+        ...
+
+
+class Limits(NamedTuple):
+    """What ends a completion besides its sampling parameters."""
+
+    end_tokens: tuple[int, ...]
+    context: int | None
+    """Positions that the model has; None: no limit."""
+    max_rows: int
+    """Sequences decoded together."""
+    empty_prompt_token: int
+    """Stands for a prompt without tokens, which no model can be asked about."""
+
+
+class _Sample(NamedTuple):
+    request: Request
+    index: int
+
+
+@dataclass
+class _Cohort:
+    """Samples that started together: row i of every array belongs to samples[i]."""
+
+    samples: list[_Sample]
+    state: Any
+    keys: np.ndarray
+    limits: np.ndarray
+    tokens: np.ndarray
+    length: int = 0
+
+    def append(self, tokens: np.ndarray) -> None:
+        if self.length == self.tokens.shape[1]:
+            self.tokens = np.concatenate([self.tokens, np.empty_like(self.tokens)], axis=1)
+        self.tokens[:, self.length] = tokens
+        self.length += 1
+
+    def remove(self, ended: np.ndarray) -> None:
+        """Moves the last live rows into the places of the ended ones, then cuts."""
+        live = len(self.samples) - int(ended.sum())
+        destinations = np.flatnonzero(ended[:live])
+        sources = live + np.flatnonzero(~ended[live:])
+        for array in (self.keys, self.limits, self.tokens):
+            array[destinations] = array[sources]
+        self.keys, self.limits, self.tokens = self.keys[:live], self.limits[:live], self.tokens[:live]
+        for destination, source in zip(destinations, sources, strict=True):
+            self.samples[destination] = self.samples[source]
+        del self.samples[live:]
+        if live:
+            self.state.shrink(destinations, sources, live)
+
+
+def decode(
+    decoder: Decoder, tokenizer: "PreTrainedTokenizerBase", limits: Limits, requests: Sequence[Request]
+) -> Iterator[Completion]:
+    """Yields each completion as it finishes, exactly one for each sample of the requests."""
+    samples = []
+    for request in requests:
+        length = len(request.prompt.token_ids)
+        if limits.context is not None and length >= limits.context:
+            for index in request.sample_indices:
+                yield Completion(request.request_id, index, "", "prompt_too_long", length, 0)
+        else:
+            samples += [_Sample(request, index) for index in request.sample_indices]
+    samples.sort(key=_order)
+    for sampling, group in groupby(samples, key=lambda sample: sample.request.sampling):
+        yield from _Run(decoder, tokenizer, limits, sampling, list(group)).completions()
+
+
+def _order(sample: _Sample) -> tuple[str, int, tuple[int, ...]]:
+    """Equal sampling together, then long prompts first (they tend to end last), then equal prompts together."""
+    prompt = sample.request.prompt.token_ids
+    return sample.request.sampling.model_dump_json(), -len(prompt), prompt
+
+
+class _Run:
+    """Samples with the same sampling parameters."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        tokenizer: "PreTrainedTokenizerBase",
+        limits: Limits,
+        sampling: SamplingParameters,
+        samples: list[_Sample],
+    ) -> None:
+        self._decoder = decoder
+        self._tokenizer = tokenizer
+        self._limits = limits
+        self._sampling = sampling
+        self._waiting = samples[::-1]
+        self._end_tokens = np.array(limits.end_tokens, dtype=np.int64)
+        # A token stands for at least one byte, save for a few that only join others.
+        self._stop_window = max((len(stop.encode()) for stop in sampling.stop), default=0) + 8
+
+    def completions(self) -> Iterator[Completion]:
+        import torch
+
+        cohorts: list[_Cohort] = []
+        with torch.inference_mode():
+            while cohorts or self._waiting:
+                free = self._limits.max_rows - sum(len(cohort.samples) for cohort in cohorts)
+                if self._waiting and (free >= _REFILL_SHARE * self._limits.max_rows or not cohorts):
+                    cohort, logits = self._start(free)
+                    cohorts.append(cohort)
+                    yield from self._advance([cohort], logits)
+                else:
+                    newest = np.concatenate([cohort.tokens[:, cohort.length - 1] for cohort in cohorts])
+                    tokens = torch.from_numpy(newest).to(logits.device)
+                    logits = self._decoder.step([cohort.state for cohort in cohorts], tokens)
+                    yield from self._advance(cohorts, logits)
+                cohorts = [cohort for cohort in cohorts if cohort.samples]
+
+    def _start(self, room: int) -> "tuple[_Cohort, torch.Tensor]":
+        samples = [self._waiting.pop()]
+        length = len(samples[0].request.prompt.token_ids)
+        while self._waiting and len(samples) < room:
+            if not self._decoder.mixes_lengths and len(self._waiting[-1].request.prompt.token_ids) != length:
+                break
+            samples.append(self._waiting.pop())
+        prompts, owners = [], np.empty(len(samples), dtype=np.int64)
+        for row, sample in enumerate(samples):
+            prompt = sample.request.prompt.token_ids or (self._limits.empty_prompt_token,)
+            if not prompts or prompts[-1] != prompt:
+                prompts.append(prompt)
+            owners[row] = len(prompts) - 1
+        limits = np.full(len(samples), self._sampling.max_tokens)
+        if self._limits.context is not None:
+            limits = np.minimum(limits, self._limits.context - np.array([len(prompt) for prompt in prompts])[owners])
+        state, logits = self._decoder.start(prompts, owners)
+        keys = stream_keys([sample.request.seed for sample in samples], [sample.index for sample in samples])
+        return _Cohort(samples, state, keys, limits, np.empty((len(samples), 64), dtype=np.int64)), logits
+
+    def _advance(self, cohorts: Sequence[_Cohort], logits: "torch.Tensor") -> Iterator[Completion]:
+        """Draws the next token of every row, of all cohorts in turn, and takes out the rows that end with it."""
+        import torch
+
+        keys = np.concatenate([cohort.keys for cohort in cohorts])
+        positions = np.concatenate([np.full(len(cohort.samples), cohort.length) for cohort in cohorts])
+        uniform = torch.from_numpy(uniforms(keys, positions)).to(logits.device)
+        tokens = draw(logits, uniform, self._sampling).cpu().numpy()
+        first = 0
+        for cohort in cohorts:
+            rows = slice(first, first + len(cohort.samples))
+            first = rows.stop
+            cohort.append(tokens[rows])
+            stopped = np.isin(tokens[rows], self._end_tokens)
+            ended = stopped | (cohort.limits <= cohort.length)
+            if self._sampling.stop:
+                stopped |= self._holds_stop_string(cohort)
+                ended |= stopped
+            if ended.any():
+                yield from self._finished(cohort, ended, stopped)
+                cohort.remove(ended)
+
+    def _holds_stop_string(self, cohort: _Cohort) -> np.ndarray:
+        """In which rows the newest tokens hold a stop string."""
+        tails = self._decoded(cohort.tokens[:, max(cohort.length - self._stop_window, 0) : cohort.length].tolist())
+        return np.array([any(stop in tail for stop in self._sampling.stop) for tail in tails])
+
+    def _finished(self, cohort: _Cohort, ended: np.ndarray, stopped: np.ndarray) -> list[Completion]:
+        rows = np.flatnonzero(ended)
+        tokens = cohort.tokens[rows, : cohort.length]
+        at_end = np.isin(tokens[:, -1], self._end_tokens)
+        texts = self._decoded([row[:-1] if end else row for row, end in zip(tokens.tolist(), at_end, strict=True)])
+        completions = []
+        for row, text in zip(rows, texts, strict=True):
+            request, index = cohort.samples[row]
+            cut = min((at for stop in self._sampling.stop if (at := text.find(stop)) >= 0), default=len(text))
+            reason: FinishReason = "stop" if stopped[row] else "length"
+            prompt_tokens = len(request.prompt.token_ids)
+            completions.append(
+                Completion(request.request_id, index, text[:cut], reason, prompt_tokens, cohort.length)
+            )
+        return completions
+
+    def _decoded(self, tokens: list[list[int]]) -> list[str]:
+        return self._tokenizer.batch_decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -1,0 +1,171 @@
+"""Generation through the journal: what was sampled before is looked up, the rest is sampled and remembered.
+
+Belongs here: keys, what is missing, flushing, progress. Not here: shards (storage/journal.py) and engines.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import polars as pl
+
+from selftaught_assets.engines.protocol import Completion, Engine, Request, SamplingParameters
+from selftaught_assets.method.identity import digest
+from selftaught_assets.storage.journal import SCHEMA, Journal
+
+FLUSH_SECONDS = 2.0
+FLUSH_COMPLETIONS = 20_000
+REPORT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class GenerationTask:
+    """A conversation to complete `n` times, as sample indices 0 to n - 1."""
+
+    request_id: str
+    messages: list[dict[str, str]]
+    n: int
+    seed: int
+
+
+class Progress(NamedTuple):
+    """How far a generation is. `done` and `total` count completions, with those that the journal had."""
+
+    done: int
+    total: int
+    tokens_per_second: float
+    """Of this call's own sampling."""
+    seconds_left: float | None
+    """None before there is anything to judge by."""
+
+
+class Generated(NamedTuple):
+    """The completions, and what they cost this time."""
+
+    frame: pl.DataFrame
+    """request_id, sample_index, text, finish_reason, prompt_tokens, completion_tokens; in the order of the tasks, then
+    of the sample indices."""
+    sampled: int
+    """Completions that the journal did not have."""
+    sampled_tokens: int
+    seconds: float
+    """From the first request to the last completion."""
+
+
+def generate(
+    engine: Engine,
+    journal: Journal,
+    tasks: Sequence[GenerationTask],
+    sampling: SamplingParameters,
+    on_progress: Callable[[Progress], None],
+) -> Generated:
+    """Completes every task.
+
+    Completions reach the journal every two seconds, also if the engine fails, so a rerun asks only for the rest.
+
+    Args:
+        engine: samples what is missing.
+        journal: what was sampled before; may belong to many models.
+        tasks: what to complete. Tasks with equal content share their completions.
+        sampling: how, for all tasks.
+        on_progress: called at most twice a second while sampling, and once at the end.
+
+    Raises:
+        UserError: the disk is full, or the model has no chat template.
+    """
+    requests = _requests(engine, tasks, sampling)
+    wanted = pl.DataFrame(
+        {
+            "order": range(len(tasks)),
+            "request_id": [task.request_id for task in tasks],
+            "key": [request.request_id for request in requests],
+            "n": [task.n for task in tasks],
+        },
+        schema={"order": pl.Int64, "request_id": pl.String, "key": pl.String, "n": pl.Int64},
+    )
+    wanted = wanted.with_columns(sample_index=pl.int_ranges("n")).explode("sample_index", empty_as_null=False)
+    known = journal.lookup(wanted["key"])
+    unique = wanted.select("key", "sample_index").unique()
+    missing = unique.join(known, on=["key", "sample_index"], how="anti")
+    recorder = _Recorder(journal, on_progress, total=unique.height, to_sample=missing.height)
+    if missing.height:
+        recorder.record(engine, _asking_for(missing, requests))
+    recorder.report()
+    completions = pl.concat([known, *recorder.frames])
+    frame = wanted.join(completions, on=["key", "sample_index"], how="left", maintain_order="left", validate="m:1")
+    if frame["text"].null_count():
+        raise RuntimeError(f"The engine left out {frame['text'].null_count()} completions of {frame.height}.")
+    return Generated(frame.drop("order", "key", "n"), recorder.sampled, recorder.tokens, recorder.seconds)
+
+
+def completion_key(model_digest: str, request: Request) -> str:
+    """What a completion depends on, but for its sample index: never a model's name or path (DESIGN rule 2)."""
+    return digest("completion", model_digest, request.prompt.token_ids, request.sampling.model_dump(), request.seed)
+
+
+def _requests(engine: Engine, tasks: Sequence[GenerationTask], sampling: SamplingParameters) -> list[Request]:
+    """A request for all samples of each task, named by its key."""
+    unnamed = [
+        Request("", engine.render(task.messages), sampling, task.seed, tuple(range(task.n))) for task in tasks
+    ]
+    return [replace(request, request_id=completion_key(engine.model_digest, request)) for request in unnamed]
+
+
+def _asking_for(missing: pl.DataFrame, requests: Sequence[Request]) -> list[Request]:
+    """The requests, cut to the missing sample indices."""
+    by_key = {request.request_id: request for request in requests}
+    indices = missing.group_by("key", maintain_order=True).agg(pl.col("sample_index").sort())
+    return [replace(by_key[key], sample_indices=tuple(wanted)) for key, wanted in indices.iter_rows()]
+
+
+class _Recorder:
+    """Takes completions from an engine into the journal, and tells how far it is."""
+
+    def __init__(
+        self, journal: Journal, on_progress: Callable[[Progress], None], *, total: int, to_sample: int
+    ) -> None:
+        self.frames: list[pl.DataFrame] = []
+        self.sampled = 0
+        self.tokens = 0
+        self.seconds = 0.0
+        self._journal = journal
+        self._on_progress = on_progress
+        self._total = total
+        self._to_sample = to_sample
+        self._pending: list[Completion] = []
+
+    def record(self, engine: Engine, requests: Sequence[Request]) -> None:
+        started = flushed = reported = time.monotonic()
+        try:
+            for completion in engine.generate(requests):
+                self._pending.append(completion)
+                self.sampled += 1
+                self.tokens += completion.completion_tokens
+                now = time.monotonic()
+                self.seconds = now - started
+                if now - flushed >= FLUSH_SECONDS or len(self._pending) >= FLUSH_COMPLETIONS:
+                    self._flush()
+                    flushed = now
+                if now - reported >= REPORT_SECONDS:
+                    self.report()
+                    reported = now
+        finally:
+            self._flush()
+
+    def report(self) -> None:
+        left = self._to_sample - self.sampled
+        rate = self.sampled / self.seconds if self.seconds else 0.0
+        self._on_progress(
+            Progress(
+                done=self._total - left,
+                total=self._total,
+                tokens_per_second=self.tokens / self.seconds if self.seconds else 0.0,
+                seconds_left=left / rate if rate else None if left else 0.0,
+            )
+        )
+
+    def _flush(self) -> None:
+        rows, self._pending = pl.DataFrame(self._pending, schema=SCHEMA, orient="row"), []
+        self._journal.append(rows)
+        self.frames.append(rows)

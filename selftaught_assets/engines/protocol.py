@@ -1,0 +1,76 @@
+"""What every text-generation engine promises: requests in, completions out as they finish.
+
+Belongs here: the Engine protocol and the values that cross it. Not here: how prompts are rendered (chat.py), how
+completions are remembered (journalled.py, storage/journal.py), or any one engine.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FinishReason = Literal["stop", "length", "prompt_too_long"]
+
+
+class SamplingParameters(BaseModel):
+    """How to draw a completion. Temperature 0 is greedy decoding; then top_p and the seed have no effect."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.9, gt=0, le=1)
+    max_tokens: int = Field(512, ge=1)
+    stop: tuple[str, ...] = ()
+
+
+class Prompt(NamedTuple):
+    """A rendered conversation: as text for people and servers, as token ids for engines that run the model."""
+
+    text: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Completions wanted of one prompt: one for each sample index.
+
+    The random stream of a sample is a function of (seed, sample index) alone, never of its place in a batch
+    (DESIGN rule 5), so callers give different prompts different seeds.
+    """
+
+    request_id: str
+    prompt: Prompt
+    sampling: SamplingParameters
+    seed: int
+    sample_indices: tuple[int, ...]
+
+
+class Completion(NamedTuple):
+    """One sampled text. `text` excludes the end-of-turn token and the stop string; `completion_tokens` counts them."""
+
+    request_id: str
+    sample_index: int
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Engine(Protocol):
+    """A loaded model that completes prompts."""
+
+    model_digest: str
+    """Digest of the weights (base and adapter), the model's identity in the journal."""
+
+    def render(self, messages: list[dict[str, str]]) -> Prompt:
+        """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
+        ...
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Yields each completion as it finishes, in any order, exactly one for each (request, sample index)."""
+        ...
+
+    def close(self) -> None:
+        """Gives the memory back. The engine is of no use afterwards."""
+        ...

@@ -1,0 +1,155 @@
+"""The embedded engine: any causal language model that `transformers` loads, in this process.
+
+Belongs here: loading, the choice of the decoder, and the Engine protocol. Not here: decoding (decoding.py and the
+decoders) and chat templates (chat.py).
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from selftaught_assets.engines import chat
+from selftaught_assets.engines.decoding import Decoder, Limits, decode
+from selftaught_assets.engines.plain import PlainDecoder
+from selftaught_assets.engines.protocol import Completion, Prompt, Request
+from selftaught_assets.engines.shared_prefix import SharedPrefixDecoder, UnsupportedModelError
+from selftaught_assets.errors import UserError
+from selftaught_assets.recipe import Engine as EngineSettings
+from selftaught_assets.storage.models import ModelReference
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_ROPE_THAT_LOOKS_AT_THE_BATCH = {"dynamic", "longrope"}
+_TRIAL_TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
+"""Largest difference of logits, as a share of the largest logit, by the model's dtype."""
+
+
+class TransformersEngine:
+    """A loaded model. Use `open_engine`, which gives its memory back at the end."""
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        model_digest: str,
+        max_rows: int,
+        decoder: Decoder | None = None,
+    ) -> None:
+        """Takes the decoder that suits the model, unless one is given."""
+        self.model_digest = model_digest
+        self.device = model.device
+        self.dtype = model.dtype
+        self._tokenizer = tokenizer
+        self._decoder = decoder or suitable_decoder(model)
+        self.end_tokens = _end_tokens(model, tokenizer)
+        empty_prompt_token = tokenizer.bos_token_id
+        if empty_prompt_token is None:
+            empty_prompt_token = self.end_tokens[0] if self.end_tokens else 0
+        self._limits = Limits(self.end_tokens, _context(model), max_rows, empty_prompt_token)
+
+    def render(self, messages: list[dict[str, str]]) -> Prompt:
+        """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
+        return chat.render(self._tokenizer, messages)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Yields each completion as it finishes, in any order, exactly one for each (request, sample index)."""
+        return decode(self._decoder, self._tokenizer, self._limits, list(requests))
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        import gc
+
+        import torch
+
+        del self._decoder
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def load_engine(settings: EngineSettings, model: ModelReference) -> TransformersEngine:
+    """Loads base and adapter from their folders, never from the network, never code or pickles.
+
+    Raises:
+        UserError: `transformers` cannot load the model, or the device is not there.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    device = _device(settings)
+    automatic = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = {"auto": automatic, "float32": torch.float32, "bfloat16": torch.bfloat16}[settings.dtype]
+    local = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.base, **local)
+        loaded = AutoModelForCausalLM.from_pretrained(model.base, dtype=dtype, use_safetensors=True, **local)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The model {model.base} cannot be loaded: {' '.join(str(error).split())}") from None
+    loaded = loaded.to(device)
+    if model.adapter is not None:
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(loaded, str(model.adapter)).merge_and_unload()
+    return TransformersEngine(loaded.eval(), tokenizer, model.digest, settings.max_rows)
+
+
+def suitable_decoder(model: "PreTrainedModel") -> Decoder:
+    """The fast decoder if it gives this model's own logits in a short trial, else the plain one."""
+    plain = PlainDecoder(model)
+    if not model._supports_attention_backend or _rope_looks_at_the_batch(model):
+        return plain
+    expected = _trial(plain)
+    try:
+        fast = SharedPrefixDecoder(model)
+        tolerance = _TRIAL_TOLERANCE[str(model.dtype).removeprefix("torch.")]
+        equal = bool((_trial(fast) - expected).abs().max() <= tolerance * expected.abs().max())
+    except UnsupportedModelError:
+        equal = False
+    return fast if equal else PlainDecoder(model)
+
+
+def _trial(decoder: Decoder) -> "torch.Tensor":
+    """Logits of two prompts with two samples each, over the first three tokens: shape (12, vocabulary)."""
+    import numpy as np
+    import torch
+
+    prompts = [(3, 1, 4, 1, 5), (2, 7, 1, 8, 2)]
+    with torch.inference_mode():
+        rows, logits = decoder.start(prompts, np.array([0, 0, 1, 1]))
+        collected = [logits.float()]
+        for tokens in ((6, 9, 4, 3), (5, 3, 2, 0)):
+            collected.append(decoder.step([rows], torch.tensor(tokens, device=logits.device)).float())
+    return torch.cat(collected)
+
+
+def _rope_looks_at_the_batch(model: "PreTrainedModel") -> bool:
+    """Whether rotary frequencies depend on the longest row of the batch, so that rows of one length must run alone."""
+    rope = model.config.get_text_config().to_dict().get("rope_parameters") or {}
+    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    return any(kind.get("rope_type") in _ROPE_THAT_LOOKS_AT_THE_BATCH for kind in kinds)
+
+
+def _context(model: "PreTrainedModel") -> int | None:
+    # Models without a limit of their own (ALiBi, recurrent ones) lack the attribute.
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
+    """Every token that ends a completion: of the generation configuration, the tokenizer and the chat template."""
+    configured = model.generation_config.eos_token_id
+    ends = set(configured if isinstance(configured, list) else [configured])
+    ends.add(tokenizer.eos_token_id)
+    if tokenizer.chat_template:
+        ends.add(chat.end_of_turn(tokenizer))
+    return tuple(sorted(ends - {None}))
+
+
+def _device(settings: EngineSettings) -> "torch.device":
+    import torch
+
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("The recipe asks for `engine.device: cuda`, but PyTorch sees no GPU here: use `auto` or `cpu`.")
+    if settings.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(settings.device)

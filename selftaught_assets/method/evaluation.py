@@ -1,0 +1,49 @@
+"""The table of a judge's verdicts on benchmark pairs.
+
+Belongs here: from completions to one verdict per pair, order and decoding. Not here: accuracies and tests (`scores`).
+"""
+
+from typing import Literal
+
+import polars as pl
+
+from selftaught_assets.method.scores import with_score
+from selftaught_assets.method.verdicts import parse_verdicts
+from selftaught_assets.method.votes import count_votes
+
+Decoding = Literal["greedy", "vote"]
+"""How a verdict came about: from one greedy judgment, or by the majority of several sampled ones."""
+
+COLUMNS = (
+    "benchmark",
+    "subset",
+    "item_id",
+    "order",
+    "decoding",
+    "judge",
+    "label",
+    "votes_a",
+    "votes_b",
+    "votes_invalid",
+    "verdict",
+    "score",
+)
+
+
+def verdict_table(requests: pl.DataFrame, completions: pl.DataFrame, *, decoding: Decoding, judge: str) -> pl.DataFrame:
+    """One verdict for each request: the majority of its completions (paper section 3, inference).
+
+    Args:
+        requests: from `judging.benchmark_requests`.
+        completions: request_id, sample_index, text.
+        decoding: of these completions.
+        judge: digest of the judge's weights.
+
+    Returns:
+        `COLUMNS`, one row for each request, in their order; `label` is the right verdict in this order.
+    """
+    read = completions.with_columns(parse_verdicts(completions["text"]).alias("verdict"))
+    votes = count_votes(read, by=["request_id"])
+    verdicts = requests.join(votes, on="request_id", how="left", maintain_order="left", validate="1:1")
+    named = verdicts.with_columns(decoding=pl.lit(decoding), judge=pl.lit(judge))
+    return with_score(named).select(COLUMNS)

@@ -1,0 +1,124 @@
+"""What the judge is asked, and the table of what it answered.
+
+Belongs here: which response stands where, and whether a verdict is right. Not here: the wording (`prompts`), reading
+the verdict (`verdicts`), and choosing what to train on (`rejection`).
+"""
+
+from typing import Literal
+
+import polars as pl
+
+from selftaught_assets.method.draws import share
+from selftaught_assets.method.identity import row_ids
+from selftaught_assets.method.verdicts import parse_verdicts
+
+POSITIONS = ("A", "B")
+
+ORDERS = ("AB", "BA")
+"""Order of a benchmark pair before the judge: as the benchmark gives it, and swapped."""
+
+JUDGMENT_COLUMNS = (
+    "judgment_id",
+    "pair_id",
+    "sample_index",
+    "chosen_position",
+    "judge",
+    "judgment",
+    "verdict",
+    "is_correct",
+    "finish_reason",
+    "completion_tokens",
+    "drop_reason",
+)
+
+
+def judging_requests(pairs: pl.DataFrame, *, positions: Literal["random", "both"], seed: int) -> pl.DataFrame:
+    """What to ask the judge about the kept pairs (paper section 3, "Judgment Annotation").
+
+    A judge that favours one position would otherwise be taught to: so the chosen response stands in a random position,
+    drawn once for each pair, or in both in turn.
+
+    Args:
+        pairs: the table of pairs.
+        seed: of the random positions; unused where `positions` is "both".
+
+    Returns:
+        request_id (`<pair_id>-<position>`), pair_id, chosen_position, instruction, response_a, response_b; kept pairs
+        in their order, A before B.
+    """
+    kept = pairs.filter(pl.col("drop_reason").is_null())
+    if positions == "random":
+        drawn = pl.when(share("pair_id", seed, "position") < 0.5).then(pl.lit("A")).otherwise(pl.lit("B"))
+        placed = kept.with_columns(drawn.alias("chosen_position"))
+    else:
+        placed = kept.with_columns(pl.lit(list(POSITIONS)).alias("chosen_position")).explode("chosen_position")
+    chosen_first = pl.col("chosen_position") == "A"
+    return placed.select(
+        pl.concat_str("pair_id", "chosen_position", separator="-").alias("request_id"),
+        "pair_id",
+        "chosen_position",
+        "instruction",
+        pl.when(chosen_first).then("chosen").otherwise("rejected").alias("response_a"),
+        pl.when(chosen_first).then("rejected").otherwise("chosen").alias("response_b"),
+    )
+
+
+def judgments_table(requests: pl.DataFrame, completions: pl.DataFrame, *, judge: str) -> pl.DataFrame:
+    """The table of judgments (paper section 3, "Judgment Annotation"): one row for each completion, in their order.
+
+    An invalid verdict is null in `verdict` and never correct. A row is dropped (`prompt_too_long`) only where the judge
+    could not be asked at all; whether a judgment is good enough to train on is decided later (`rejection`).
+
+    Args:
+        requests: from `judging_requests`.
+        completions: request_id, sample_index, text, finish_reason, completion_tokens.
+        judge: digest of the judge's weights.
+
+    Returns:
+        `JUDGMENT_COLUMNS`.
+
+    Raises:
+        ValueError: a completion answers no request.
+    """
+    placed = completions.join(
+        requests.select("request_id", "pair_id", "chosen_position"), on="request_id", how="left", maintain_order="left"
+    )
+    unasked = placed.filter(pl.col("pair_id").is_null())
+    if unasked.height:
+        raise ValueError(f"{unasked.height} completions answer no request, the first one {unasked['request_id'][0]!r}.")
+    table = placed.with_columns(
+        parse_verdicts(placed["text"]).alias("verdict"), pl.lit(judge).alias("judge"), pl.col("text").alias("judgment")
+    )
+    identity = (table[name] for name in ("judge", "pair_id", "chosen_position", "sample_index", "judgment"))
+    return table.with_columns(
+        pl.Series("judgment_id", row_ids("judgment", *identity), dtype=pl.String),
+        pl.col("verdict").eq(pl.col("chosen_position")).fill_null(False).alias("is_correct"),
+        pl.when(pl.col("finish_reason") == "prompt_too_long").then(pl.lit("prompt_too_long")).alias("drop_reason"),
+    ).select(JUDGMENT_COLUMNS)
+
+
+def benchmark_requests(items: pl.DataFrame) -> pl.DataFrame:
+    """What to ask the judge about labelled pairs: each in both orders, since a judge may favour a position.
+
+    Args:
+        items: benchmark, subset, item_id, instruction, response_a, response_b, label (A or B).
+
+    Returns:
+        request_id (`<benchmark>/<item_id>/<order>`), benchmark, subset, item_id, order (AB as given, BA swapped),
+        instruction, response_a, response_b and label, the last three as the judge sees them: in both orders of an
+        item together, the winner stands once first (label A) and once last.
+    """
+    asked = items.with_columns(pl.lit(list(ORDERS)).alias("order")).explode("order")
+    as_given = pl.col("order") == "AB"
+    swapped_label = pl.col("label").replace_strict({"A": "B", "B": "A"}, return_dtype=pl.String)
+    return asked.select(
+        pl.concat_str("benchmark", "item_id", "order", separator="/").alias("request_id"),
+        "benchmark",
+        "subset",
+        "item_id",
+        "order",
+        "instruction",
+        pl.when(as_given).then("response_a").otherwise("response_b").alias("response_a"),
+        pl.when(as_given).then("response_b").otherwise("response_a").alias("response_b"),
+        pl.when(as_given).then("label").otherwise(swapped_label).alias("label"),
+    )

@@ -1,0 +1,245 @@
+"""The recipe: everything that a user may choose, typed, validated, loaded from one YAML file.
+
+Belongs here: the choices, their limits and defaults, and the digest of a section. Not here: what is done with them.
+Paths in a recipe are relative to the recipe's own file.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from selftaught_assets.engines.protocol import SamplingParameters
+from selftaught_assets.errors import UserError
+from selftaught_assets.method.identity import digest
+from selftaught_assets.method.prompts import TEMPLATE_NAMES, PromptTemplates, require_templates
+
+RECIPES_FOLDER = Path(__file__).resolve().parent.parent / "recipes"
+PROMPTS_FOLDER = Path(__file__).resolve().parent / "prompts"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Schedule = Literal["fixed", "fresh"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Pool(_Section):
+    """Unlabelled instructions: a JSONL file with one object per line."""
+
+    path: Path
+    instruction_field: str = "instruction"
+    id_field: str | None = None
+    category_field: str | None = None
+
+
+class Benchmark(_Section):
+    """Labelled pairs for reporting, never for tuning: JSONL rows {id, subset, instruction, response_a, response_b, label}."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    path: Path
+
+
+class Engine(_Section):
+    """Who samples text."""
+
+    name: Literal["transformers"] = "transformers"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    max_rows: int = Field(512, ge=1)
+    """Sequences decoded together: more is faster until memory is full."""
+
+
+class Instructions(_Section):
+    """Which instructions of the pool an iteration works on."""
+
+    count: int = Field(20_000, ge=1)
+    """How many in each iteration."""
+    schedule: Schedule = "fixed"
+    """`fixed`: the same ones (so the same pairs) in every iteration, as in the paper; `fresh`: others in each."""
+    max_characters: int = Field(8_000, ge=1)
+    categories: tuple[str, ...] | None = None
+    """Only these values of the pool's category field; null takes all."""
+
+
+class Pairs(_Section):
+    """How preference pairs are written (paper section 3.2)."""
+
+    form: Literal["one_call", "two_calls"] = "one_call"
+    """`one_call`: the modified instruction and its response in one completion, as in the paper; `two_calls`: one
+    after the other, better for small models."""
+    response: SamplingParameters = SamplingParameters()
+    modification: SamplingParameters = SamplingParameters()
+    min_valid_share: Share = 0.5
+    """Below this share of valid pairs the check `pair_validity` stops the run."""
+
+
+class Judgments(_Section):
+    """How the current judge is sampled (paper section 3.3)."""
+
+    n: int = Field(15, ge=1)
+    """Judgments of each pair (in each order, where `positions` is both)."""
+    sampling: SamplingParameters = SamplingParameters()
+    positions: Literal["random", "both"] = "random"
+    """Where the winner stands: in a seeded random position, or in both in turn."""
+    first_annotator: Path | None = None
+    """A model folder that judges iteration 1; null is the seed model."""
+
+
+class Filter(_Section):
+    """Which judgments are trained on (paper section 3.3)."""
+
+    keep: Literal["correct", "any"] = "correct"
+    """`correct` is the method; `any` keeps wrong verdicts as well: the control that shows what the filter teaches."""
+    validation_share: Share = 0.1
+    """Share of the instructions whose examples are held out of training."""
+    label_tolerance: Share = 0.02
+    """The check `label_balance` stops the run if the share of A is further than this from one half."""
+
+
+class Training(_Section):
+    """How the next judge is fine-tuned on the kept judgments (paper section 4)."""
+
+    start_from: Literal["seed", "previous"] = "seed"
+    """`seed` restarts from the seed model in every iteration, as in the paper; `previous` continues the current judge."""
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    epochs: float = Field(2.0, gt=0)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    min_learning_rate_share: Share = 0.2
+    """The cosine schedule ends at this share of the peak."""
+    warmup_steps: int = Field(10, ge=0)
+    weight_decay: float = Field(0.1, ge=0)
+    adam_beta2: float = Field(0.95, gt=0, lt=1)
+    max_tokens: int = Field(4_096, ge=8)
+    """Examples longer than this, prompt and judgment together, are left out and counted."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the base weights while training; adapters are always float32."""
+
+
+class Evaluation(_Section):
+    """How a judge is measured: greedily, and by a majority of `votes` samples (paper section 3.4), in both orders."""
+
+    votes: int = Field(8, ge=1)
+    sampling: SamplingParameters = SamplingParameters()
+    """Of the votes; greedy verdicts use its max_tokens and stop strings."""
+
+
+class Handover(_Section):
+    """How judge[i+1] takes over checkpoint[i]."""
+
+    wait_seconds: float = Field(86_400.0, ge=0)
+    """How long an iteration waits for a predecessor that is training right now."""
+
+
+class Recipe(_Section):
+    """One experiment. Its name is the prefix of its asset keys and the folder of its data."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    seed: int = Field(1, ge=0)
+    iterations: int = Field(5, ge=1, le=99)
+    pool: Pool
+    benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
+    seed_model: Path
+    prompts: Path = PROMPTS_FOLDER
+    """Folder with the prompt templates (Jinja2): response, modified_instruction, modified_pair, judge."""
+    engine: Engine = Engine()
+    instructions: Instructions = Instructions()
+    pairs: Pairs = Pairs()
+    judgments: Judgments = Judgments()
+    filter: Filter = Filter()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    handover: Handover = Handover()
+
+    @model_validator(mode="after")
+    def _benchmark_names_differ(self) -> "Recipe":
+        names = [benchmark.name for benchmark in self.benchmarks]
+        if len(set(names)) < len(names):
+            raise ValueError("two benchmarks have the same name")
+        return self
+
+    @cached_property
+    def templates(self) -> PromptTemplates:
+        """The prompt templates, as text. Raises UserError if a file of the folder is missing."""
+        texts = {}
+        for name in TEMPLATE_NAMES:
+            path = self.prompts / f"{name}.jinja"
+            if not path.is_file():
+                raise UserError(f"Recipe {self.name}: the prompt template {path} does not exist; add it or drop `prompts`.")
+            texts[name] = path.read_text(encoding="utf-8")
+        return PromptTemplates(**texts)
+
+    def version(self, *sections: str) -> str:
+        """Code version of an asset that uses these sections: changes when, and only when, one of them changes."""
+        values = self.model_dump(mode="json", include={"seed", *sections})
+        if "prompts" in sections:
+            values["prompts"] = self.templates._asdict()
+        return digest(values)[:12]
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Reads `recipes/<name>.yaml`, or the file at a path that ends in .yaml.
+
+    Raises:
+        UserError: the file is missing or not YAML, a field is unknown or has an impossible value, or a path in it
+            leads nowhere.
+    """
+    path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else RECIPES_FOLDER / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES_FOLDER.glob("*.yaml"))) or "none"
+        raise UserError(f"There is no recipe {name_or_path!r}: give the path of a .yaml file or one of the shipped ones ({known}).")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"Recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"Recipe {path} must be a mapping of fields to values.")
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"Recipe {path}: {_first_problem(error)}.") from None
+    recipe = _with_absolute_paths(recipe, path.resolve().parent)
+    _require_paths(recipe, path)
+    try:
+        require_templates(recipe.templates)
+    except ValueError as error:
+        raise UserError(f"Recipe {path}: {error}") from None
+    return recipe
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"]) or "the recipe"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown field `{place}`"
+    if problem["type"] == "missing":
+        return f"field `{place}` is missing"
+    return f"`{place}` is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _with_absolute_paths(section: BaseModel, folder: Path) -> BaseModel:
+    updates: dict[str, object] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Path):
+            updates[name] = (folder / value).resolve()
+        elif isinstance(value, BaseModel):
+            updates[name] = _with_absolute_paths(value, folder)
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            updates[name] = tuple(_with_absolute_paths(item, folder) for item in value)
+    return section.model_copy(update=updates)
+
+
+def _require_paths(recipe: Recipe, path: Path) -> None:
+    needed = {"pool.path": recipe.pool.path, "seed_model": recipe.seed_model, "prompts": recipe.prompts}
+    needed |= {f"benchmarks.{b.name}.path": b.path for b in recipe.benchmarks}
+    if recipe.judgments.first_annotator is not None:
+        needed["judgments.first_annotator"] = recipe.judgments.first_annotator
+    for field, target in needed.items():
+        if not target.exists():
+            raise UserError(f"Recipe {path}: `{field}` names {target}, which does not exist.")

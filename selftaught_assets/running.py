@@ -1,0 +1,206 @@
+"""Runs of a recipe from the terminal: executed through Dagster, shown while they go.
+
+Belongs here: which jobs run in which order, and the live display. Not here: what the jobs do (definitions).
+"""
+
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+from selftaught_assets.definitions import job_name
+from selftaught_assets.errors import UserError
+from selftaught_assets.iterations import iteration_key
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.storage.layout import Layout, default_data_root
+from selftaught_assets.storage.progress import StageProgress, read_progress
+
+RUN_TAG = "selftaught/run"
+POLL_SECONDS = 0.5
+PLAIN_LINE_SECONDS = 10.0
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""The event log keeps everything; the terminal shows the display instead."""
+
+HEADLINES = {
+    "instruction_pool": ("rows_kept", "{:,} instructions"),
+    "benchmarks": ("rows_kept", "{:,} pairs"),
+    "instructions": ("rows_kept", "{:,} selected"),
+    "pairs": ("valid_share", "{:.1%} valid"),
+    "seed_model": ("judge_digest", "{:.12}"),
+    "judge": ("judge_digest", "{:.12}"),
+    "judgments": ("correct_share", "{:.1%} right"),
+    "filtered_set": ("rows_kept", "{:,} examples"),
+    "checkpoint": ("train_loss", "loss {:.3f}"),
+    "evaluation": ("accuracy", "{:.1%} accuracy"),
+    "seed_evaluation": ("accuracy", "{:.1%} accuracy"),
+}
+"""The number of each asset that its line in the terminal shows."""
+
+
+def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console) -> None:
+    """Materializes everything up to an iteration, in order, on the instance at DAGSTER_HOME.
+
+    Args:
+        reference: the recipe's name or path, for the processes that execute the steps.
+        recipe: the recipe itself.
+        iterations: how many.
+        console: where to show it.
+
+    Raises:
+        UserError: a step failed; the sentence is the step's own.
+    """
+    keys = [iteration_key(number) for number in range(1, iterations + 1)]
+    with dg.DagsterInstance.get() as instance:
+        for name, partition in [("prepare", None), *(("iteration", key) for key in keys), ("progress", None)]:
+            _run_job(instance, reference, recipe, name, partition, console)
+
+
+def _run_job(
+    instance: dg.DagsterInstance, reference: str, recipe: Recipe, name: str, partition: str | None, console: Console
+) -> None:
+    job = dg.build_reconstructable_job(
+        "selftaught_assets.definitions", "resolve_job", reconstructable_args=(reference, name)
+    )
+    tags = {RUN_TAG: uuid.uuid4().hex}
+    if partition is not None:
+        tags["dagster/partition"] = partition
+    console.print(f"[bold]{partition or name}[/]", highlight=False)
+    layout = Layout(default_data_root(), recipe.name)
+    layout.progress.unlink(missing_ok=True)
+    with _shown(instance, tags, layout.progress, console), _standard_error_in(layout.log):
+        result = dg.execute_job(job, instance, run_config=QUIET, tags=tags)
+    if not result.success:
+        raise UserError(_failure(instance, result.run_id))
+
+
+@contextmanager
+def _standard_error_in(path: Path) -> Iterator[None]:
+    """Sends what this process and its steps write to standard error into a file, so that the display stays whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+def _failure(instance: dg.DagsterInstance, run_id: str) -> str:
+    """The sentence of the step that failed first; the outer errors only say that it failed."""
+    for event in _events(instance, run_id):
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+            error = failure.error
+            while error and error.cause:
+                error = error.cause
+            return f"{event.step_key} failed: {error.to_string() if error else 'no reason recorded'}"
+    return f"Run {run_id} failed before its first step; its log in Dagster says why."
+
+
+def _events(instance: dg.DagsterInstance, run_id: str) -> list[dg.DagsterEvent]:
+    return [record.dagster_event for record in instance.all_logs(run_id) if record.dagster_event]
+
+
+@contextmanager
+def _shown(instance: dg.DagsterInstance, tags: dict[str, str], progress_file: Path, console: Console) -> Iterator[None]:
+    """Shows the run with these tags, from a thread, while the block executes it."""
+    ended = threading.Event()
+    display = _Display(instance, tags, progress_file, console)
+    thread = threading.Thread(target=display.follow, args=(ended,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+class _Display:
+    """A finished line for every asset and check; below, the stage that works now, as a bar or as plain lines."""
+
+    def __init__(
+        self, instance: dg.DagsterInstance, tags: dict[str, str], progress_file: Path, console: Console
+    ) -> None:
+        self._instance = instance
+        self._tags = tags
+        self._progress_file = progress_file
+        self._console = console
+        self._shown_events = 0
+        self._last_plain_line = time.monotonic()
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"))
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("starting", total=None, detail="")
+
+    def follow(self, ended: threading.Event) -> None:
+        with self._bar:
+            while not ended.wait(POLL_SECONDS):
+                self._show_events()
+                self._show_progress()
+            self._show_events()
+
+    def _show_events(self) -> None:
+        runs = self._instance.get_runs(dg.RunsFilter(tags={RUN_TAG: self._tags[RUN_TAG]}), limit=1)
+        if not runs:
+            return
+        events = _events(self._instance, runs[0].run_id)
+        for event in events[self._shown_events :]:
+            if event.event_type == dg.DagsterEventType.STEP_START:
+                self._bar.update(self._task, description=str(event.step_key), total=None, completed=0, detail="")
+            elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
+                self._print_materialization(event.step_materialization_data.materialization)
+            elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+                self._print_check(event.asset_check_evaluation_data)
+        self._shown_events = len(events)
+
+    def _print_materialization(self, made: dg.AssetMaterialization) -> None:
+        name = made.asset_key.path[-1]
+        if made.partition != self._tags.get("dagster/partition"):
+            self._console.print(f"  [green]→[/] {name} of {made.partition} is the new checkpoint", highlight=False)
+            return
+        key, template = HEADLINES.get(name, ("rows_kept", "{:,} rows"))
+        numbers = {entry: value.value for entry, value in made.metadata.items()}
+        headline = template.format(numbers[key]) if key in numbers else ""
+        seconds = f"{numbers['seconds']:.1f} s" if "seconds" in numbers else ""
+        rate = f"{numbers['tokens_per_second']:,.0f} tokens/s" if numbers.get("tokens_per_second") else ""
+        self._console.print(f"  [green]✓[/] {name:<17} {headline:<22} {seconds:>9}  {rate}".rstrip(), highlight=False)
+
+    def _print_check(self, check: dg.AssetCheckEvaluation) -> None:
+        if not check.passed:
+            sentence = escape(check.description or "failed")
+            self._console.print(f"  [red]✗[/] {check.asset_key.path[-1]} {check.check_name}: {sentence}", highlight=False)
+
+    def _show_progress(self) -> None:
+        progress = read_progress(self._progress_file)
+        if progress is None:
+            return
+        if self._console.is_terminal:
+            self._bar.update(
+                self._task,
+                description=progress.stage,
+                total=progress.total,
+                completed=progress.done,
+                detail=_detail(progress),
+            )
+        elif time.monotonic() - self._last_plain_line >= PLAIN_LINE_SECONDS:
+            self._last_plain_line = time.monotonic()
+            self._console.print(f"    {progress.sentence()}", highlight=False)
+
+
+def _detail(progress: StageProgress) -> str:
+    left = "" if progress.seconds_left is None else f"  {progress.seconds_left:.0f} s left"
+    return f"{progress.done:,}/{progress.total:,}  {progress.rate:,.0f} {progress.rate_unit}/s{left}"

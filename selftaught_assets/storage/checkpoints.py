@@ -1,0 +1,176 @@
+"""Checkpoint folders: complete or absent.
+
+A folder is written aside, in a sibling `.….partial` that its writer holds locked. The manifest goes in last, all is
+synced, then the folder is renamed. So a folder with a manifest is whole, and one without counts as absent.
+
+Belongs here: the manifest, writing, finding and referencing checkpoints. Not here: training, digests (models.py).
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from selftaught_assets.errors import UserError
+from selftaught_assets.storage.files import fsync, full_disk_is_a_user_error, written_aside
+from selftaught_assets.storage.models import ModelReference, adapter_digest
+
+MANIFEST = "manifest.json"
+
+
+class TrainingMetrics(BaseModel):
+    """What training measured. Losses are mean negative log-likelihoods of a judgment's token, in nats."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train_loss: float
+    """Mean over the last epoch."""
+    train_loss_curve: tuple[tuple[int, float], ...]
+    """(step, mean loss of the steps since the one before), at most 50 points."""
+    validation_loss: float | None
+    """After the last epoch; None where there is no validation split."""
+    validation_losses: tuple[float, ...]
+    """After each epoch."""
+    steps: int
+    examples: int
+    validation_examples: int
+    too_long: int
+    """Examples left out, of both splits, because they exceed the recipe's max_tokens."""
+    tokens: int
+    """Tokens seen, all epochs together: instructions and judgments."""
+    seconds: float
+    """Of the training loop, without loading."""
+
+
+class Manifest(BaseModel):
+    """What a checkpoint is made of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str
+    training_key: str
+    """Digest of all that determines the weights: start, training set, training settings, seed."""
+    base_digest: str
+    start_digest: str
+    """Of the model that training started from: the base, or a judge on it."""
+    training_set_digest: str
+    digest: str
+    """Of the result: base and adapter."""
+    training: dict[str, object]
+    """The recipe's training section."""
+    seed: int
+    metrics: TrainingMetrics
+    versions: dict[str, str]
+    """Python packages that took part."""
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a finished checkpoint, or None: a folder without a valid one is no checkpoint."""
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return None
+
+
+def find_checkpoint(folder: Path) -> Manifest | None:
+    """The manifest of a checkpoint whose weights are the ones it names, or None: absent, unfinished or damaged."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return None
+    try:
+        whole = adapter_digest(folder, manifest.base_digest) == manifest.digest
+    except UserError:
+        return None
+    return manifest if whole else None
+
+
+def reference_checkpoint(folder: Path, base: ModelReference) -> ModelReference:
+    """The reference of the judge that a checkpoint makes of its base model.
+
+    Raises:
+        UserError: the checkpoint is absent or unfinished, was trained on another base model, or its weights are not
+            the ones that its manifest names.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(f"There is no finished checkpoint in {folder}: materialize `checkpoint` again.")
+    if manifest.base_digest != base.digest:
+        raise UserError(
+            f"The checkpoint {folder} was trained on another base than {base.base}: materialize `checkpoint` again."
+        )
+    if adapter_digest(folder, base.digest) != manifest.digest:
+        raise UserError(f"The weights in {folder} are not those of its {MANIFEST}: materialize `checkpoint` again.")
+    return ModelReference(base=base.base, adapter=folder, digest=manifest.digest)
+
+
+def base_of(reference: ModelReference) -> ModelReference:
+    """The base model alone, without hashing it again.
+
+    Raises:
+        UserError: the adapter is not a finished checkpoint.
+    """
+    if reference.adapter is None:
+        return reference
+    manifest = read_manifest(reference.adapter)
+    if manifest is None:
+        raise UserError(f"There is no finished checkpoint in {reference.adapter}: materialize `checkpoint` again.")
+    return ModelReference(base=reference.base, adapter=None, digest=manifest.base_digest)
+
+
+@contextmanager
+def checkpoint_writer(destination: Path) -> Iterator[tuple[Path, Callable[[Manifest], None]]]:
+    """Gives a folder to write into and the function that makes a checkpoint of it; without that call nothing is left.
+
+    Folders that killed writers left beside `destination` are removed first. If another writer finishes the same
+    destination meanwhile, its checkpoint stays.
+
+    Args:
+        destination: the folder to appear.
+
+    Yields:
+        The folder aside, and `finish(manifest)`, to be called once, after every other file is written.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    with full_disk_is_a_user_error(destination.parent):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(destination.parent)
+        aside = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
+        aside.mkdir()
+        lock = os.open(aside, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield aside, lambda manifest: _finish(aside, destination, manifest)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+            os.close(lock)
+
+
+def _finish(aside: Path, destination: Path, manifest: Manifest) -> None:
+    for path in aside.rglob("*"):
+        fsync(path)
+    with written_aside(aside / MANIFEST) as path:
+        path.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if find_checkpoint(destination) is not None:
+        return
+    if destination.exists():
+        shutil.rmtree(destination)
+    aside.rename(destination)
+    fsync(destination.parent)
+
+
+def _remove_leftovers(parent: Path) -> None:
+    for folder in parent.glob(".*.partial"):
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+        except BlockingIOError:
+            continue  # Its writer is alive.
+        finally:
+            os.close(lock)

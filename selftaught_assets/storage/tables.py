@@ -1,0 +1,65 @@
+"""Tables as Parquet files, one per asset and partition, read and written as Polars frames.
+
+Belongs here: the I/O manager, and the metadata that every table has. Not here: what the columns mean.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from upath import UPath
+
+from selftaught_assets.method.identity import frame_digest
+from selftaught_assets.storage.files import written_aside
+
+SAMPLE_ROWS = 5
+SAMPLE_CHARACTERS = 160
+
+
+class TableIOManager(dg.UPathIOManager):
+    """Stores a Polars frame as `<root>/<asset key>[/<partition>].parquet`, complete or absent."""
+
+    extension = ".parquet"
+
+    def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
+        with written_aside(Path(path)) as aside:
+            obj.write_parquet(aside)
+
+    def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:
+        return pl.read_parquet(str(path))
+
+    def get_metadata(self, context: dg.OutputContext, obj: pl.DataFrame) -> dict[str, Any]:
+        columns = [dg.TableColumn(name, str(dtype)) for name, dtype in obj.schema.items()]
+        rows = "dagster/partition_row_count" if context.has_partition_key else "dagster/row_count"
+        return {
+            rows: obj.height,
+            "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns)),
+            "sample": sample_rows(obj),
+        }
+
+
+def read_table(path: Path) -> pl.DataFrame | None:
+    """A table by its path; None if it does not exist."""
+    return pl.read_parquet(path) if path.is_file() else None
+
+
+def sample_rows(frame: pl.DataFrame) -> dg.TableMetadataValue:
+    """The first kept rows as a table for the UI, long texts shortened."""
+    kept = frame.filter(pl.col("drop_reason").is_null()) if "drop_reason" in frame.columns else frame
+    head = kept.head(SAMPLE_ROWS).select(pl.all().exclude("messages"))
+    records = [
+        dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in head.iter_rows(named=True)
+    ]
+    schema = dg.TableSchema([dg.TableColumn(name, "string") for name in head.columns])
+    return dg.MetadataValue.table(records, schema)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) <= SAMPLE_CHARACTERS else text[: SAMPLE_CHARACTERS - 1] + "…"
+
+
+def table_version(frame: pl.DataFrame) -> dg.DataVersion:
+    """The content hash of a table: equal rows in equal order have equal versions."""
+    return dg.DataVersion(frame_digest((name, frame[name].to_list()) for name in frame.columns)[:16])

@@ -1,0 +1,38 @@
+"""The training process: `python -m selftaught_assets.training <job as JSON>`, started through Dagster Pipes.
+
+Belongs here: the environment, the connection to Dagster and the exit. Not here: training (fine_tune.py).
+"""
+
+import os
+import sys
+
+from dagster_pipes import open_dagster_pipes
+
+from selftaught_assets.errors import UserError
+from selftaught_assets.training.job import TrainingJob
+
+QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""No network, no telemetry, no progress bars in logs."""
+
+
+def main(argument: str) -> int:
+    os.environ.update(QUIET)
+    from selftaught_assets.training.fine_tune import fine_tune
+
+    job = TrainingJob.model_validate_json(argument)
+    with open_dagster_pipes() as pipes:
+        try:
+            fine_tune(job, pipes.log)
+        except UserError as error:
+            job.failure.write_text(str(error), encoding="utf-8")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,130 @@
+"""The training itself (paper section 4): load, tokenise, train, leave a checkpoint. Runs inside the training process.
+
+The weights of the last step are kept. The loss on the validation split is measured after every epoch and reported; the
+paper picks among checkpoints by accuracy on held-out pairs.
+
+Belongs here: the order of things and what is measured. Not here: the trainer (trainer.py), the process (__main__.py).
+"""
+
+import importlib.metadata
+import logging
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selftaught_assets.errors import UserError
+from selftaught_assets.storage.checkpoints import Manifest, TrainingMetrics, checkpoint_writer
+from selftaught_assets.storage.models import TOKENIZER_FILES, adapter_digest
+from selftaught_assets.training.job import TrainingJob
+from selftaught_assets.training.reporting import reporting_callback
+from selftaught_assets.training.tokens import TokenisedSet, tokenised_set
+from selftaught_assets.training.trainer import build_trainer, with_adapter
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate")
+
+
+def fine_tune(job: TrainingJob, log: logging.Logger) -> None:
+    """Trains and leaves a finished checkpoint in `job.destination`.
+
+    Raises:
+        UserError: the model cannot be loaded, there is nothing to train on, or the disk or the device's memory is full.
+    """
+    import torch
+
+    base, tokenizer = _load(job)
+    context = base.config.to_dict().get("max_position_embeddings", job.settings.max_tokens)
+    examples = tokenised_set(tokenizer, job.examples, min(job.settings.max_tokens, context))
+    model = with_adapter(base, job.start.adapter, job.settings, job.seed)
+    log.info(
+        f"Training {job.recipe} {job.iteration} on {len(examples.train):,} examples, {len(examples.validation):,} held "
+        f"out, {examples.too_long:,} too long."
+    )
+    with checkpoint_writer(job.destination) as (folder, finish), tempfile.TemporaryDirectory() as scratch:
+        trainer = build_trainer(model, tokenizer, examples, job.settings, job.seed, Path(scratch))
+        trainer.add_callback(reporting_callback(job, log))
+        started = time.monotonic()
+        try:
+            trainer.train()
+            seconds = time.monotonic() - started
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"The device ran out of memory while training {job.recipe} {job.iteration}: set a smaller "
+                "training.max_tokens, or training.dtype: bfloat16."
+            ) from None
+        metrics = _metrics(trainer.state.log_history, trainer.state.global_step, examples, job, seconds)
+        _write_adapter(model, job.start.base, folder)
+        finish(_manifest(job, folder, metrics))
+
+
+def _load(job: TrainingJob) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    local = {"local_files_only": True, "trust_remote_code": False}
+    on_gpu = torch.cuda.is_available()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(job.start.base, **local)
+        model = AutoModelForCausalLM.from_pretrained(
+            job.start.base,
+            dtype=job.settings.dtype,
+            attn_implementation="sdpa" if on_gpu else "eager",
+            use_safetensors=True,
+            **local,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"The model {job.start.base} cannot be loaded: {' '.join(str(error).split())}") from None
+    return model.to("cuda") if on_gpu else model, tokenizer
+
+
+def _metrics(
+    history: list[dict[str, float]], steps: int, examples: TokenisedSet, job: TrainingJob, seconds: float
+) -> TrainingMetrics:
+    curve = [(int(entry["step"]), float(entry["loss"])) for entry in history if "loss" in entry]
+    late = [loss for _, loss in curve[-max(1, len(curve) // 5) :]]
+    validation = [float(entry["eval_loss"]) for entry in history if "eval_loss" in entry]
+    return TrainingMetrics(
+        train_loss=sum(late) / len(late),
+        train_loss_curve=curve,
+        validation_loss=validation[-1] if validation else None,
+        validation_losses=validation,
+        steps=steps,
+        examples=len(examples.train),
+        validation_examples=len(examples.validation),
+        too_long=examples.too_long,
+        tokens=round(job.settings.epochs * sum(len(row["input_ids"]) for row in examples.train)),
+        seconds=round(seconds, 2),
+    )
+
+
+def _write_adapter(model: "PeftModel", base: Path, folder: Path) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(folder, save_embedding_layers=False)
+    except SafetensorError as error:
+        raise UserError(f"Could not write into {folder.parent}: {error}; free some space and run it again.") from None
+    (folder / "README.md").unlink()  # PEFT's model card, which names this machine's paths
+    for name in TOKENIZER_FILES:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
+
+
+def _manifest(job: TrainingJob, folder: Path, metrics: TrainingMetrics) -> Manifest:
+    return Manifest(
+        recipe=job.recipe,
+        training_key=job.training_key,
+        base_digest=job.base_digest,
+        start_digest=job.start.digest,
+        training_set_digest=job.training_set_digest,
+        digest=adapter_digest(folder, job.base_digest),
+        training=job.settings.model_dump(mode="json"),
+        seed=job.seed,
+        metrics=metrics,
+        versions={name: importlib.metadata.version(name) for name in PACKAGES},
+    )

@@ -1,0 +1,47 @@
+"""What crosses from the asset to the training process, and the key that names its result.
+
+Belongs here: the job as a value. Not here: starting it (launch.py) or doing it (fine_tune.py).
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from selftaught_assets.method.identity import digest
+from selftaught_assets.recipe import Training
+from selftaught_assets.storage.models import ModelReference
+
+
+class TrainingJob(BaseModel):
+    """One training, as JSON on the process's command line. All paths are absolute."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str
+    iteration: str
+    start: ModelReference
+    """The base model, or a judge whose adapter is trained on."""
+    base_digest: str
+    examples: Path
+    """Parquet file of the filtered set."""
+    training_set_digest: str
+    settings: Training
+    seed: int
+    destination: Path
+    """The checkpoint folder to appear."""
+    progress: Path
+    """File that says how far training is."""
+    failure: Path
+    """File for the one sentence of a UserError, since Pipes tells a failed process's exit code only."""
+    parent: int
+    """Process id of the launcher: training ends when the launcher is gone."""
+
+    @property
+    def training_key(self) -> str:
+        """Digest of all that determines the result."""
+        return training_key(self.start, self.training_set_digest, self.settings, self.seed)
+
+
+def training_key(start: ModelReference, training_set_digest: str, settings: Training, seed: int) -> str:
+    """Digest of all that determines a checkpoint's weights."""
+    return digest("training", start.digest, training_set_digest, settings.model_dump(mode="json"), seed)

@@ -1,0 +1,139 @@
+"""Training as an asset sees it: starts the process, waits, and names the checkpoint.
+
+Belongs here: reuse of a finished checkpoint, the launch through Dagster Pipes, failures as sentences, metadata. Not
+here: the training itself (fine_tune.py), which this process never imports, so its memory goes back when it ends.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import dagster as dg
+import polars as pl
+
+import selftaught_assets
+from selftaught_assets.errors import UserError
+from selftaught_assets.method.identity import frame_digest
+from selftaught_assets.recipe import Training
+from selftaught_assets.storage.checkpoints import Manifest, base_of, find_checkpoint, reference_checkpoint
+from selftaught_assets.storage.models import ModelReference
+from selftaught_assets.training.job import TrainingJob, training_key
+
+_SOURCE = Path(selftaught_assets.__file__).resolve().parent.parent
+
+
+class Trained(NamedTuple):
+    """A finished checkpoint."""
+
+    model: ModelReference
+    """The judge: the start's base with the new adapter, `model.adapter` is the checkpoint folder."""
+    manifest: Manifest
+    reused: bool
+    """Nothing was trained: a checkpoint of the same start, examples, settings and seed was there."""
+
+
+def train_checkpoint(
+    context: dg.AssetExecutionContext,
+    pipes: dg.PipesSubprocessClient,
+    *,
+    recipe: str,
+    iteration: str,
+    start: ModelReference,
+    examples: Path,
+    settings: Training,
+    seed: int,
+    checkpoints: Path,
+    progress: Path,
+) -> Trained:
+    """Fine-tunes `start` on the kept rows of a filtered set, in a process of its own (paper section 4).
+
+    The process logs loss and progress to Dagster as it goes. Its checkpoint is complete or absent, in a folder named
+    after all that determines it; where that folder exists already, it is the answer.
+
+    Args:
+        context: of the asset.
+        pipes: launches the process.
+        recipe: name of the recipe, for the manifest.
+        iteration: partition key, for the progress.
+        start: the base model (restart), or a judge whose adapter is trained on (continue).
+        examples: Parquet file with the columns messages, completion, split (train or validation) and drop_reason.
+        settings: the recipe's training section.
+        seed: of the adapter's first weights and of the order of examples.
+        checkpoints: folder of this iteration's checkpoints.
+        progress: file that `read_progress` reads.
+
+    Raises:
+        UserError: there is nothing to train on, the model cannot be loaded, the disk or the memory is full.
+    """
+    training_set_digest = _training_set_digest(examples)
+    key = training_key(start, training_set_digest, settings, seed)
+    destination = checkpoints.resolve() / key[:16]
+    base = base_of(start)
+    found = find_checkpoint(destination)
+    reused = found is not None and found.training_key == key
+    if reused:
+        context.log.info(f"{destination} was trained on the same start, examples and settings: it is used again.")
+    else:
+        with tempfile.TemporaryDirectory(prefix="selftaught_training_") as scratch:
+            job = TrainingJob(
+                recipe=recipe,
+                iteration=iteration,
+                start=ModelReference(start.base.resolve(), start.adapter and start.adapter.resolve(), start.digest),
+                base_digest=base.digest,
+                examples=examples.resolve(),
+                training_set_digest=training_set_digest,
+                settings=settings,
+                seed=seed,
+                destination=destination,
+                progress=progress.resolve(),
+                failure=Path(scratch) / "failure.txt",
+                parent=os.getpid(),
+            )
+            _run(context, pipes, job)
+    model = reference_checkpoint(destination, base)
+    return Trained(model=model, manifest=find_checkpoint(destination), reused=reused)
+
+
+def training_metadata(manifest: Manifest) -> dict[str, int | float | dg.MetadataValue]:
+    """The numbers of a training, one name each, for the UI to plot over the iterations."""
+    metrics = manifest.metrics
+    numbers: dict[str, int | float | dg.MetadataValue] = {
+        "train_loss": metrics.train_loss,
+        "training_steps": metrics.steps,
+        "training_examples": metrics.examples,
+        "training_tokens": metrics.tokens,
+        "training_seconds": metrics.seconds,
+        "too_long_examples": metrics.too_long,
+        "loss_curve": dg.MetadataValue.table(
+            [dg.TableRecord({"step": step, "train_loss": loss}) for step, loss in metrics.train_loss_curve],
+            dg.TableSchema([dg.TableColumn("step", "int"), dg.TableColumn("train_loss", "float")]),
+        ),
+        "judge_digest": dg.MetadataValue.text(manifest.digest),
+        "start_digest": dg.MetadataValue.text(manifest.start_digest),
+    }
+    if metrics.validation_loss is not None:
+        numbers["validation_loss"] = metrics.validation_loss
+    return numbers
+
+
+def _training_set_digest(examples: Path) -> str:
+    kept = pl.read_parquet(examples).filter(pl.col("drop_reason").is_null())
+    return frame_digest((name, kept[name].to_list()) for name in ("messages", "completion", "split"))
+
+
+def _run(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient, job: TrainingJob) -> None:
+    command = [sys.executable, "-m", "selftaught_assets.training", job.model_dump_json()]
+    try:
+        pipes.run(context=context, command=command, cwd=str(_SOURCE))
+    except dg.DagsterPipesExecutionError as error:
+        if job.failure.is_file():
+            raise UserError(job.failure.read_text(encoding="utf-8")) from None
+        if str(error).endswith(f"code {-signal.SIGKILL}"):
+            raise UserError(
+                f"The training of {job.recipe} {job.iteration} was killed, most often because memory ran out: free "
+                "memory, or set a smaller training.max_tokens, and run it again."
+            ) from None
+        raise

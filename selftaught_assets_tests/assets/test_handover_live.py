@@ -1,0 +1,138 @@
+"""The hand-over of the judge under a real `dagster dev`: backfills launched through GraphQL, as the UI does it.
+
+One world per instance configuration; its tests build on each other, in the order in which they stand here.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+import yaml
+
+from selftaught_assets.storage.layout import Layout
+from selftaught_assets_tests.conftest import ROOT, write_small_recipe
+from selftaught_assets_tests.dagster_dev import DagsterDev
+
+pytestmark = pytest.mark.slow
+
+ASSETS = ("instructions", "pairs", "judge", "judgments", "filtered_set", "checkpoint", "evaluation")
+SOURCES = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation", "progress")
+ITERATIONS = ["iteration_01", "iteration_02", "iteration_03"]
+
+
+@dataclass
+class World:
+    """A running Dagster with the small recipe."""
+
+    dagster: DagsterDev
+    instance: dg.DagsterInstance
+    recipe: Path
+    layout: Layout
+
+    def change_training(self, learning_rate: float) -> None:
+        content = yaml.safe_load(self.recipe.read_text())
+        content["training"]["learning_rate"] = learning_rate
+        self.recipe.write_text(yaml.safe_dump(content))
+        self.dagster.reload()
+
+    def backfill(self, names: tuple[str, ...], partitions: list[str]) -> str:
+        return self.dagster.backfill([["small", name] for name in names], partitions)
+
+    def judge_of_judgments(self, iteration: str) -> str:
+        return pl.read_parquet(self.layout.table("judgments", iteration))["judge"].unique().item()
+
+    def newest(self, asset: str, iteration: str) -> dg.AssetMaterialization:
+        wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(["small", asset]), asset_partitions=[iteration])
+        return self.instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
+
+    def digest_of_checkpoint(self, iteration: str) -> str:
+        return self.newest("checkpoint", iteration).metadata["judge_digest"].value
+
+    def failures(self, backfill: str) -> dict[str, str]:
+        """The sentence of the first failed step of each failed run of a backfill, by iteration."""
+        found = {}
+        for run in self.instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}, statuses=[dg.DagsterRunStatus.FAILURE])):
+            failed = [
+                record.dagster_event
+                for record in self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+            ]
+            data = failed[0].step_failure_data
+            sentence = data.user_failure_data.description if data.user_failure_data else data.error.message
+            found[run.tags["dagster/partition"]] = sentence or data.error.message
+        return found
+
+
+@pytest.fixture(scope="module", params=["shipped", "default"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp(request.param)
+    home = folder / "dagster_home"
+    home.mkdir()
+    if request.param == "shipped":
+        shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
+    recipe = write_small_recipe(folder)
+    data = folder / "data"
+    environment = {"SELFTAUGHT_RECIPES": str(recipe), "SELFTAUGHT_DATA": str(data), "OMP_NUM_THREADS": "1"}
+    with DagsterDev(home, environment) as dagster, dg.DagsterInstance.from_config(str(home)) as instance:
+        yield World(dagster, instance, recipe, Layout(data, "small"))
+
+
+def test_backfill_hands_each_checkpoint_to_the_next_iteration(world: World) -> None:
+    backfill = world.backfill((*SOURCES, *ASSETS), ITERATIONS)
+    assert world.dagster.wait_for_backfill(backfill) == "COMPLETED_SUCCESS", world.failures(backfill)
+    for previous, following in zip(ITERATIONS, ITERATIONS[1:], strict=False):
+        assert world.judge_of_judgments(following) == world.digest_of_checkpoint(previous)
+
+
+def test_retrained_checkpoint_makes_the_next_judgments_stale(world: World) -> None:
+    query = """query Stale($path: [String!]!) {
+      assetNodeOrError(assetKey: {path: $path}) {
+        ... on AssetNode { staleStatusByPartition(partitions: ["iteration_02", "iteration_03"]) }
+      }
+    }"""
+    before = world.dagster.graphql(query, path=["small", "judgments"])["assetNodeOrError"]["staleStatusByPartition"]
+    assert before == ["FRESH", "FRESH"]
+    world.change_training(learning_rate=2e-3)
+    retraining = world.backfill(("checkpoint",), ["iteration_01"])
+    assert world.dagster.wait_for_backfill(retraining) == "COMPLETED_SUCCESS", world.failures(retraining)
+    after = world.dagster.graphql(query, path=["small", "judgments"])["assetNodeOrError"]["staleStatusByPartition"]
+    assert after == ["STALE", "FRESH"]
+
+
+def test_backfill_after_a_change_never_uses_the_old_checkpoint(world: World) -> None:
+    old = {iteration: world.digest_of_checkpoint(iteration) for iteration in ITERATIONS}
+    world.change_training(learning_rate=3e-3)
+    backfill = world.backfill(ASSETS, ITERATIONS)
+    assert world.dagster.wait_for_backfill(backfill) == "COMPLETED_SUCCESS", world.failures(backfill)
+    for previous, following in zip(ITERATIONS, ITERATIONS[1:], strict=False):
+        assert world.digest_of_checkpoint(previous) != old[previous]
+        assert world.judge_of_judgments(following) == world.digest_of_checkpoint(previous)
+
+
+def test_failed_iteration_stops_the_later_ones_until_it_is_mended(world: World) -> None:
+    judgments_before = {i: world.newest("judgments", i).tags["dagster/data_version"] for i in ITERATIONS[1:]}
+    world.change_training(learning_rate=4e-3)
+    checkpoints = world.layout.checkpoints("iteration_01")
+    set_aside = checkpoints.with_name("set_aside")
+    os.rename(checkpoints, set_aside)
+    checkpoints.write_text("a file where a folder must be")
+
+    backfill = world.backfill(ASSETS, ITERATIONS)
+    assert world.dagster.wait_for_backfill(backfill) == "COMPLETED_FAILED"
+    failures = world.failures(backfill)
+    assert set(failures) == set(ITERATIONS)
+    assert "`small/checkpoint` of iteration_01" in failures["iteration_02"]
+    assert "`small/checkpoint` of iteration_02" in failures["iteration_03"]
+    after = {i: world.newest("judgments", i).tags["dagster/data_version"] for i in ITERATIONS[1:]}
+    assert after == judgments_before
+
+    checkpoints.unlink()
+    os.rename(set_aside, checkpoints)
+    again = world.dagster.reexecute_failed(backfill)
+    assert world.dagster.wait_for_backfill(again) == "COMPLETED_SUCCESS", world.failures(again)
+    for previous, following in zip(ITERATIONS, ITERATIONS[1:], strict=False):
+        assert world.judge_of_judgments(following) == world.digest_of_checkpoint(previous)

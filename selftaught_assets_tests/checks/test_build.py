@@ -1,0 +1,196 @@
+"""The checks inside real runs: stand-ins with the assets' keys hand out planted tables, a later asset waits behind them.
+
+Partitioned asset checks are a preview feature of Dagster 1.13: what is relied on is pinned here.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from upath import UPath
+
+from selftaught_assets.assets.family import Family
+from selftaught_assets.checks import build_checks
+from selftaught_assets.checks.build import UNPARTITIONED
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.tables import TableIOManager
+from selftaught_assets_tests.checks.tables import Tables, spoil, write_recipe
+
+UPSTREAM = {
+    "instructions": "instruction_pool",
+    "pairs": "instructions",
+    "judgments": "pairs",
+    "filtered_set": "judgments",
+}
+
+
+class Runs:
+    """Runs of stand-in assets and the real checks, on one instance and one folder of data."""
+
+    def __init__(self, instance: dg.DagsterInstance, recipe: Recipe, folder: Path, tables: Tables) -> None:
+        self.instance = instance
+        self.family = Family(recipe, Layout(folder, recipe.name))
+        self.tables = {partition: dict(tables) for partition in (None, "iteration_01", "iteration_02")}
+        """By partition; tests plant their faults here."""
+        self._resources = {"tables": TableIOManager(base_path=UPath(folder))}
+
+    def run(self, *assets: str, partition: str | None = None) -> dg.ExecuteInProcessResult:
+        selection = dg.AssetSelection.assets(*(self.family.key(name) for name in assets))
+        names = self.tables[None]
+        definitions = dg.Definitions(
+            assets=[self._stand_in(name) for name in names],
+            asset_checks=build_checks(self.family),
+            jobs=[dg.define_asset_job("job", selection)],
+            resources=self._resources,
+        )
+        job = definitions.resolve_job_def("job")
+        return job.execute_in_process(instance=self.instance, partition_key=partition, raise_on_error=False)
+
+    def _stand_in(self, name: str) -> dg.AssetsDefinition:
+        upstream = [UPSTREAM[name]] if name in UPSTREAM else []
+
+        @dg.asset(
+            name=name,
+            key_prefix=self.family.recipe.name,
+            deps=[self.family.key(dep) for dep in upstream],
+            partitions_def=None if name in UNPARTITIONED else self.family.partitions,
+            io_manager_key="tables",
+        )
+        def stand_in(context: dg.AssetExecutionContext) -> pl.DataFrame:
+            return self.tables[context.partition_key if context.has_partition_key else None][name]
+
+        return stand_in
+
+
+@pytest.fixture
+def runs(recipe: Recipe, tables: Tables, tmp_path: Path):
+    with dg.DagsterInstance.ephemeral() as instance:
+        runs = Runs(instance, recipe, tmp_path, tables)
+        assert runs.run("instruction_pool", "benchmarks").success
+        assert runs.run("instructions", partition="iteration_01").success
+        yield runs
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> list[str]:
+    return [event.asset_key.path[-1] for event in result.get_asset_materialization_events()]
+
+
+def evaluations(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+    found = result.get_asset_check_evaluations()
+    return {(evaluation.asset_key.path[-1], evaluation.check_name): evaluation for evaluation in found}
+
+
+def equal_responses(pairs: pl.DataFrame) -> pl.DataFrame:
+    return spoil(pairs, 5, chosen="7 9", rejected="7 9")
+
+
+def vanished_row(pairs: pl.DataFrame) -> pl.DataFrame:
+    return pairs.tail(-1)
+
+
+@pytest.mark.parametrize(
+    ("asset", "check", "plant", "later"),
+    [
+        ("pairs", "pair_validity", equal_responses, "judgments"),
+        ("pairs", "rows_accounted", vanished_row, "judgments"),
+    ],
+)
+def test_a_failing_check_stops_what_comes_later_in_the_run(
+    asset: str, check: str, plant: Callable[[pl.DataFrame], pl.DataFrame], later: str, runs: Runs
+):
+    runs.tables["iteration_01"][asset] = plant(runs.tables["iteration_01"][asset])
+    result = runs.run(asset, later, partition="iteration_01")
+    assert not result.success
+    assert materialized(result) == [asset]
+    evaluation = evaluations(result)[asset, check]
+    assert not evaluation.passed
+    assert evaluation.severity == dg.AssetCheckSeverity.ERROR
+    assert len(evaluation.metadata["offending_rows"].records) == 1
+
+
+def test_unbalanced_labels_stop_the_run(runs: Runs):
+    tables = runs.tables["iteration_01"]
+    assert runs.run("pairs", "judgments", partition="iteration_01").success
+    kept_b = pl.col("drop_reason").is_null() & (pl.col("label") == "B")
+    reason = pl.when(kept_b).then(pl.lit("not_drawn")).otherwise("drop_reason")
+    tables["filtered_set"] = tables["filtered_set"].with_columns(drop_reason=reason)
+    result = runs.run("filtered_set", partition="iteration_01")
+    assert not result.success
+    found = evaluations(result)
+    assert not found["filtered_set", "label_balance"].passed
+    assert found["filtered_set", "rows_accounted"].passed
+
+
+def test_clean_tables_pass_every_check_in_one_step_for_each_asset(runs: Runs):
+    stages = ("pairs", "judgments", "filtered_set", "evaluation")
+    result = runs.run(*stages, partition="iteration_01")
+    assert result.success
+    assert materialized(result) and set(materialized(result)) == set(stages)
+    found = evaluations(result)
+    assert all(evaluation.passed for evaluation in found.values())
+    assert {asset for asset, check in found if check == "rows_accounted"} == set(stages)
+    steps = {event.step_key for event in result.all_events if event.is_step_start}
+    assert steps == {f"small__{stage}" for stage in stages} | {f"small__{stage}_checks" for stage in stages}
+
+
+def test_a_check_sees_the_partition_that_its_run_makes(runs: Runs):
+    """The fault is in the second iteration only: the first passes, before and after."""
+    runs.tables["iteration_02"]["pairs"] = equal_responses(runs.tables["iteration_02"]["pairs"])
+    assert runs.run("instructions", partition="iteration_02").success
+    outcomes = []
+    for partition in ("iteration_01", "iteration_02", "iteration_01"):
+        found = evaluations(runs.run("pairs", partition=partition))["pairs", "pair_validity"]
+        outcomes.append((found.partition, found.passed))
+    assert outcomes == [("iteration_01", True), ("iteration_02", False), ("iteration_01", True)]
+
+
+def test_unpartitioned_tables_are_checked_too(runs: Runs):
+    runs.tables[None]["instruction_pool"] = vanished_row(runs.tables[None]["instruction_pool"])
+    result = runs.run("instruction_pool", "seed_evaluation")
+    found = evaluations(result)
+    assert not found["instruction_pool", "rows_accounted"].passed
+    assert found["seed_evaluation", "rows_accounted"].passed
+
+
+def test_metadata_holds_plain_numbers_under_one_name_each(runs: Runs):
+    found = evaluations(runs.run("pairs", partition="iteration_01"))["pairs", "pair_validity"]
+    types = {name: type(entry.value) for name, entry in found.metadata.items()}
+    assert types.pop("valid_share") is types.pop("valid_share_min") is float
+    assert set(types.values()) == {int}
+
+
+def test_the_specs_are_blocking_partitioned_like_the_asset_and_described_by_their_suite(recipe: Recipe, tmp_path: Path):
+    family = Family(recipe, Layout(tmp_path, recipe.name))
+    specs = [spec for check in build_checks(family) for spec in check.check_specs]
+    assert len(specs) == 10
+    for spec in specs:
+        assert spec.blocking
+        assert spec.partitions_def == (None if spec.asset_key.path[-1] in UNPARTITIONED else family.partitions)
+        assert "None of the " in spec.description
+
+
+def test_a_pool_that_can_no_longer_be_read_fails_in_one_sentence(tables: Tables, tmp_path: Path):
+    recipe = write_recipe(tmp_path)
+    recipe.pool.path.write_text("not json\n", encoding="utf-8")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = Runs(instance, recipe, tmp_path, tables).run("instruction_pool")
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failure.user_failure_data.description.startswith(f"{recipe.pool.path}, line 1: not valid JSON")
+
+
+def test_two_recipes_stand_side_by_side(recipe: Recipe, tmp_path: Path):
+    families = [Family(r, Layout(tmp_path, r.name)) for r in (recipe, recipe.model_copy(update={"name": "other"}))]
+    checks: list[Any] = [check for family in families for check in build_checks(family)]
+    names = [check.node_def.name for check in checks]
+    assert len(set(names)) == len(names) == 16
+
+
+def test_building_the_checks_does_not_import_great_expectations():
+    program = "import sys, selftaught_assets.checks; sys.exit('great_expectations' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

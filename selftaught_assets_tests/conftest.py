@@ -1,0 +1,54 @@
+"""What tests of several rooms share: a small recipe on the real seed model, and where real data lies."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from selftaught_assets.recipe import Recipe, load_recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_DATA = ROOT.parent / "shared" / "data"
+
+SMALL = {
+    "name": "small",
+    "seed": 7,
+    "iterations": 3,
+    "pool": {"path": "pool.jsonl"},
+    "benchmarks": [{"name": "tiny", "path": "benchmark.jsonl"}],
+    "seed_model": str(ROOT / "models" / "seed"),
+    "prompts": str(ROOT / "recipes" / "tinyworld" / "prompts"),
+    "instructions": {"count": 40},
+    "pairs": {"form": "two_calls", "response": {"max_tokens": 24}, "modification": {"max_tokens": 32}},
+    "judgments": {"n": 4, "sampling": {"max_tokens": 96}},
+    "filter": {"label_tolerance": 0.0},
+    "training": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "max_tokens": 256},
+    "evaluation": {"votes": 3, "sampling": {"max_tokens": 96}},
+}
+"""The whole loop in seconds: 40 instructions, 12 benchmark pairs."""
+
+
+def write_small_recipe(folder: Path, **overrides: Any) -> Path:
+    """Writes the small recipe with its pool and benchmark into a folder; overrides replace whole sections."""
+    for source, target, lines in (("pool", "pool.jsonl", 80), ("benchmark", "benchmark.jsonl", 12)):
+        head = (ROOT / "recipes" / "tinyworld" / f"{source}.jsonl").read_text(encoding="utf-8").split("\n")[:lines]
+        (folder / target).write_text("\n".join(head) + "\n", encoding="utf-8")
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL | overrides), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def small_recipe(tmp_path: Path) -> Callable[..., Recipe]:
+    """Makes the small recipe, with sections replaced, in the test's own folder."""
+    return lambda **overrides: load_recipe(str(write_small_recipe(tmp_path, **overrides)))
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real pools and benchmarks; the test is skipped where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"the real data is not here: {REAL_DATA} does not exist")
+    return REAL_DATA

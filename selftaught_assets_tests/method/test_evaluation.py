@@ -1,0 +1,54 @@
+import polars as pl
+
+from selftaught_assets.method.evaluation import COLUMNS, verdict_table
+from selftaught_assets.method.judging import benchmark_requests
+
+REQUESTS = benchmark_requests(
+    pl.DataFrame(
+        {
+            "benchmark": "b",
+            "subset": "s",
+            "item_id": ["1", "2"],
+            "instruction": "x",
+            "response_a": "left",
+            "response_b": "right",
+            "label": ["A", "B"],
+        }
+    )
+)
+
+
+def evaluated(*texts: str) -> pl.DataFrame:
+    """Every request answered with the same samples, handed over in the reverse order."""
+    completions = [
+        {"request_id": request, "sample_index": index, "text": text}
+        for request in REQUESTS["request_id"]
+        for index, text in enumerate(texts)
+    ]
+    return verdict_table(REQUESTS, pl.DataFrame(completions[::-1]), decoding="vote", judge="digest")
+
+
+def test_there_is_one_verdict_for_each_request_in_their_order():
+    table = evaluated("[[A]]")
+    assert tuple(table.columns) == COLUMNS
+    assert table.select("item_id", "order").equals(REQUESTS.select("item_id", "order"))
+
+
+def test_the_majority_decides_and_invalid_votes_are_counted():
+    table = evaluated("[[B]]", "[[A]]", "[[A]]", "?")
+    assert table.select("votes_a", "votes_b", "votes_invalid", "verdict").unique().rows() == [(2, 1, 1, "A")]
+
+
+def test_a_tie_goes_to_the_first_sample_and_not_to_the_first_row():
+    assert evaluated("[[B]]", "[[A]]")["verdict"].to_list() == ["B"] * 4
+
+
+def test_the_score_says_whether_the_verdict_is_right_in_its_order():
+    table = evaluated("[[A]]")
+    assert table["label"].to_list() == ["A", "B", "B", "A"]
+    assert table["score"].to_list() == [1.0, 0.0, 0.0, 1.0]
+
+
+def test_a_pair_without_a_valid_vote_has_no_verdict_and_no_point():
+    table = evaluated("?", "[[A]] [[B]]")
+    assert table.select("verdict", "score").unique().rows() == [(None, 0.0)]

@@ -1,0 +1,105 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftaught_assets.method.pairs import INSTRUCTION_MARKER, RESPONSE_MARKER, split_modified_pair
+from selftaught_assets.method.prompts import (
+    TEMPLATE_NAMES,
+    PromptTemplates,
+    judge_messages,
+    modified_instruction_messages,
+    modified_pair_messages,
+    require_templates,
+    response_messages,
+)
+from selftaught_assets.recipe import PROMPTS_FOLDER
+
+SHIPPED = PromptTemplates(*((PROMPTS_FOLDER / f"{name}.jinja").read_text(encoding="utf-8") for name in TEMPLATE_NAMES))
+PLAIN = PromptTemplates(
+    response="{{ instruction }}",
+    modified_instruction="{{ instruction }}|{{ response }}",
+    modified_pair="{{ instruction }}|{{ response }}",
+    judge="{{ instruction }}|{{ response_a }}|{{ response_b }}",
+)
+texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
+
+
+def test_the_shipped_templates_can_be_used():
+    require_templates(SHIPPED)
+
+
+def test_every_prompt_is_one_turn_of_the_user():
+    prompts = [
+        response_messages(SHIPPED, "x"),
+        modified_instruction_messages(SHIPPED, "x", "y"),
+        modified_pair_messages(SHIPPED, "x", "y"),
+        judge_messages(SHIPPED, "x", "a", "b"),
+    ]
+    assert [[turn["role"] for turn in prompt] for prompt in prompts] == [["user"]] * 4
+
+
+@given(instruction=texts, response_a=texts, response_b=texts)
+def test_values_reach_the_prompt_unchanged(instruction, response_a, response_b):
+    [turn] = judge_messages(PLAIN, instruction, response_a, response_b)
+    assert turn["content"] == f"{instruction}|{response_a}|{response_b}"
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ response_b }}", "{% raw %}", "{# a #}", "<b>&amp;</b>", "{{ 7 * 7 }}", "a\r\nb\n"]
+)
+def test_values_are_neither_rendered_again_nor_escaped(text):
+    assert judge_messages(PLAIN, text, "a", "b")[0]["content"] == f"{text}|a|b"
+
+
+def test_swapping_the_responses_swaps_their_places_in_the_judge_prompt_and_nothing_else():
+    one_way = judge_messages(SHIPPED, "x", "FIRST", "SECOND")[0]["content"]
+    other_way = judge_messages(SHIPPED, "x", "SECOND", "FIRST")[0]["content"]
+    exchanged = {"FIRST": "SECOND", "SECOND": "FIRST"}
+    assert re.sub("FIRST|SECOND", lambda found: exchanged[found[0]], one_way) == other_way != one_way
+
+
+def test_the_shipped_judge_prompt_offers_both_verdicts():
+    content = judge_messages(SHIPPED, "x", "a", "b")[0]["content"]
+    assert "[[A]]" in content
+    assert "[[B]]" in content
+
+
+def test_the_shipped_pair_prompt_asks_for_the_form_that_is_read():
+    content = modified_pair_messages(SHIPPED, "x", "y")[0]["content"]
+    form = content[content.index(INSTRUCTION_MARKER) :]
+    assert RESPONSE_MARKER in form
+    assert split_modified_pair(form) == ("(your new instruction)", "(your answer to it)")
+
+
+@pytest.mark.parametrize(
+    ("judge", "sentence"),
+    [
+        ("{{ instruction }\n", "`judge` is broken at line 1"),
+        ("ok\n{% if %}", "`judge` is broken at line 2"),
+        ("{{ instruction }} {{ response_a }}", "`judge` does not use `{{ response_b }}`"),
+        ("{{ instruction }} {{ response_a }} {{ response_b }} {{ refrence }}", "uses `{{ refrence }}`"),
+    ],
+)
+def test_a_template_that_cannot_be_used_is_named_with_its_fault(judge, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        require_templates(PLAIN._replace(judge=judge))
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [
+        "{{ instruction.missing }} {{ response_a }} {{ response_b }}",
+        "{{ instruction / 2 }} {{ response_a }} {{ response_b }}",
+        "{% include 'other' %} {{ instruction }} {{ response_a }} {{ response_b }}",
+        "{{ ''.__class__.__mro__ }} {{ instruction }} {{ response_a }} {{ response_b }}",
+    ],
+)
+def test_a_template_that_fails_while_it_is_rendered_is_named(judge):
+    with pytest.raises(ValueError, match="`judge` cannot be rendered"):
+        judge_messages(PLAIN._replace(judge=judge), "x", "a", "b")
+
+
+def test_the_baseline_response_is_optional_in_the_two_call_form():
+    require_templates(PLAIN._replace(modified_instruction="Change: {{ instruction }}"))

@@ -1,0 +1,139 @@
+import random
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftaught_assets.method.accounting import account
+from selftaught_assets.method.selection import (
+    POOL_DROP_REASONS,
+    SELECTION_DROP_REASONS,
+    pool_rows,
+    select_instructions,
+)
+from selftaught_assets_tests.method.tables import kept, seeds
+
+
+def pool(*instructions: str, categories: list[str | None] | None = None) -> pl.DataFrame:
+    categories = categories or [None] * len(instructions)
+    return pool_rows(
+        {"line": line, "instruction": instruction, "source": "test", "category": category}
+        for line, (instruction, category) in enumerate(zip(instructions, categories, strict=True), start=1)
+    )
+
+
+NUMBERED = pool(*(f"Do number {number}" for number in range(60)))
+
+
+def select(table: pl.DataFrame = NUMBERED, **changes: object) -> pl.DataFrame:
+    defaults = {
+        "count": 20,
+        "schedule": "fixed",
+        "iteration": 1,
+        "seed": 1,
+        "max_characters": 8000,
+        "categories": None,
+    }
+    return select_instructions(table, **defaults | changes)
+
+
+def selected(table: pl.DataFrame = NUMBERED, **changes: object) -> set[str]:
+    return set(kept(select(table, **changes))["instruction_id"])
+
+
+def test_empty_lines_and_repetitions_of_the_pool_are_dropped_with_their_reason():
+    table = pool("Sort a", " \n", "sort   A", "Sort b")
+    assert table["drop_reason"].to_list() == [None, "empty", "duplicate", None]
+    assert set(POOL_DROP_REASONS) == {"empty", "duplicate"}
+
+
+def test_several_empty_lines_are_all_called_empty():
+    assert pool("", " ")["drop_reason"].to_list() == ["empty", "empty"]
+
+
+def test_an_instruction_id_depends_on_the_text_alone():
+    assert pool("x", "a")["instruction_id"][1] == pool("a")["instruction_id"][0]
+
+
+def test_an_empty_pool_is_an_empty_table():
+    assert pool().height == 0
+
+
+@given(texts=st.lists(st.text("aA \n", max_size=4), max_size=30), shuffle=st.randoms())
+def test_the_order_of_records_does_not_change_which_are_kept(texts, shuffle):
+    records = [{"line": n, "instruction": t, "source": None, "category": None} for n, t in enumerate(texts, start=1)]
+    expected = pool_rows(records).sort("line")
+    shuffle.shuffle(records)
+    assert pool_rows(records).sort("line").equals(expected)
+    account(expected, len(texts))
+
+
+def test_fixed_takes_the_same_instructions_in_every_iteration():
+    assert selected(iteration=1) == selected(iteration=2) == selected(iteration=9)
+    assert len(selected()) == 20
+
+
+def test_fresh_never_takes_an_instruction_twice():
+    taken = [selected(schedule="fresh", iteration=iteration) for iteration in (1, 2, 3)]
+    assert [len(part) for part in taken] == [20, 20, 20]
+    assert len(set.union(*taken)) == 60
+
+
+def test_fresh_begins_with_what_fixed_takes():
+    assert selected(schedule="fresh") == selected(schedule="fixed")
+
+
+def test_the_last_of_the_pool_may_be_fewer():
+    assert len(selected(schedule="fresh", count=25, iteration=3)) == 10
+    assert len(selected(count=100)) == 60
+
+
+def test_an_iteration_for_which_nothing_is_left_is_refused():
+    with pytest.raises(ValueError, match="Iteration 4 has no instruction left: 60 of the pool's 60"):
+        select(schedule="fresh", iteration=4)
+
+
+def test_a_pool_of_which_nothing_is_usable_is_refused():
+    with pytest.raises(ValueError, match="0 of the pool's 60 instructions are usable"):
+        select(max_characters=3)
+
+
+def test_unselected_rows_say_why():
+    table = pool("short", "much too long", "other", "none", "", categories=["a", "a", "b", None, "a"])
+    frame = select(table, max_characters=6, categories=["a"])
+    assert frame["drop_reason"].to_list() == [None, "too_long", "other_category", "other_category", "empty"]
+    assert select(NUMBERED)["drop_reason"].drop_nulls().unique().to_list() == ["not_selected"]
+    assert set(SELECTION_DROP_REASONS) == {"too_long", "other_category", "not_selected"}
+
+
+def test_characters_are_counted_and_not_bytes():
+    assert kept(select(pool("äöüß"), max_characters=4)).height == 1
+
+
+def test_dropped_rows_take_no_place_of_usable_ones():
+    long_ones = (f"Do, if at all possible, number {number}" for number in range(60))
+    table = pool(*(f"Do number {number}" for number in range(60)), *long_ones)
+    assert selected(table, max_characters=15) == selected(NUMBERED)
+
+
+@given(seed=seeds, count=st.integers(1, 70), shuffle=st.randoms())
+def test_selection_belongs_to_ids_and_not_to_the_order_of_rows(seed, count, shuffle):
+    rows = list(range(NUMBERED.height))
+    shuffle.shuffle(rows)
+    assert selected(NUMBERED[rows], seed=seed, count=count) == selected(seed=seed, count=count)
+
+
+@given(seed=seeds, small=st.integers(1, 60), large=st.integers(1, 60))
+def test_a_larger_count_contains_the_smaller_one(seed, small, large):
+    assert selected(seed=seed, count=min(small, large)) <= selected(seed=seed, count=max(small, large))
+
+
+def test_every_instruction_is_selected_equally_often():
+    table = NUMBERED.head(6)
+    counts = dict.fromkeys(table["instruction_id"], 0)
+    for seed in random.Random(1).sample(range(10**9), 300):
+        for instruction in selected(table, seed=seed, count=2):
+            counts[instruction] += 1
+    statistic = sum((count - 100) ** 2 / (100 * 4 / 5) for count in counts.values())
+    assert statistic < 20.5, "near chi-square with 5 degrees of freedom, p = 0.001"
