@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -121,25 +122,29 @@ def _collect(recipe: str, benchmark: str | None) -> dict[str, object]:
 def _print_results(recipe: str, benchmark: str | None) -> None:
     collected = _collect(recipe, benchmark)
     rows = collected["rows"]
-    title = f"{collected['recipe']} on {collected['benchmark']}: {rows[0]['n']} greedy verdicts, both orders of {rows[0]['n'] // 2} pairs"
     votes = next(iter(rows[0]["vote_accuracy"]))
-    table = Table(title=title, title_justify="left")
-    table.add_column("judge")
-    for name in ("accuracy", "95 % interval", "both orders right", "one sample", f"vote of {votes}", "invalid"):
+    console.print(
+        f"\n[bold]{collected['recipe']}[/] on the benchmark [bold]{collected['benchmark']}[/]: "
+        f"{rows[0]['n']:,} greedy verdicts of each judge, both orders of {rows[0]['n'] // 2:,} pairs",
+        highlight=False,
+    )
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("judge", no_wrap=True)
+    for name in ("accuracy", "95 %\ninterval", "one\nsample", f"vote\nof {votes}", "invalid"):
         table.add_column(name, justify="right")
-    for name in ("p vs seed", "p vs previous", "pairs", "trained on", "seconds"):
+    for name in ("p vs\nseed", "trained\non", "time"):
         table.add_column(name, justify="right")
     for row in rows:
         low, high = row["interval"]
         table.add_row(
             row["judge"],
             f"{row['accuracy']:.1%}",
-            f"{low:.1%} – {high:.1%}",
-            f"{row['position_consistent']:.1%}",
+            f"{100 * low:.1f}–{100 * high:.1f}",
             f"{row['single_sample_accuracy']:.1%}",
             f"{row['vote_accuracy'][votes]:.1%}",
             f"{row['invalid']:.1%}",
-            *("" if row[name] is None else f"{row[name]:.2g}" for name in ("p_vs_seed", "p_vs_previous")),
-            *("" if row[name] is None else f"{row[name]:,.0f}" for name in ("pairs", "kept", "seconds")),
+            "" if row["p_vs_seed"] is None else f"{row['p_vs_seed']:.0e}" if row["p_vs_seed"] < 0.001 else f"{row['p_vs_seed']:.3f}",
+            "" if row["kept"] is None else f"{row['kept']:,}",
+            "" if row["seconds"] is None else f"{row['seconds']:,.0f} s",
         )
     console.print(table)

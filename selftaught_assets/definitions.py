@@ -14,7 +14,7 @@ from upath import UPath
 
 from selftaught_assets.assets.checkpoint import build_checkpoint
 from selftaught_assets.assets.evaluation import build_evaluation, build_seed_evaluation
-from selftaught_assets.assets.family import Family
+from selftaught_assets.assets.family import UNPARTITIONED, Family
 from selftaught_assets.assets.filtered_set import build_filtered_set
 from selftaught_assets.assets.instructions import build_instructions
 from selftaught_assets.assets.judge import build_judge
@@ -43,8 +43,6 @@ ASSETS = (
     build_evaluation,
     build_progress,
 )
-
-UNPARTITIONED = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation")
 
 PRELOADED = ["torch", "transformers", "great_expectations", "selftaught_assets.definitions"]
 """Imported once per run, in the process that all its steps are forked from: each step starts in a fraction of a second."""
@@ -101,12 +99,12 @@ def job_name(recipe: Recipe, name: str) -> str:
 
 
 def _jobs(family: Family) -> list[Any]:
-    everything = dg.AssetSelection.key_prefixes(family.recipe.name)
+    unpartitioned = dg.AssetSelection.assets(*(family.key(name) for name in UNPARTITIONED))
+    iteration = dg.AssetSelection.key_prefixes(family.recipe.name) - unpartitioned
     progress = dg.AssetSelection.assets(family.key("progress"))
-    prepare = dg.AssetSelection.assets(*(family.key(name) for name in UNPARTITIONED))
     jobs = {
-        "prepare": (prepare, "Reads pool, seed model and benchmarks, and measures the seed model."),
-        "iteration": (everything - prepare - progress, "One iteration, from instructions to the evaluated checkpoint."),
+        "prepare": (unpartitioned - progress, "Reads pool, seed model and benchmarks, and measures the seed model."),
+        "iteration": (iteration, "One iteration, from instructions to the evaluated checkpoint."),
         "progress": (progress, "The learning curve of all iterations so far."),
     }
     return [

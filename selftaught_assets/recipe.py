@@ -66,7 +66,7 @@ class Instructions(_Section):
 
 
 class Pairs(_Section):
-    """How preference pairs are written (paper section 3.2)."""
+    """How preference pairs are written (paper section 3)."""
 
     form: Literal["one_call", "two_calls"] = "one_call"
     """`one_call`: the modified instruction and its response in one completion, as in the paper; `two_calls`: one
@@ -78,7 +78,7 @@ class Pairs(_Section):
 
 
 class Judgments(_Section):
-    """How the current judge is sampled (paper section 3.3)."""
+    """How the current judge is sampled (paper section 3)."""
 
     n: int = Field(15, ge=1)
     """Judgments of each pair (in each order, where `positions` is both)."""
@@ -90,7 +90,7 @@ class Judgments(_Section):
 
 
 class Filter(_Section):
-    """Which judgments are trained on (paper section 3.3)."""
+    """Which judgments are trained on (paper section 3)."""
 
     keep: Literal["correct", "any"] = "correct"
     """`correct` is the method; `any` keeps wrong verdicts as well: the control that shows what the filter teaches."""
@@ -122,7 +122,7 @@ class Training(_Section):
 
 
 class Evaluation(_Section):
-    """How a judge is measured: greedily, and by a majority of `votes` samples (paper section 3.4), in both orders."""
+    """How a judge is measured: greedily, and by a majority of `votes` samples (paper section 3), in both orders."""
 
     votes: int = Field(8, ge=1)
     sampling: SamplingParameters = SamplingParameters()
@@ -161,6 +161,12 @@ class Recipe(_Section):
         names = [benchmark.name for benchmark in self.benchmarks]
         if len(set(names)) < len(names):
             raise ValueError("two benchmarks have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _continuing_starts_from_the_seed(self) -> "Recipe":
+        if self.training.start_from == "previous" and self.judgments.first_annotator is not None:
+            raise ValueError("training.start_from: previous cannot continue a judgments.first_annotator; use seed")
         return self
 
     @cached_property
@@ -214,7 +220,9 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "the recipe"
+    place = ".".join(str(part) for part in problem["loc"])
+    if not place:
+        return problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"unknown field `{place}`"
     if problem["type"] == "missing":

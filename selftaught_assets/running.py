@@ -142,6 +142,7 @@ class _Display:
         self._console = console
         self._shown_events = 0
         self._last_plain_line = time.monotonic()
+        self._last_progress: StageProgress | None = None
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"))
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("starting", total=None, detail="")
@@ -196,8 +197,8 @@ class _Display:
                 completed=progress.done,
                 detail=_detail(progress),
             )
-        elif time.monotonic() - self._last_plain_line >= PLAIN_LINE_SECONDS:
-            self._last_plain_line = time.monotonic()
+        elif progress != self._last_progress and time.monotonic() - self._last_plain_line >= PLAIN_LINE_SECONDS:
+            self._last_plain_line, self._last_progress = time.monotonic(), progress
             self._console.print(f"    {progress.sentence()}", highlight=False)
 
 

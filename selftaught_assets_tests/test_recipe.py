@@ -4,7 +4,7 @@ import pytest
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe import RECIPES_FOLDER, load_recipe
-from selftaught_assets_tests.conftest import write_small_recipe
+from selftaught_assets_tests.conftest import ROOT, write_small_recipe
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES_FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
@@ -45,6 +45,10 @@ def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: 
         ({"name": "Not A Name"}, "`name` is 'Not A Name'"),
         ({"evaluation": {"sampling": {"temperature": -1}}}, "`evaluation.sampling.temperature` is -1"),
         ({"benchmarks": [{"name": "a", "path": "benchmark.jsonl"}] * 2}, "two benchmarks have the same name"),
+        (
+            {"training": {"start_from": "previous"}, "judgments": {"first_annotator": str(ROOT / "models" / "seed")}},
+            "training.start_from: previous cannot continue a judgments.first_annotator",
+        ),
     ],
 )
 def test_impossible_recipe_gets_one_sentence(tmp_path: Path, overrides: dict, sentence: str) -> None:

@@ -30,7 +30,7 @@ def build_evaluation(family: Family) -> dg.AssetsDefinition:
 
 def build_seed_evaluation(family: Family) -> dg.AssetsDefinition:
     @family.asset(
-        group=GROUP, kinds=KINDS, sections=SECTIONS, tables=("benchmarks",), deps=("seed_model",), by_iteration=False
+        group=GROUP, kinds=KINDS, sections=SECTIONS, tables=("benchmarks",), deps=("seed_model",)
     )
     def seed_evaluation(context: dg.AssetExecutionContext, benchmarks: pl.DataFrame) -> dg.Output[pl.DataFrame]:
         """The verdicts of the seed model on every benchmark pair, in both orders: where every iteration starts from."""

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from selftaught_assets.assets.history import MADE_OF, newest_version
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_partitions
 from selftaught_assets.method.accounting import account
@@ -20,6 +21,9 @@ from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import table_version
 
 OWNERS = ["team:evaluators"]
+
+UNPARTITIONED = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation", "progress")
+"""Assets that belong to no iteration."""
 
 SECONDS = "seconds"
 """Metadata of every asset: wall time of its step."""
@@ -42,6 +46,10 @@ class Family:
     def key(self, name: str) -> dg.AssetKey:
         return dg.AssetKey([self.recipe.name, name])
 
+    def partition_of(self, name: str, iteration: str | None) -> str | None:
+        """The partition of an asset that belongs to an iteration; None for the assets that have no partitions."""
+        return None if name in UNPARTITIONED else iteration
+
     def table(self, name: str) -> dg.AssetIn:
         """An upstream table, handed to the asset as a frame."""
         return dg.AssetIn(key=self.key(name), input_manager_key="tables")
@@ -54,7 +62,6 @@ class Family:
         sections: tuple[str, ...],
         deps: tuple[str, ...] = (),
         tables: tuple[str, ...] = (),
-        by_iteration: bool = True,
         automated: bool = True,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """The decorator of every asset: its name and description are the function's.
@@ -65,22 +72,44 @@ class Family:
             sections: recipe sections that the asset uses; its code version changes with them.
             deps: upstream assets that it reads by itself, or only waits for.
             tables: upstream tables that it gets as frames, in parameters of the same name.
-            by_iteration: partitioned by iteration.
             automated: rolls on by itself where automation is switched on.
         """
-        decorate = dg.asset(
-            key_prefix=self.recipe.name,
-            group_name=group,
-            kinds=kinds,
-            owners=OWNERS,
-            code_version=self.recipe.version(*sections),
-            deps=[self.key(name) for name in deps],
-            ins={name: self.table(name) for name in tables},
-            partitions_def=self.partitions if by_iteration else None,
-            automation_condition=AUTOMATION if automated else None,
-            io_manager_key="tables",
-        )
-        return lambda function: decorate(_as_step(function))
+        def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+            return dg.asset(
+                key_prefix=self.recipe.name,
+                group_name=group,
+                kinds=kinds,
+                owners=OWNERS,
+                code_version=self.recipe.version(*sections),
+                deps=[self.key(name) for name in deps],
+                ins={name: self.table(name) for name in tables},
+                partitions_def=None if function.__name__ in UNPARTITIONED else self.partitions,
+                automation_condition=AUTOMATION if automated else None,
+                io_manager_key="tables",
+            )(self._as_step(function, (*deps, *tables)))
+
+        return decorate
+
+    def _as_step(self, function: Callable[..., Any], upstream: tuple[str, ...]) -> Callable[..., Any]:
+        """Times the asset and records what it is made of; a user's mistake fails it with one sentence, without retry."""
+
+        @functools.wraps(function)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            context = dg.AssetExecutionContext.get()
+            iteration = context.partition_key if context.has_partition_key else None
+            versions = {
+                name: newest_version(context.instance, self.key(name), self.partition_of(name, iteration))
+                for name in upstream
+            }
+            started = time.monotonic()
+            try:
+                result = function(*args, **kwargs)
+            except UserError as error:
+                raise dg.Failure(description=str(error), allow_retries=False) from error
+            context.add_asset_metadata({SECONDS: round(time.monotonic() - started, 2), MADE_OF: versions})
+            return result
+
+        return step
 
 
 def table_output(frame: pl.DataFrame, rows_in: int, **metadata: Any) -> dg.Output[pl.DataFrame]:
@@ -94,19 +123,3 @@ def table_output(frame: pl.DataFrame, rows_in: int, **metadata: Any) -> dg.Outpu
 def kept(frame: pl.DataFrame) -> pl.DataFrame:
     """The rows that the next stage reads."""
     return frame.filter(pl.col("drop_reason").is_null())
-
-
-def _as_step(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Times the asset. A user's mistake becomes a failed step that says it in one sentence and is not retried."""
-
-    @functools.wraps(function)
-    def step(*args: Any, **kwargs: Any) -> Any:
-        started = time.monotonic()
-        try:
-            result = function(*args, **kwargs)
-        except UserError as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from error
-        dg.AssetExecutionContext.get().add_asset_metadata({SECONDS: round(time.monotonic() - started, 2)})
-        return result
-
-    return step

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import dagster as dg
 
 from selftaught_assets.assets.family import Family
+from selftaught_assets.assets.history import MADE_OF, newest_materialization, newest_version, with_data_version
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.checkpoints import reference_checkpoint
 from selftaught_assets.storage.models import ModelReference, reference_model, write_pointer
@@ -24,16 +25,6 @@ QUEUE_SECONDS = 120.0
 
 EXECUTING = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 BACKFILL_TAG = "dagster/backfill"
-DATA_VERSION_TAG = "dagster/data_version"
-INPUT_VERSION_TAG = "dagster/input_data_version"
-
-UPSTREAM = {
-    "checkpoint": ("filtered_set",),
-    "filtered_set": ("judgments",),
-    "judgments": ("pairs", "judge"),
-    "pairs": ("instructions",),
-}
-"""Edges inside an iteration, from a checkpoint back to its data."""
 
 
 class Attempt(NamedTuple):
@@ -109,11 +100,11 @@ def hand_over(context: dg.AssetExecutionContext, family: Family, model: ModelRef
         dg.AssetMaterialization(
             family.key("judge"),
             partition=iteration,
-            tags={DATA_VERSION_TAG: judge_version(model).value},
+            tags=with_data_version(judge_version(model)),
             metadata={
                 **judge_metadata(model),
                 "checkpoint": dg.MetadataValue.asset(family.key("checkpoint")),
-                "trained_by": dg.MetadataValue.dagster_run(context.run_id),
+                "trained_by": dg.MetadataValue.dagster_run(context.run.run_id),
             },
         )
     )
@@ -132,15 +123,6 @@ def judge_metadata(model: ModelReference) -> dict[str, dg.MetadataValue]:
     }
 
 
-def newest_materialization(
-    instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None
-) -> dg.AssetMaterialization | None:
-    """The newest materialization of an asset's partition; of an unpartitioned asset where `partition` is None."""
-    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=None if partition is None else [partition])
-    records = instance.fetch_materializations(wanted, limit=1).records
-    return records[0].asset_materialization if records else None
-
-
 def _newest_attempt(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> Attempt | None:
     attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(key)
     if partition not in attempts:
@@ -152,17 +134,13 @@ def _newest_attempt(instance: dg.DagsterInstance, key: dg.AssetKey, partition: s
 
 
 def _outdated_upstream(instance: dg.DagsterInstance, family: Family, iteration: str) -> str | None:
-    """The first asset, from the checkpoint back, that is newer than what was made of it."""
-    for name, upstreams in UPSTREAM.items():
-        made = newest_materialization(instance, family.key(name), iteration)
-        for upstream in upstreams:
-            newest = newest_materialization(instance, family.key(upstream), iteration)
-            used = (made.tags or {}).get(_input_tag(family.key(upstream))) if made else None
-            now = (newest.tags or {}).get(DATA_VERSION_TAG) if newest else None
-            if used and now and used != now:
+    """The first asset, from the checkpoint back, whose content has changed since it was used."""
+    to_ask = ["checkpoint"]
+    for name in to_ask:
+        made = newest_materialization(instance, family.key(name), family.partition_of(name, iteration))
+        used = made.metadata[MADE_OF].value if made and MADE_OF in made.metadata else {}
+        for upstream, version in used.items():
+            if newest_version(instance, family.key(upstream), family.partition_of(upstream, iteration)) != version:
                 return upstream
+        to_ask += [upstream for upstream in used if upstream not in to_ask]
     return None
-
-
-def _input_tag(key: dg.AssetKey) -> str:
-    return f"{INPUT_VERSION_TAG}/{key.to_user_string()}"

@@ -1,4 +1,4 @@
-"""The asset `instructions`: which instructions of the pool an iteration works on (paper section 3.1)."""
+"""The asset `instructions`: which instructions of the pool an iteration works on (paper section 3)."""
 
 import dagster as dg
 import polars as pl

@@ -1,4 +1,4 @@
-"""The asset `pairs`: preference pairs whose label is known by construction (paper section 3.2)."""
+"""The asset `pairs`: preference pairs whose label is known by construction (paper section 3)."""
 
 import dagster as dg
 import polars as pl
@@ -9,6 +9,7 @@ from selftaught_assets.engines.journalled import GenerationTask
 from selftaught_assets.method.identity import derive_seed
 from selftaught_assets.method.pairs import STRATEGY, build_pairs, split_modified_pair
 from selftaught_assets.method.prompts import modified_instruction_messages, modified_pair_messages, response_messages
+from selftaught_assets.method.verdicts import without_thinking
 from selftaught_assets.storage.models import reference_model
 
 
@@ -65,10 +66,9 @@ def _two_calls(generator: Sampler, family: Family, frame: pl.DataFrame) -> pl.Da
         for instruction, response in frame.select("instruction", "chosen").iter_rows()
     ]
     modified = _complete(generator, family, "modified_instruction", frame["instruction_id"], messages)
-    instructions = modified["text"].str.strip_chars()
-    rejected = _respond(generator, family, "rejected", frame["instruction_id"], instructions)
+    rejected = _respond(generator, family, "rejected", frame["instruction_id"], modified["text"])
     return frame.with_columns(
-        modified_instruction=instructions,
+        modified_instruction=modified["text"],
         modified_finish=modified["finish_reason"],
         rejected=rejected["text"],
         rejected_finish=rejected["finish_reason"],
@@ -85,11 +85,13 @@ def _respond(
 def _complete(
     generator: Sampler, family: Family, role: str, ids: pl.Series, messages: list[list[dict[str, str]]]
 ) -> pl.DataFrame:
-    """One completion for each instruction id, in order."""
+    """One completion for each instruction id, in order; what a reasoning model thinks aloud is no part of its answer."""
     settings = family.recipe.pairs
     sampling = settings.response if role in ("chosen", "rejected") else settings.modification
     tasks = [
         GenerationTask(id, message, n=1, seed=derive_seed(family.recipe.seed, role, id))
         for id, message in zip(ids, messages, strict=True)
     ]
-    return generator.sample(tasks, sampling)
+    completions = generator.sample(tasks, sampling)
+    answers = pl.Series("text", [without_thinking(text).strip() for text in completions["text"]], dtype=pl.String)
+    return completions.with_columns(answers)

@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from selftaught_assets.assets.family import SECONDS, Family, kept, table_output
-from selftaught_assets.assets.handover import newest_materialization
+from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key
 from selftaught_assets.method.results import Measured, ResultRow, result_rows
@@ -20,7 +20,6 @@ def build_progress(family: Family) -> dg.AssetsDefinition:
         kinds={"polars", "parquet"},
         sections=("benchmarks", "evaluation"),
         deps=("seed_evaluation", "evaluation"),
-        by_iteration=False,
     )
     def progress(context: dg.AssetExecutionContext) -> dg.Output[pl.DataFrame]:
         """The learning curve: seed and iterations on every benchmark, with intervals and paired tests."""

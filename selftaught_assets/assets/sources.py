@@ -3,6 +3,7 @@
 Belongs here: reading them in, with every bad line counted or named. Not here: choosing among instructions (instructions.py).
 """
 
+import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ GROUP = "sources"
 
 
 def build_instruction_pool(family: Family) -> dg.AssetsDefinition:
-    @family.asset(group=GROUP, kinds={"polars", "parquet"}, sections=("pool",), by_iteration=False)
+    @family.asset(group=GROUP, kinds={"polars", "parquet"}, sections=("pool",))
     def instruction_pool() -> dg.Output[pl.DataFrame]:
         """The unlabelled instructions that the recipe names, one row per line of the file.
 
@@ -37,7 +38,7 @@ def build_instruction_pool(family: Family) -> dg.AssetsDefinition:
 
 
 def build_benchmarks(family: Family) -> dg.AssetsDefinition:
-    @family.asset(group=GROUP, kinds={"polars", "parquet"}, sections=("benchmarks",), by_iteration=False)
+    @family.asset(group=GROUP, kinds={"polars", "parquet"}, sections=("benchmarks",))
     def benchmarks() -> dg.Output[pl.DataFrame]:
         """The labelled pairs on which judges are measured, never trained and never tuned."""
         frames = []
@@ -53,7 +54,7 @@ def build_benchmarks(family: Family) -> dg.AssetsDefinition:
 
 
 def build_seed_model(family: Family) -> dg.AssetsDefinition:
-    @family.asset(group=GROUP, kinds={"huggingface"}, sections=("seed_model",), by_iteration=False)
+    @family.asset(group=GROUP, kinds={"huggingface"}, sections=("seed_model",))
     def seed_model() -> dg.MaterializeResult:
         """The instruction-tuned model that everything starts from: it writes the pairs and is the first judge."""
         model = reference_model(family.recipe.seed_model)
@@ -73,9 +74,15 @@ def _pool_records(pool: Pool) -> Iterator[dict[str, object]]:
     for number, line in lines:
         instruction = line[pool.instruction_field]
         if not isinstance(instruction, str):
-            raise UserError(f"{pool.path}, line {number}: {pool.instruction_field!r} must be text, not {instruction!r}.")
-        category = None if pool.category_field is None else str(line[pool.category_field])
-        yield {"line": number, "instruction": instruction, "source": pool.path.name, "category": category}
+            shown = reprlib.repr(instruction)
+            raise UserError(f"{pool.path}, line {number}: {pool.instruction_field!r} must be text, not {shown}.")
+        category = None if pool.category_field is None else line[pool.category_field]
+        yield {
+            "line": number,
+            "instruction": instruction,
+            "source": pool.path.name,
+            "category": None if category is None else str(category),
+        }
 
 
 def _benchmark_records(path: Path) -> Iterator[dict[str, object]]:

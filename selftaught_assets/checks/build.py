@@ -11,13 +11,11 @@ from operator import attrgetter
 import dagster as dg
 import polars as pl
 
-from selftaught_assets.assets.family import Family
+from selftaught_assets.assets.family import UNPARTITIONED, Family
 from selftaught_assets.checks.results import check_result
 from selftaught_assets.checks.rules import Suite
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.errors import UserError
-
-UNPARTITIONED = ("instruction_pool", "benchmarks", "seed_evaluation")
 
 
 def build_checks(family: Family) -> list[dg.AssetChecksDefinition]:

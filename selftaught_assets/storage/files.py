@@ -5,6 +5,7 @@ Belongs here: durable, atomic writes and the sentence for a full disk. Not here:
 
 import errno
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +20,12 @@ def written_aside(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` to write the file to, then puts it in place, durably.
 
     Whoever reads `path`, at any moment and after any crash, sees the old content or the new one. If the block raises,
-    nothing is left of it.
+    nothing is left of it. Of several writers at once, each writes beside the others and the last one stays.
 
     Raises:
         UserError: the disk is full.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
     with full_disk_is_a_user_error(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

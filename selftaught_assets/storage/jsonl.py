@@ -3,7 +3,9 @@
 Belongs here: lines to objects, with the line in every complaint. Not here: what the fields mean.
 """
 
+import codecs
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,20 +19,27 @@ Line = tuple[int, dict[str, Any]]
 def read_jsonl(path: Path, required: tuple[str, ...]) -> Iterator[Line]:
     r"""Yields (line number from 1, object) for every line that is not blank.
 
-    Lines end at "\n" only: U+2028 and its like are ordinary characters inside JSON strings.
+    Lines end at "\n" only: U+2028 and its like are ordinary characters inside JSON strings. A byte order mark before the
+    first line is skipped.
 
     Raises:
-        UserError: the file is missing, not UTF-8, or a line is not a JSON object or lacks a required field.
+        UserError: the file cannot be read, is not UTF-8, or a line is not a JSON object or lacks a required field.
     """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist or is not a file.")
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {os.strerror(error.errno).lower()}.") from None
+    with file:
         for number, raw in enumerate(file, start=1):
-            if not raw.strip():
+            text = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
+            if not text.strip():
                 continue
             try:
-                value = json.loads(raw.decode("utf-8"))
-            except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+                value = json.loads(text.decode("utf-8"))
+                json.dumps(value, ensure_ascii=False).encode("utf-8")  # Fails on half a surrogate pair, which is no text.
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}, line {number}: not valid JSON ({error.msg}, column {error.colno}).") from None
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}, line {number}: not valid JSON ({error}).") from None
             if not isinstance(value, dict):
                 raise UserError(f"{path}, line {number}: expected a JSON object, found {type(value).__name__}.")

@@ -3,6 +3,9 @@
 Belongs here: the I/O manager, and the metadata that every table has. Not here: what the columns mean.
 """
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import dagster as dg
 import polars as pl
 from upath import UPath
 
+from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import frame_digest
 from selftaught_assets.storage.files import written_aside
 
@@ -23,11 +27,18 @@ class TableIOManager(dg.UPathIOManager):
     extension = ".parquet"
 
     def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
-        with written_aside(Path(path)) as aside:
-            obj.write_parquet(aside)
+        content = io.BytesIO()
+        obj.write_parquet(content)  # In memory, since Polars reports a full disk as an error of its own.
+        with _as_failed_step(), written_aside(Path(path)) as aside:
+            aside.write_bytes(content.getbuffer())
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:
-        return pl.read_parquet(str(path))
+        with _as_failed_step():
+            frame = read_table(Path(path))
+            if frame is None:
+                asset = context.asset_key.to_user_string()
+                raise UserError(f"The table {path} does not exist: materialize `{asset}` first.")
+            return frame
 
     def get_metadata(self, context: dg.OutputContext, obj: pl.DataFrame) -> dict[str, Any]:
         columns = [dg.TableColumn(name, str(dtype)) for name, dtype in obj.schema.items()]
@@ -40,8 +51,26 @@ class TableIOManager(dg.UPathIOManager):
 
 
 def read_table(path: Path) -> pl.DataFrame | None:
-    """A table by its path; None if it does not exist."""
-    return pl.read_parquet(path) if path.is_file() else None
+    """A table by its path; None if it does not exist.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return pl.read_parquet(path, glob=False)
+    except pl.exceptions.PolarsError:
+        raise UserError(f"The table {path} is damaged: materialize it again.") from None
+
+
+@contextmanager
+def _as_failed_step() -> Iterator[None]:
+    """A user's mistake fails the step with its sentence."""
+    try:
+        yield
+    except UserError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
 def sample_rows(frame: pl.DataFrame) -> dg.TableMetadataValue:

@@ -29,9 +29,11 @@ def near_miss(rng: random.Random, task: Task) -> Items:
     while True:
         wrong = list(answer)
         place = rng.randrange(len(wrong))
-        other = rng.choice(task.items) if rng.random() < 0.6 else rng.choice(WORDS if task.items[0] in KIND_OF else NUMBERS)
+        other = rng.choice(task.items)
         if task.operation.name == "count_kind":
             other = str(rng.randint(1, len(task.items)))
+        elif rng.random() < 0.4:
+            other = rng.choice(WORDS if other in KIND_OF else NUMBERS)
         mistake = rng.choice(("swap", "omit", "add", "replace"))
         if mistake == "swap" and place > 0:
             wrong[place - 1], wrong[place] = wrong[place], wrong[place - 1]
@@ -48,15 +50,17 @@ def near_miss(rng: random.Random, task: Task) -> Items:
 def far_miss(rng: random.Random, task: Task) -> Items:
     """The right answer to another task on the same list, or some items of the list in any order."""
     while True:
-        wrong = modify_task(rng, task).answer if rng.random() < 0.8 else rng.sample(task.items, rng.randint(1, len(task.items)))
+        wrong = modify_task(rng, task).answer
+        if rng.random() < 0.2:
+            wrong = rng.sample(task.items, rng.randint(1, len(task.items)))
         if wrong != task.answer:
             return wrong
 
 
 def careful_judgment(correct: Items, response_a: Items, response_b: Items, label: str) -> str:
     """Derivation, item-by-item checks of both responses, verdict."""
-    lines = [" ".join(("Correct:", *correct, END)), f"A: {_check(response_a, correct)}", f"B: {_check(response_b, correct)}"]
-    return "\n".join((*lines, f"[[{label}]]"))
+    derivation = " ".join(("Correct:", *correct, END))
+    return f"{derivation}\nA: {_check(response_a, correct)}\nB: {_check(response_b, correct)}\n[[{label}]]"
 
 
 def shallow_judgment(rng: random.Random, response_a: Items, response_b: Items) -> str:

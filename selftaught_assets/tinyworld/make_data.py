@@ -42,7 +42,7 @@ def make_benchmark(rng: random.Random, split: Split = "benchmark") -> list[Row]:
     """Pairs whose better response is known: {id, subset, instruction, response_a, response_b, label}.
 
     In the subset `easy` the loser answers another task on the same list, or picks items of it; in `hard` it is the
-    right answer with one mistake. `split` says whose lists to take; another one than the default gives pairs to tune on.
+    right answer with one mistake. `split` says whose lists to take: another than the default gives pairs to tune on.
     """
     wanted = Counter(
         {
@@ -77,7 +77,7 @@ def make_benchmark(rng: random.Random, split: Split = "benchmark") -> list[Row]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=RECIPE_DATA, help="folder to write pool.jsonl and benchmark.jsonl to")
+    parser.add_argument("--out", type=Path, default=RECIPE_DATA, help="folder for pool.jsonl and benchmark.jsonl")
     folder = parser.parse_args(arguments).out
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "pool.jsonl", make_pool(random.Random(SEED)))

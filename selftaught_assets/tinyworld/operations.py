@@ -8,12 +8,17 @@ import random
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-KINDS = {
-    "animals": "ant bear cat deer eagle fox goat horse lion mouse newt otter pig rat seal tiger wolf zebra".split(),
-    "fruits": "apple banana cherry date elder fig grape kiwi lemon mango nut olive pear quince raisin melon plum lime".split(),
-    "tools": "axe brush clamp drill file gauge hammer iron jack knife level nail pliers rake saw torch vise wrench".split(),
-    "colours": "amber blue cyan gold green indigo jade khaki lilac navy ochre pink red silver teal umber violet white".split(),
+_KINDS = {
+    "animals": ("ant bear cat deer eagle fox goat horse lion mouse newt otter pig rat seal tiger wolf zebra"),
+    "fruits": (
+        "apple banana cherry date elder fig grape kiwi lemon mango nut olive pear quince raisin melon plum lime"
+    ),
+    "tools": ("axe brush clamp drill file gauge hammer iron jack knife level nail pliers rake saw torch vise wrench"),
+    "colours": (
+        "amber blue cyan gold green indigo jade khaki lilac navy ochre pink red silver teal umber violet white"
+    ),
 }
+KINDS = {kind: tuple(words.split()) for kind, words in _KINDS.items()}
 """Words by kind. All are different, so the kind of a word is never in doubt."""
 
 KIND_OF = {word: kind for kind, words in KINDS.items() for word in words}

@@ -4,7 +4,6 @@ Belongs here: how the tokenizer is made, and the chat template. Not here: the te
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -1,18 +1,18 @@
 """Trains the seed model from scratch: `python -m selftaught_assets.tinyworld.train_seed --out FOLDER`.
 
-Two phases. *Abilities*: answer, modify, judge carefully; nearly all of the time. *Calibration*: a short rest of the
-training in which the share of careful judgments is set for each operation (CAREFUL_SHARE). It is what makes the judge weak at
-the start: for most operations it prefers a shallow judgment, though it could write a careful one.
+First the abilities: answering, modifying, judging with care; nearly all of the time. Then a short calibration, in which
+the share of careful judgments is set for each operation (CAREFUL_SHARE). It is what makes the judge weak at the start:
+for most operations it prefers a shallow judgment, though it could write a careful one.
 
-Belongs here: the schedule. Not here: what the examples are (examples.py).
+Belongs here: the schedule and the loop. Not here: what the examples are (examples.py) and the optimizer (muon.py).
 """
 
 import argparse
-import json
+import math
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,24 +24,47 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 SEED = 1
-STEPS = 1_200
-CALIBRATION_STEPS = 120
 TOKENS_PER_STEP = 4_096
-LEARNING_RATE = 4e-3
 WARMUP_STEPS = 40
 EXAMPLES_SORTED_TOGETHER = 2_048
 TOKENIZER_EXAMPLES = 3_000
 
-SHALLOW_START, SHALLOW_END = -1.9, 1.1
+SHALLOWEST, MOST_CAREFUL = -2.4, 1.2
+"""Log-odds of a careful judgment, of the operations where it is rarest and where it is most frequent."""
+_EVENLY_SPREAD = [SHALLOWEST + (MOST_CAREFUL - SHALLOWEST) * place / 25 for place in range(26)]
 CAREFUL_SHARE = {
-    operation.name: 1 / (1 + 2.718281828 ** -(SHALLOW_START + (SHALLOW_END - SHALLOW_START) * ((place * 7) % 26) / 25))
-    for place, operation in enumerate(OPERATIONS)
+    operation.name: 1 / (1 + math.exp(-_EVENLY_SPREAD[7 * place % 26])) for place, operation in enumerate(OPERATIONS)
 }
-"""Share of careful judgments by operation after calibration; the log-odds are spread evenly."""
+"""Share of careful judgments by operation after calibration, 8 to 77 %; similar operations get different ones."""
 
 ANSWERING = Mixture(0.65, 0.15, 0.1, 0.1, ALWAYS_CAREFUL)
 JUDGING = Mixture(0.15, 0.1, 0.08, 0.67, ALWAYS_CAREFUL)
-CALIBRATION = Mixture(0.15, 0.1, 0.08, 0.67, CAREFUL_SHARE)
+BOTH = Mixture(0.45, 0.08, 0.07, 0.40, ALWAYS_CAREFUL)
+CALIBRATED = Mixture(0.2, 0.1, 0.05, 0.65, CAREFUL_SHARE)
+
+
+class Phase(NamedTuple):
+    """Some steps with one mixture of examples; the learning rate runs linearly from the first to the last."""
+
+    name: str
+    steps: int
+    mixture: Mixture
+    first_rate: float
+    last_rate: float
+
+    def rate(self, step: int) -> float:
+        planned = self.first_rate + (self.last_rate - self.first_rate) * step / self.steps
+        return planned * min(1.0, (step + 1) / WARMUP_STEPS)
+
+
+PHASES = (
+    Phase("answering", 225, ANSWERING, 4e-3, 4e-3),
+    Phase("judging", 225, JUDGING, 4e-3, 4e-3),
+    Phase("judging, slower", 450, JUDGING, 4e-3, 4e-4),
+    Phase("both", 200, BOTH, 4e-3, 4e-3),
+    Phase("both, slower", 1_650, BOTH, 2.5e-3, 5e-5),
+    Phase("calibration", 120, CALIBRATED, 8e-4, 0.0),
+)
 
 
 class Batch(NamedTuple):
@@ -54,22 +77,27 @@ class Batch(NamedTuple):
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--steps", type=int, default=STEPS, help="steps of the abilities phase")
-    parser.add_argument("--calibration-steps", type=int, default=CALIBRATION_STEPS)
+    parser.add_argument("--steps", type=int, help="fewer steps, divided among the phases in proportion, to try it out")
     options = parser.parse_args(arguments)
-    train_seed(options.out, steps=options.steps, calibration_steps=options.calibration_steps)
+    train_seed(options.out, steps=options.steps)
 
 
-def train_seed(out: Path, *, steps: int = STEPS, calibration_steps: int = CALIBRATION_STEPS) -> None:
-    """Trains a seed model and puts it at `out`, whole or not at all; about four tokens per thousandth of a second and core."""
+def train_seed(out: Path, *, steps: int | None = None) -> None:
+    """Trains a seed model, about an hour on one core, and puts it at `out`, whole or not at all.
+
+    Args:
+        out: model folder; of one that is there already only the card stays.
+        steps: how many in all, divided among the phases in proportion; None: as many as the shipped model had.
+    """
     import torch
 
     torch.manual_seed(SEED)
-    rng = random.Random(SEED)
     tokenizer = make_tokenizer()
     model = new_model(tokenizer)
-    train_abilities(model, tokenizer, rng, steps)
-    calibrate(model, tokenizer, rng, calibration_steps)
+    all_steps = sum(phase.steps for phase in PHASES)
+    for phase in PHASES:
+        shortened = phase.steps if steps is None else round(phase.steps / all_steps * steps)
+        train_phase(model, tokenizer, phase._replace(steps=shortened))
     save(model, tokenizer, out)
 
 
@@ -77,8 +105,9 @@ def make_tokenizer() -> "PreTrainedTokenizerFast":
     from selftaught_assets.tinyworld.tokenizer import train_tokenizer
 
     rng = random.Random(SEED)
-    examples = (draw_example(rng, CALIBRATION) for _ in range(TOKENIZER_EXAMPLES))
-    return train_tokenizer(text for example in examples for text in (example.messages[0]["content"], example.completion))
+    examples = [draw_example(rng, CALIBRATED) for _ in range(TOKENIZER_EXAMPLES)]
+    prompts = [example.messages[0]["content"] for example in examples]
+    return train_tokenizer(prompts + [example.completion for example in examples])
 
 
 def new_model(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
@@ -103,21 +132,38 @@ def new_model(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
     return LlamaForCausalLM(config)
 
 
-def train_abilities(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", rng: random.Random, steps: int) -> None:
-    """Answering first, then mostly judging; the rate falls to a tenth over the second half."""
+def train_phase(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", phase: Phase) -> None:
+    """Trains the model in place, with a fresh optimizer and examples that the phase's name and SEED determine."""
+    import torch
 
-    def mixture(step: int) -> Mixture:
-        return ANSWERING if step < steps // 4 else JUDGING
+    from selftaught_assets.tinyworld.muon import Muon
 
-    def rate(step: int) -> float:
-        return min(1.0, (step + 1) / WARMUP_STEPS, 0.1 + 1.8 * (1 - step / steps))
-
-    _train(model, tokenizer, rng, "abilities", steps, mixture, rate)
-
-
-def calibrate(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", rng: random.Random, steps: int) -> None:
-    """Sets how often judgments are careful, operation by operation; the rate falls to zero."""
-    _train(model, tokenizer, rng, "calibration", steps, lambda _step: CALIBRATION, lambda step: 0.2 * (1 - step / steps))
+    embeddings = model.model.embed_tokens.weight
+    muon = Muon(p for p in model.model.layers.parameters() if p.ndim == 2)
+    others = [embeddings, *(p for p in model.model.parameters() if p.ndim == 1)]
+    adamw = torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
+    batches = _batches(tokenizer, random.Random(f"{SEED} {phase.name}"), phase.mixture)
+    started, tokens, running = time.monotonic(), 0, None
+    model.train()
+    for step, batch in zip(range(phase.steps), batches, strict=False):
+        hidden = model.model(input_ids=batch.input_ids, use_cache=False).last_hidden_state[:, :-1]
+        is_target, targets = batch.is_target[:, 1:], batch.input_ids[:, 1:]
+        loss = torch.nn.functional.cross_entropy(hidden[is_target] @ embeddings.T, targets[is_target])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(others, 1.0)
+        adamw.param_groups[0]["lr"] = phase.rate(step)
+        adamw.step()
+        adamw.zero_grad()
+        muon.step(phase.rate(step))
+        tokens += batch.input_ids.numel()
+        running = loss.item() if running is None else 0.95 * running + 0.05 * loss.item()
+        if (step + 1) % 20 == 0 or step + 1 == phase.steps:
+            seconds = time.monotonic() - started
+            print(
+                f"{phase.name}: step {step + 1}/{phase.steps}, loss {running:.4f}, {tokens / seconds:,.0f} tokens/s, "
+                f"{seconds / (step + 1) * (phase.steps - step - 1):,.0f} s left in this phase",
+                flush=True,
+            )
 
 
 def save(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", out: Path) -> None:
@@ -129,7 +175,7 @@ def save(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", out: P
     shutil.rmtree(aside, ignore_errors=True)
     model.to(torch.bfloat16)
     model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True, temperature=1.0, max_new_tokens=64
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True, max_new_tokens=64
     )
     model.save_pretrained(aside)
     tokenizer.save_pretrained(aside)
@@ -140,64 +186,19 @@ def save(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", out: P
     aside.rename(out)
 
 
-def _train(
-    model: "LlamaForCausalLM",
-    tokenizer: "PreTrainedTokenizerFast",
-    rng: random.Random,
-    phase: str,
-    steps: int,
-    mixture: Callable[[int], Mixture],
-    rate: Callable[[int], float],
-) -> None:
-    import torch
-
-    from selftaught_assets.tinyworld.muon import Muon
-
-    embeddings = model.model.embed_tokens.weight
-    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
-    others = [embeddings, *(p for p in model.model.parameters() if p.ndim == 1)]
-    muon = Muon(matrices)
-    adamw = torch.optim.AdamW(others, lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0)
-    started, tokens, running = time.monotonic(), 0, None
-    batches = _batches(tokenizer, rng, mixture)
-    next(batches)
-    for step in range(steps):
-        batch = batches.send(step)
-        hidden = model.model(input_ids=batch.input_ids, use_cache=False).last_hidden_state[:, :-1]
-        predicted = hidden[batch.is_target[:, 1:]] @ embeddings.T
-        loss = torch.nn.functional.cross_entropy(predicted, batch.input_ids[:, 1:][batch.is_target[:, 1:]])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(others, 1.0)
-        for group in adamw.param_groups:
-            group["lr"] = LEARNING_RATE * rate(step)
-        adamw.step()
-        adamw.zero_grad()
-        muon.step(LEARNING_RATE * rate(step))
-        tokens += batch.input_ids.numel()
-        running = loss.item() if running is None else 0.95 * running + 0.05 * loss.item()
-        if (step + 1) % 20 == 0 or step + 1 == steps:
-            seconds = time.monotonic() - started
-            print(
-                f"{phase}: step {step + 1}/{steps}, loss {running:.4f}, {tokens / seconds:,.0f} tokens/s, "
-                f"{seconds / (step + 1) * (steps - step - 1):,.0f} s left",
-                flush=True,
-            )
-
-
-def _batches(tokenizer: "PreTrainedTokenizerFast", rng: random.Random, mixture: Callable[[int], Mixture]) -> Iterator[Batch]:
-    """Batches of about TOKENS_PER_STEP tokens and rows of similar length; told the step, it gives the step's batch."""
-    step = yield
+def _batches(tokenizer: "PreTrainedTokenizerFast", rng: random.Random, mixture: Mixture) -> Iterator[Batch]:
+    """Endless batches of about TOKENS_PER_STEP tokens, each of rows of similar length."""
     while True:
-        examples = [draw_example(rng, mixture(step)) for _ in range(EXAMPLES_SORTED_TOGETHER)]
+        examples = [draw_example(rng, mixture) for _ in range(EXAMPLES_SORTED_TOGETHER)]
         rows = sorted(_encode(tokenizer, examples), key=lambda row: len(row[0]))
-        cuts, start = [], 0
+        batches, start = [], 0
         for end in range(1, len(rows) + 1):
             if end == len(rows) or len(rows[end][0]) * (end + 1 - start) > TOKENS_PER_STEP:
-                cuts.append(rows[start:end])
+                batches.append(rows[start:end])
                 start = end
-        rng.shuffle(cuts)
-        for cut in cuts:
-            step = yield _padded(cut, tokenizer.pad_token_id)
+        rng.shuffle(batches)
+        for batch in batches:
+            yield _padded(batch, tokenizer.pad_token_id)
 
 
 def _encode(tokenizer: "PreTrainedTokenizerFast", examples: list[Example]) -> list[tuple[list[int], int]]:

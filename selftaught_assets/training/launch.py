@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import dagster as dg
 import polars as pl
+from dagster._core.errors import DagsterPipesExecutionError  # Not exported by `dagster` itself.
 
 import selftaught_assets
 from selftaught_assets.errors import UserError
@@ -128,7 +129,7 @@ def _run(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient, job
     command = [sys.executable, "-m", "selftaught_assets.training", job.model_dump_json()]
     try:
         pipes.run(context=context, command=command, cwd=str(_SOURCE))
-    except dg.DagsterPipesExecutionError as error:
+    except DagsterPipesExecutionError as error:
         if job.failure.is_file():
             raise UserError(job.failure.read_text(encoding="utf-8")) from None
         if str(error).endswith(f"code {-signal.SIGKILL}"):

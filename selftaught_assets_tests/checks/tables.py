@@ -86,9 +86,9 @@ def spoil(frame: pl.DataFrame, row: int, **values: str | None) -> pl.DataFrame:
     )
 
 
-def first_row(frame: pl.DataFrame, condition: pl.Expr) -> int:
-    """The index of the first row that meets a condition."""
-    return frame.with_row_index().filter(condition)["index"][0]
+def first_kept(frame: pl.DataFrame) -> int:
+    """The index of the first kept row."""
+    return frame["drop_reason"].is_null().arg_max()
 
 
 def without(frame: pl.DataFrame, row: int) -> pl.DataFrame:

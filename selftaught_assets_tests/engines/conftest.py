@@ -1,6 +1,6 @@
 """Tiny random models of several architectures with a byte-level tokenizer: real ones, only small and untrained."""
 
-import json
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,52 +9,121 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
-    GPT2Config,
     Gemma2Config,
+    GPT2Config,
     LlamaConfig,
     MambaConfig,
+    MistralConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
 
-from selftaught_assets.engines.protocol import Request, SamplingParameters
+from selftaught_assets.engines.protocol import Completion, Prompt, Request, SamplingParameters
 from selftaught_assets.engines.transformers_engine import TransformersEngine
-from selftaught_assets.engines.protocol import Prompt
 
 CONTEXT = 128
+SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+VOCABULARY = 256 + len(SPECIAL_TOKENS)
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 SIZES = {
     "hidden_size": 64,
-    "intermediate_size": 96,
     "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": CONTEXT,
-    "vocab_size": 259,
+    "vocab_size": VOCABULARY,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
 }
+LLAMA_SIZES = SIZES | {"intermediate_size": 96, "num_attention_heads": 4, "max_position_embeddings": CONTEXT}
+GPT2_SIZES = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT, "vocab_size": VOCABULARY}
 CONFIGS = {
-    "llama": LlamaConfig(**SIZES),
-    "llama_gqa": LlamaConfig(**SIZES, num_key_value_heads=2),
-    "qwen2": Qwen2Config(**SIZES, num_key_value_heads=2),
-    "gpt2": GPT2Config(n_embd=64, n_layer=2, n_head=4, n_positions=CONTEXT, vocab_size=259),
-    "gemma2": Gemma2Config(**SIZES, num_key_value_heads=2, head_dim=16, sliding_window=16),
-    "mamba": MambaConfig(hidden_size=64, num_hidden_layers=2, vocab_size=259),
+    "llama": LlamaConfig(**LLAMA_SIZES),
+    "qwen2_grouped": Qwen2Config(**LLAMA_SIZES, num_key_value_heads=2),
+    "gpt2": GPT2Config(**GPT2_SIZES, bos_token_id=None, eos_token_id=None),
+    "gemma2_sliding": Gemma2Config(**LLAMA_SIZES, num_key_value_heads=2, head_dim=16, sliding_window=16),
+    "mistral_sliding": MistralConfig(**LLAMA_SIZES, num_key_value_heads=2, sliding_window=16),
+    "mamba": MambaConfig(**SIZES),
 }
+SHARED_PREFIX = ("llama", "qwen2_grouped", "gpt2")
+"""Architectures that the fast decoder runs; the others take the plain one."""
 
 
-@pytest.fixture(scope="session")
-def tokenizer() -> PreTrainedTokenizerFast:
+def make_model(name: str, seed: int = 0) -> PreTrainedModel:
+    """A model with weights large enough for distributions that differ from token to token."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[name])).eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(2.5)
+    return model
+
+
+def request(text: str = "", *, name: str = "r", n: int = 1, seed: int = 7, **sampling: object) -> Request:
+    """Samples of a raw text; a byte is a token."""
+    return request_of_ids(tuple(byte_ids(text)), name=name, n=n, seed=seed, **sampling)
+
+
+def request_of_ids(ids: tuple[int, ...], *, name: str = "r", n: int = 1, seed: int = 7, **sampling: object) -> Request:
+    """Samples of a prompt given as tokens."""
+    return Request(name, Prompt("", ids), SamplingParameters(**sampling), seed, tuple(range(n)))
+
+
+def byte_ids(text: str) -> list[int]:
+    """Tokens of a text, as plain text."""
+    return make_tokenizer()(text, split_special_tokens=True)["input_ids"]
+
+
+def by_sample(completions: object) -> dict[tuple[str, int], Completion]:
+    """Completions by request and sample; fails if one comes twice."""
+    found = {}
+    for completion in completions:
+        key = completion.request_id, completion.sample_index
+        assert key not in found
+        found[key] = completion
+    return found
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
     """One token for each byte, and three special ones."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    fast.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
+    backend.add_special_tokens(SPECIAL_TOKENS)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>"],
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def make_engine(tokenizer: PreTrainedTokenizerFast) -> Callable[..., TransformersEngine]:
+    def make(name: str = "llama", max_rows: int = 64, seed: int = 0) -> TransformersEngine:
+        return TransformersEngine(make_model(name, seed), tokenizer, f"{name}-{seed}", max_rows)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def engine(make_engine: Callable[..., TransformersEngine]) -> TransformersEngine:
+    return make_engine()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """A Llama as `save_pretrained` writes it."""
+    folder = tmp_path_factory.mktemp("model")
+    make_model("llama").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

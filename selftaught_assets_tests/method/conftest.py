@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-settings.register_profile("method", deadline=None, max_examples=30)
+settings.register_profile("method", deadline=None, max_examples=20)
 
 
 @pytest.fixture(autouse=True, scope="package")

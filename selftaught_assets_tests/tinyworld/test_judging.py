@@ -11,7 +11,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 def test_careful_judgment_derives_the_answer_and_checks_both_responses_to_the_first_mismatch() -> None:
-    judgment = careful_judgment("fig kiwi pear".split(), "fig pear kiwi".split(), "fig kiwi pear".split(), "B")
+    judgment = careful_judgment(["fig", "kiwi", "pear"], ["fig", "pear", "kiwi"], ["fig", "kiwi", "pear"], "B")
     assert judgment.splitlines() == [
         "Correct: fig kiwi pear end",
         "A: fig yes pear no",

@@ -1,7 +1,6 @@
 """The shipped model, on lists that neither its training nor the pool nor the benchmark has."""
 
 import random
-from pathlib import Path
 
 import pytest
 

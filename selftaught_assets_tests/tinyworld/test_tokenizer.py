@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 from selftaught_assets.engines.chat import training_example
 from selftaught_assets.tinyworld.examples import draw_example
 from selftaught_assets.tinyworld.operations import NUMBERS, WORDS
-from selftaught_assets.tinyworld.train_seed import CALIBRATION, _encode, make_tokenizer
+from selftaught_assets.tinyworld.train_seed import CALIBRATED, _encode, make_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,10 @@ def test_first_word_of_a_text_is_the_same_token_as_further_on(tokenizer) -> None
     assert tokenizer.encode("fig pear fig")[0] == tokenizer.encode("fig pear fig")[2]
 
 
-@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=40).filter(lambda text: not text.startswith(" ")))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@given(text=TEXTS.filter(lambda text: not text.startswith(" ")))
 def test_any_text_survives_encoding_and_decoding(tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
@@ -45,7 +48,7 @@ def test_chat_template_hands_the_turn_to_the_assistant(tokenizer) -> None:
 
 def test_seed_training_sees_the_tokens_that_the_loop_samples_and_trains_on(tokenizer) -> None:
     rng = random.Random(1)
-    examples = [draw_example(rng, CALIBRATION) for _ in range(50)]
+    examples = [draw_example(rng, CALIBRATED) for _ in range(50)]
     for example, (ids, prompt_length) in zip(examples, _encode(tokenizer, examples), strict=True):
         expected = training_example(tokenizer, example.messages, example.completion)
         assert (ids[:prompt_length], ids[prompt_length:]) == (expected.prompt_ids, expected.completion_ids)

@@ -8,14 +8,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selftaught_assets.tinyworld.train_seed import CALIBRATION, _batches, main, make_tokenizer
+from selftaught_assets.tinyworld.train_seed import CALIBRATED, _batches, main, make_tokenizer
 
-SHORT = ["--steps", "1", "--calibration-steps", "1"]
+SHORT = ["--steps", "1"]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that held nothing but a card before it was trained into; `progress.txt` beside it has what was printed."""
+    """A folder that held nothing but a card before; `progress.txt` beside it has what was printed."""
     folder = tmp_path_factory.mktemp("models") / "seed"
     folder.mkdir()
     (folder / "README.md").write_text("the card")
@@ -45,7 +45,7 @@ def test_same_seed_gives_the_same_weights(trained: Path, tmp_path: Path) -> None
 
 
 def test_progress_is_printed(trained: Path) -> None:
-    assert "abilities: step 1/1, loss " in (trained.parent / "progress.txt").read_text()
+    assert "both, slower: step 1/1, loss " in (trained.parent / "progress.txt").read_text()
 
 
 def test_retraining_keeps_the_card_and_leaves_nothing_aside(trained: Path) -> None:
@@ -55,9 +55,7 @@ def test_retraining_keeps_the_card_and_leaves_nothing_aside(trained: Path) -> No
 
 def test_loss_is_on_completions_alone() -> None:
     tokenizer = make_tokenizer()
-    batches = _batches(tokenizer, random.Random(1), lambda _step: CALIBRATION)
-    next(batches)
-    batch = batches.send(0)
+    batch = next(_batches(tokenizer, random.Random(1), CALIBRATED))
     assistant = tokenizer.convert_tokens_to_ids("<|assistant|>")
     for ids, is_target in zip(batch.input_ids.tolist(), batch.is_target.tolist(), strict=True):
         start = ids.index(assistant) + 1

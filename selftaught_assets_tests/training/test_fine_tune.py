@@ -1,5 +1,6 @@
 import logging
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,3 +155,15 @@ def test_a_damaged_checkpoint_in_the_way_is_replaced(make_job: MakeJob) -> None:
     assert find_checkpoint(job.destination) is None
     assert _digest(job) == digest
     assert find_checkpoint(job.destination) is not None
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(make_job: MakeJob) -> None:
+    job = make_job()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, hard))  # The adapter takes 20,000 bytes.
+    try:
+        with pytest.raises(UserError, match=r"Could not write into .*free some space and run it again\.$"):
+            fine_tune(job, LOG)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(job.destination.parent.iterdir()) == []

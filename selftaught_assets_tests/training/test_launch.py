@@ -156,7 +156,7 @@ def test_a_process_killed_for_memory_is_told_in_a_sentence(
             return super().run(**arguments | {"command": ["sh", "-c", "kill -9 $$"]})
 
     @dg.asset
-    def checkpoint(context: dg.AssetExecutionContext) -> None:
+    def checkpoint(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with pytest.raises(UserError, match="was killed, most often because memory ran out"):
             train_checkpoint(
                 context,
@@ -170,6 +170,7 @@ def test_a_process_killed_for_memory_is_told_in_a_sentence(
                 checkpoints=tmp_path / "checkpoints",
                 progress=tmp_path / "stage.json",
             )
+        return dg.MaterializeResult()
 
     assert dg.materialize([checkpoint], instance=instance).success
 

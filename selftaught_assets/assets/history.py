@@ -1,0 +1,35 @@
+"""What Dagster's event log says of earlier materializations.
+
+Belongs here: questions to the event log that several assets ask. Not here: what follows from the answers.
+"""
+
+import dagster as dg
+
+MADE_OF = "made_of"
+"""Metadata of every asset: upstream asset name → data version that was there when the step began.
+
+Dagster's own record of a step's inputs cannot be asked for one partition: its pointer is to the newest event of the
+upstream asset in any partition.
+"""
+
+_DATA_VERSION_TAG = "dagster/data_version"
+
+
+def newest_materialization(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None
+) -> dg.AssetMaterialization | None:
+    """The newest materialization of an asset's partition; of an unpartitioned asset where `partition` is None."""
+    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=None if partition is None else [partition])
+    records = instance.fetch_materializations(wanted, limit=1).records
+    return records[0].asset_materialization if records else None
+
+
+def newest_version(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None) -> str | None:
+    """The data version of the newest materialization; None if there is none."""
+    made = newest_materialization(instance, key, partition)
+    return None if made is None else made.tags[_DATA_VERSION_TAG]
+
+
+def with_data_version(version: dg.DataVersion) -> dict[str, str]:
+    """The tags of a materialization that is logged by hand."""
+    return {_DATA_VERSION_TAG: version.value}

@@ -1,0 +1,57 @@
+"""Runs of the small recipe in this process, on a real instance: real seed model, real sampling, real training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from selftaught_assets.assets.history import newest_materialization, newest_version
+from selftaught_assets.definitions import build_definitions, job_name
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.storage.layout import Layout
+
+
+class Loop:
+    """One recipe, its data folder and its instance."""
+
+    def __init__(self, recipe: Recipe, data: Path, instance: dg.DagsterInstance) -> None:
+        self.recipe = recipe
+        self.instance = instance
+        self.layout = Layout(data, recipe.name)
+        self.definitions = build_definitions([recipe], data=data, executor=dg.in_process_executor)
+
+    def run(
+        self, job: str, iteration: str | None = None, assets: Sequence[str] | None = None, *, fails: bool = False
+    ) -> dg.ExecuteInProcessResult:
+        """Executes a job, or only some of its assets with their checks; asserts that it succeeds, or fails."""
+        selection = None if assets is None else [self.key(name) for name in assets]
+        result = self.definitions.resolve_job_def(job_name(self.recipe, job)).execute_in_process(
+            instance=self.instance, partition_key=iteration, asset_selection=selection, raise_on_error=False
+        )
+        assert result.success is not fails
+        return result
+
+    def key(self, name: str) -> dg.AssetKey:
+        return dg.AssetKey([self.recipe.name, name])
+
+    def table(self, name: str, iteration: str | None = None) -> pl.DataFrame:
+        return pl.read_parquet(self.layout.table(name, iteration))
+
+    def metadata(self, name: str, iteration: str | None = None) -> dict[str, object]:
+        made = newest_materialization(self.instance, self.key(name), iteration)
+        return {entry: value.value for entry, value in made.metadata.items()}
+
+    def version(self, name: str, iteration: str | None = None) -> str | None:
+        return newest_version(self.instance, self.key(name), iteration)
+
+
+def sentences(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What the failed steps of a run say."""
+    failures = [event.step_failure_data for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_FAILURE]
+    return [
+        failure.user_failure_data.description
+        if failure.user_failure_data and failure.user_failure_data.description
+        else str(failure.error.message if failure.error else "")
+        for failure in failures
+    ]

@@ -1,0 +1,100 @@
+"""The graph as a reviewer sees it: a change of it is a change of this file."""
+
+import dagster as dg
+import pytest
+
+from selftaught_assets.definitions import build_definitions
+
+GRAPH = {
+    # asset: (group, partitioned, automated, upstream)
+    "instruction_pool": ("sources", False, True, []),
+    "seed_model": ("sources", False, True, []),
+    "benchmarks": ("sources", False, True, []),
+    "instructions": ("data", True, True, ["instruction_pool"]),
+    "pairs": ("data", True, True, ["instructions", "seed_model"]),
+    "judge": ("judging", True, False, ["seed_model"]),
+    "judgments": ("judging", True, True, ["judge", "pairs"]),
+    "filtered_set": ("judging", True, True, ["judgments", "pairs"]),
+    "checkpoint": ("training", True, True, ["filtered_set"]),
+    "evaluation": ("evaluation", True, True, ["benchmarks", "checkpoint"]),
+    "seed_evaluation": ("evaluation", False, True, ["benchmarks", "seed_model"]),
+    "progress": ("evaluation", False, True, ["evaluation", "seed_evaluation"]),
+}
+CHECKS = {
+    "pairs": {"pair_validity", "rows_accounted"},
+    "filtered_set": {"label_balance", "rows_accounted"},
+    **{
+        name: {"rows_accounted"}
+        for name in ("instruction_pool", "benchmarks", "instructions", "judgments", "evaluation", "seed_evaluation")
+    },
+}
+
+
+@pytest.fixture
+def graph(small_recipe, tmp_path) -> dg.AssetGraph:
+    return build_definitions([small_recipe()], data=tmp_path).resolve_asset_graph()
+
+
+def test_assets_have_their_group_partitions_and_upstream(graph) -> None:
+    found = {}
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        upstream = sorted(parent.path[-1] for parent in node.parent_keys)
+        automated = node.automation_condition is not None
+        found[key.path[-1]] = (node.group_name, node.partitions_def is not None, automated, upstream)
+    assert found == GRAPH
+
+
+def test_every_asset_is_described_owned_and_versioned(graph) -> None:
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description and node.owners and node.code_version and node.kinds, key
+
+
+def test_checks_are_blocking_and_partitioned_as_their_asset(graph) -> None:
+    found: dict[str, set[str]] = {}
+    for key in graph.asset_check_keys:
+        node = graph.get(key)
+        assert node.blocking
+        assert (node.partitions_def is not None) is GRAPH[key.asset_key.path[-1]][1]
+        found.setdefault(key.asset_key.path[-1], set()).add(key.name)
+    assert found == CHECKS
+
+
+def test_judge_is_upstream_of_a_checkpoint_that_continues_it(small_recipe, tmp_path) -> None:
+    recipe = small_recipe(training={"start_from": "previous"})
+    graph = build_definitions([recipe], data=tmp_path).resolve_asset_graph()
+    parents = graph.get(dg.AssetKey(["small", "checkpoint"])).parent_keys
+    assert {parent.path[-1] for parent in parents} == {"filtered_set", "judge"}
+
+
+def test_partition_keys_sort_as_strings_in_the_order_of_iterations(small_recipe, tmp_path) -> None:
+    graph = build_definitions([small_recipe(iterations=12)], data=tmp_path).resolve_asset_graph()
+    keys = graph.get(dg.AssetKey(["small", "pairs"])).partitions_def.get_partition_keys()
+    assert keys == sorted(keys)
+    assert keys[9:11] == ["iteration_10", "iteration_11"]
+
+
+def test_recipes_stand_side_by_side(small_recipe, tmp_path) -> None:
+    recipes = [small_recipe(), small_recipe(name="other")]
+    keys = build_definitions(recipes, data=tmp_path).resolve_asset_graph().get_all_asset_keys()
+    assert len(keys) == 2 * len(GRAPH)
+
+
+def test_recipes_of_one_name_are_refused(small_recipe, tmp_path) -> None:
+    with pytest.raises(ValueError, match="Recipe names must differ"):
+        build_definitions([small_recipe(), small_recipe()], data=tmp_path)
+
+
+def test_dagster_refuses_the_edge_that_is_recorded_instead_of_drawn() -> None:
+    partitions = dg.StaticPartitionsDefinition(["1", "2"])
+    to_next = dg.StaticPartitionMapping({"1": "2"})
+
+    @dg.asset(partitions_def=partitions, ins={"checkpoint": dg.AssetIn(partition_mapping=to_next)})
+    def judgments(checkpoint) -> None: ...
+
+    @dg.asset(partitions_def=partitions)
+    def checkpoint(judgments) -> None: ...
+
+    with pytest.raises(Exception, match="[Cc]ircular"):
+        dg.Definitions(assets=[judgments, checkpoint]).resolve_asset_graph().toposorted_asset_keys  # noqa: B018

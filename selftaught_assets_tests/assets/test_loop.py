@@ -1,0 +1,141 @@
+"""The loop's promises about its tables, on the real seed model: resumption, sameness, and what recipes may choose."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from selftaught_assets.recipe import load_recipe
+from selftaught_assets_tests.assets.loop import Loop, sentences
+from selftaught_assets_tests.conftest import SMALL, write_small_recipe
+
+SLOW_SAMPLING = {"engine": {"max_rows": 2, "device": "cpu"}, "judgments": {"n": 8, "sampling": {"max_tokens": 96}}}
+
+
+def loop(folder: Path, data: str = "data", **overrides: object) -> Loop:
+    recipe = load_recipe(str(write_small_recipe(folder, **overrides)))
+    home = folder / f"{data}_home"
+    home.mkdir(exist_ok=True)
+    return Loop(recipe, folder / data, dg.DagsterInstance.local_temp(str(home)))
+
+
+def judge(loop: Loop) -> None:
+    loop.run("prepare", assets=["instruction_pool", "seed_model"])
+    loop.run("iteration", "iteration_01", ["instructions", "pairs", "judge", "judgments"])
+
+
+if __name__ == "__main__":
+    judge(loop(Path(sys.argv[1]), data=sys.argv[2], **SLOW_SAMPLING))
+
+
+def test_killed_judgments_resume_and_end_with_the_undisturbed_table(tmp_path: Path) -> None:
+    undisturbed = loop(tmp_path, "undisturbed", **SLOW_SAMPLING)
+    judge(undisturbed)
+
+    command = [sys.executable, "-m", "selftaught_assets_tests.assets.test_loop", str(tmp_path), "killed"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    journal = tmp_path / "killed" / "small" / "journal" / "judgments"
+    deadline = time.monotonic() + 120
+    while not list(journal.glob("*.parquet")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    remembered = sum(pl.read_parquet(shard).height for shard in journal.glob("*.parquet"))
+
+    resumed = loop(tmp_path, "killed", **SLOW_SAMPLING)
+    assert not resumed.layout.table("judgments", "iteration_01").exists()
+    judge(resumed)
+    metadata = resumed.metadata("judgments", "iteration_01")
+    assert 0 < remembered < metadata["completions"]
+    assert metadata["completions_sampled"] == metadata["completions"] - remembered
+    assert resumed.table("judgments", "iteration_01").equals(undisturbed.table("judgments", "iteration_01"))
+
+
+def test_same_seed_gives_the_same_tables(tmp_path: Path) -> None:
+    first, second = loop(tmp_path, "first"), loop(tmp_path, "second", engine={"max_rows": 7})
+    for one in (first, second):
+        judge(one)
+        one.run("iteration", "iteration_01", ["filtered_set"])
+    for name in ("pairs", "judgments", "filtered_set"):
+        assert first.table(name, "iteration_01").equals(second.table(name, "iteration_01"))
+        assert first.version(name, "iteration_01") == second.version(name, "iteration_01")
+
+
+def test_another_seed_gives_other_instructions(tmp_path: Path) -> None:
+    first, second = loop(tmp_path, "first"), loop(tmp_path, "second", seed=8)
+    for one in (first, second):
+        one.run("prepare", assets=["instruction_pool"])
+        one.run("iteration", "iteration_01", ["instructions"])
+    assert first.version("instructions", "iteration_01") != second.version("instructions", "iteration_01")
+
+
+def test_fixed_pairs_cost_nothing_in_later_iterations(tmp_path: Path) -> None:
+    one = loop(tmp_path)
+    one.run("prepare", assets=["instruction_pool", "seed_model"])
+    for iteration in ("iteration_01", "iteration_02"):
+        one.run("iteration", iteration, ["instructions", "pairs"])
+    assert one.table("pairs", "iteration_02").equals(one.table("pairs", "iteration_01"))
+    assert one.metadata("pairs", "iteration_02")["completions_sampled"] == 0
+
+
+def test_fresh_pairs_share_no_instruction(tmp_path: Path) -> None:
+    one = loop(tmp_path, instructions={"count": 20, "schedule": "fresh"})
+    one.run("prepare", assets=["instruction_pool", "seed_model"])
+    for iteration in ("iteration_01", "iteration_02"):
+        one.run("iteration", iteration, ["instructions", "pairs"])
+    ids = [set(one.table("pairs", iteration)["instruction_id"]) for iteration in ("iteration_01", "iteration_02")]
+    assert len(ids[0]) == len(ids[1]) == 20
+    assert not ids[0] & ids[1]
+
+
+def test_one_call_pairs_hold_the_instruction_and_response_that_the_generator_wrote(tmp_path: Path) -> None:
+    one = loop(tmp_path, pairs=SMALL["pairs"] | {"form": "one_call", "min_valid_share": 0.0})
+    one.run("prepare", assets=["instruction_pool", "seed_model"])
+    one.run("iteration", "iteration_01", ["instructions", "pairs"])
+    pairs = one.table("pairs", "iteration_01")
+    kept = pairs.filter(pl.col("drop_reason").is_null())
+    assert kept.height > 0
+    assert (kept["modified_instruction"] != kept["instruction"]).all()
+
+
+def test_both_positions_ask_about_each_pair_twice(tmp_path: Path) -> None:
+    one = loop(tmp_path, judgments=SMALL["judgments"] | {"positions": "both", "n": 1})
+    judge(one)
+    asked = one.table("judgments", "iteration_01").group_by("pair_id").agg(pl.col("chosen_position").sort())
+    assert asked["chosen_position"].to_list() == [["A", "B"]] * asked.height
+
+
+def test_continued_training_starts_from_the_current_judge(tmp_path: Path) -> None:
+    one = loop(tmp_path, training=SMALL["training"] | {"start_from": "previous"})
+    one.run("prepare", assets=["instruction_pool", "seed_model"])
+    for iteration in ("iteration_01", "iteration_02"):
+        one.run("iteration", iteration, ["instructions", "pairs", "judge", "judgments", "filtered_set", "checkpoint"])
+    assert (
+        one.metadata("checkpoint", "iteration_02")["start_digest"]
+        == one.metadata("checkpoint", "iteration_01")["judge_digest"]
+    )
+
+
+def test_unfiltered_control_trains_on_wrong_verdicts_as_well(tmp_path: Path) -> None:
+    one = loop(tmp_path, filter={"keep": "any", "label_tolerance": 0.5})
+    judge(one)
+    one.run("iteration", "iteration_01", ["filtered_set"])
+    kept = one.table("filtered_set", "iteration_01").filter(pl.col("drop_reason").is_null())
+    correct = kept.join(one.table("judgments", "iteration_01"), on="judgment_id")["is_correct"]
+    assert 0 < correct.sum() < correct.len()
+
+
+def test_planted_bad_pair_stops_the_run_before_it_is_judged(tmp_path: Path) -> None:
+    one = loop(tmp_path, pairs=SMALL["pairs"] | {"min_valid_share": 1.0})
+    one.run("prepare", assets=["instruction_pool", "seed_model"])
+    result = one.run("iteration", "iteration_01", fails=True)
+    failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    assert [(check.asset_key.path[-1], check.check_name) for check in failed] == [("pairs", "pair_validity")]
+    assert not one.layout.table("judgments", "iteration_01").exists()
+    assert sentences(result)

@@ -1,0 +1,76 @@
+"""Chat templates around contents that stay plain text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from selftaught_assets.engines import chat
+from selftaught_assets.errors import UserError
+from selftaught_assets_tests.engines.conftest import SPECIAL_TOKENS, make_tokenizer
+
+TOKENIZER = make_tokenizer()
+START, END = TOKENIZER.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+SPECIAL_IDS = set(TOKENIZER.convert_tokens_to_ids(SPECIAL_TOKENS))
+HOSTILE = st.lists(st.sampled_from([*SPECIAL_TOKENS, "<|im_", "end|>", " ", "\n", "é", "\ue000", "\ue0000;", "a"])).map("".join)
+
+
+def user(content: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": content}]
+
+
+def test_the_turn_is_handed_to_the_assistant() -> None:
+    assert chat.render(TOKENIZER, user("hi")).text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_harmless_contents_are_encoded_as_the_tokenizer_does_it() -> None:
+    messages = [*user("hi"), {"role": "assistant", "content": "hö"}, *user("more")]
+    encoded = TOKENIZER.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+    assert list(chat.render(TOKENIZER, messages).token_ids) == encoded["input_ids"]
+
+
+@given(HOSTILE, HOSTILE)
+def test_special_tokens_inside_contents_stay_text(first: str, second: str) -> None:
+    prompt = chat.render(TOKENIZER, [*user(first), {"role": "assistant", "content": second}, *user(first)])
+    assert [token for token in prompt.token_ids if token in SPECIAL_IDS] == [START, END] * 3 + [START]
+    assert TOKENIZER.decode(prompt.token_ids) == prompt.text
+    assert prompt.text.count(first) >= 2
+
+
+def test_a_template_that_strips_contents_strips_hostile_ones_too() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = tokenizer.chat_template.replace("message['content']", "message['content'] | trim")
+    prompt = chat.render(tokenizer, user("  a<|im_end|> "))
+    assert prompt.text == "<|im_start|>user\na<|im_end|><|im_end|>\n<|im_start|>assistant\n"
+    assert prompt.token_ids.count(END) == 1
+
+
+def test_training_sees_the_prompt_of_sampling_and_the_completion_as_text_with_the_end_of_turn() -> None:
+    example = chat.training_example(TOKENIZER, user("hi"), "so <|im_end|> [[A]]")
+    assert example.prompt_ids == list(chat.render(TOKENIZER, user("hi")).token_ids)
+    assert example.completion_ids.index(END) == len(example.completion_ids) - 1
+    assert TOKENIZER.decode(example.completion_ids[:-1]) == "so <|im_end|> [[A]]"
+
+
+def test_the_turn_ends_with_the_token_that_the_template_puts_after_it() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.eos_token = "<|endoftext|>"
+    assert chat.end_of_turn(tokenizer) == END
+
+
+def test_a_template_without_an_end_falls_back_to_the_end_of_sequence() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.eos_token = "<|endoftext|>"
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
+    assert chat.end_of_turn(tokenizer) == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [(None, "no chat template"), ("{{ raise_exception('System role not supported') }}", "System role not supported")],
+)
+def test_an_unusable_template_is_the_users_mistake(template: str | None, sentence: str) -> None:
+    tokenizer: PreTrainedTokenizerFast = make_tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(UserError, match=sentence):
+        chat.render(tokenizer, user("hi"))

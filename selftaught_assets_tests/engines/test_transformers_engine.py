@@ -1,0 +1,236 @@
+"""The embedded engine, held to the model's own forward pass and to its promises."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from selftaught_assets.engines.factory import open_engine
+from selftaught_assets.engines.plain import PlainDecoder
+from selftaught_assets.engines.protocol import Request
+from selftaught_assets.engines.shared_prefix import SharedPrefixDecoder
+from selftaught_assets.engines.transformers_engine import TransformersEngine, suitable_decoder
+from selftaught_assets.errors import UserError
+from selftaught_assets.recipe import Engine as EngineSettings
+from selftaught_assets.storage.models import ModelReference, reference_model
+from selftaught_assets_tests.engines.conftest import (
+    CONFIGS,
+    CONTEXT,
+    SHARED_PREFIX,
+    by_sample,
+    byte_ids,
+    make_model,
+    request,
+    request_of_ids,
+)
+
+Make = Callable[..., TransformersEngine]
+CPU = EngineSettings(device="cpu", max_rows=32)
+
+
+def many_requests(count: int, n: int, max_tokens: int = 24) -> list[Request]:
+    """Prompts of 1 to 60 tokens; some twice, with other seeds."""
+    draws = random.Random(3)
+    prompts = [tuple(draws.choices(range(256), k=draws.randint(1, 60))) for _ in range(count - count // 5)]
+    prompts += prompts[: count // 5]
+    return [request_of_ids(p, name=str(i), n=n, seed=i, max_tokens=max_tokens) for i, p in enumerate(prompts)]
+
+
+def forward(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+    """Logits of the last token by the model's plain forward pass, without any cache: shape (vocabulary,)."""
+    with torch.inference_mode():
+        return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+
+
+def greedy(model: PreTrainedModel, prompt: list[int], end: int, max_tokens: int) -> list[int]:
+    """Greedy decoding by plain forward passes, with the end token."""
+    sampled: list[int] = []
+    while len(sampled) < max_tokens and end not in sampled:
+        sampled.append(int(forward(model, prompt + sampled).argmax()))
+    return sampled
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_each_architecture_gets_the_decoder_that_suits_it(name: str) -> None:
+    expected = SharedPrefixDecoder if name in SHARED_PREFIX else PlainDecoder
+    assert type(suitable_decoder(make_model(name))) is expected
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_logits_are_those_of_the_plain_forward_pass(name: str) -> None:
+    decoder, plain = suitable_decoder(make_model(name)), make_model(name)
+    draws = np.random.default_rng(0)
+    lengths = (33, 5, 20) if decoder.mixes_lengths else (20, 20, 20)
+    prompts = [tuple(draws.integers(0, 256, length).tolist()) for length in lengths]
+    owners = np.array([0, 0, 1, 2, 2, 2])
+    texts = [list(prompts[owner]) for owner in owners]
+    with torch.inference_mode():
+        state, logits = decoder.start(prompts, owners)
+        for step in range(40):  # Grows the suffix beyond its first capacity.
+            if step == 5:  # Rows 1, 3 and 4 end: row 5 moves to place 1.
+                state.shrink(np.array([1]), np.array([5]), 3)
+                texts, logits = [texts[0], texts[5], texts[2]], logits[[0, 5, 2]]
+            expected = torch.stack([forward(plain, text) for text in texts])
+            assert torch.allclose(logits, expected, atol=1e-4 * expected.abs().max().item())
+            tokens = draws.integers(0, 256, len(texts))
+            for text, token in zip(texts, tokens, strict=True):
+                text.append(int(token))
+            logits = decoder.step([state], torch.from_numpy(tokens))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_greedy_completions_are_those_of_the_plain_forward_pass(
+    name: str, make_engine: Make, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    engine, plain = make_engine(name, max_rows=4), make_model(name)
+    requests = [replace(r, sampling=r.sampling.model_copy(update={"temperature": 0.0})) for r in many_requests(6, 1, max_tokens=16)]
+    completions = by_sample(engine.generate(requests))
+    for r in requests:
+        expected = greedy(plain, list(r.prompt.token_ids), tokenizer.eos_token_id, r.sampling.max_tokens)
+        assert completions[r.request_id, 0].completion_tokens == len(expected)
+        assert completions[r.request_id, 0].text == tokenizer.decode(expected, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("name", SHARED_PREFIX)
+def test_the_fast_decoder_samples_what_the_plain_one_samples(
+    name: str, make_engine: Make, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = make_model(name)
+    plain = TransformersEngine(model, tokenizer, "", 64, PlainDecoder(model))
+    requests = many_requests(15, 3, max_tokens=16)
+    assert by_sample(make_engine(name).generate(requests)) == by_sample(plain.generate(requests))
+
+
+@pytest.mark.parametrize("name", SHARED_PREFIX)
+def test_completions_do_not_depend_on_their_neighbours(name: str, make_engine: Make) -> None:
+    requests = many_requests(40, 5, max_tokens=12)
+    together = by_sample(make_engine(name, max_rows=512).generate(requests))
+    draws = random.Random(11)
+    for max_rows in (7, 32):
+        engine = make_engine(name, max_rows=max_rows)
+        part = [
+            replace(r, sample_indices=tuple(draws.sample(range(5), draws.randint(1, 5))))
+            for r in draws.sample(requests, 12)
+        ]
+        alone = by_sample(engine.generate(part))
+        assert alone == {key: together[key] for key in alone}
+        assert len(alone) == sum(len(r.sample_indices) for r in part)
+
+
+def test_equal_prompts_with_other_seeds_and_samples_get_other_completions(engine: TransformersEngine) -> None:
+    completions = list(engine.generate([request("abc", name="a", n=4), request("abc", name="b", n=4, seed=8)]))
+    assert len({completion.text for completion in completions}) == 8
+
+
+def test_a_completion_ends_after_max_tokens(engine: TransformersEngine) -> None:
+    for completion in engine.generate([request("abc", n=20, max_tokens=5)]):
+        assert completion.completion_tokens == 5 or completion.finish_reason == "stop"
+        assert (completion.finish_reason == "length") == (completion.completion_tokens == 5)
+
+
+def test_the_end_of_turn_ends_a_completion_and_is_counted_but_not_shown(
+    engine: TransformersEngine, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    completions = list(engine.generate([request("abc", n=60, max_tokens=100, temperature=1.5, top_p=1.0)]))
+    stopped = [completion for completion in completions if completion.finish_reason == "stop"]
+    assert stopped
+    for completion in stopped:
+        assert completion.text == tokenizer.decode(tokenizer(completion.text)["input_ids"])
+        assert "<|im_end|>" not in completion.text
+
+
+def test_a_stop_string_ends_a_completion_and_is_not_in_its_text(engine: TransformersEngine) -> None:
+    free = by_sample(engine.generate([request("abc", n=30, max_tokens=40)]))
+    stop = next(text[8:10] for text in (c.text for c in free.values()) if text[8:10].isascii() and len(text) > 12)
+    stopped = by_sample(engine.generate([request("abc", n=30, max_tokens=40, stop=(stop,))]))
+    assert any(completion.finish_reason == "stop" for completion in stopped.values())
+    for key, completion in stopped.items():
+        assert completion.text == free[key].text.split(stop)[0]
+        if stop in free[key].text:
+            assert completion.finish_reason == "stop"
+            assert completion.completion_tokens < free[key].completion_tokens
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2_sliding"])
+def test_a_prompt_longer_than_the_context_is_a_completion_that_says_so(name: str, make_engine: Make) -> None:
+    requests = [request("x" * CONTEXT, name="long", n=2), request("x" * (CONTEXT - 3), name="nearly", max_tokens=9)]
+    completions = by_sample(make_engine(name).generate(requests))
+    for index in (0, 1):
+        assert completions["long", index][2:] == ("", "prompt_too_long", CONTEXT, 0)
+    assert completions["nearly", 0].completion_tokens <= 3
+
+
+def test_an_empty_prompt_is_completed(engine: TransformersEngine) -> None:
+    completions = by_sample(engine.generate([request("", n=3, max_tokens=4), request("abc", name="other")]))
+    assert all(completions["r", index].prompt_tokens == 0 for index in range(3))
+    assert all(completions["r", index].completion_tokens >= 1 for index in range(3))
+
+
+def test_letters_of_several_tokens_are_put_together(tokenizer: PreTrainedTokenizerFast) -> None:
+    """A model that says "é🦉" forever: each letter is two and four byte tokens."""
+    model = make_model("llama")
+    engine = TransformersEngine(model, tokenizer, "", 8, _Parrot(model, byte_ids("é🦉")))
+    (completion,) = engine.generate([request("", max_tokens=12)])
+    assert completion.text == "é🦉é🦉"
+
+
+def test_a_model_folder_is_loaded_and_closed(model_folder: Path) -> None:
+    with open_engine(CPU, reference_model(model_folder)) as engine:
+        completions = by_sample(engine.generate([request("abc", n=3)]))
+        assert engine.model_digest == reference_model(model_folder).digest
+    assert len(completions) == 3
+    with pytest.raises(AttributeError):
+        list(engine.generate([request("abc")]))
+
+
+def test_an_adapter_is_merged_for_sampling(model_folder: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    adapted = get_peft_model(make_model("llama"), LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    adapted.save_pretrained(tmp_path)
+    base = reference_model(model_folder).base
+    requests = [request(text, name=text, max_tokens=12, temperature=0) for text in ("abc", "some more", "x")]
+    with open_engine(CPU, ModelReference(base, tmp_path, "with")) as engine:
+        completions = by_sample(engine.generate(requests))
+    with open_engine(CPU, ModelReference(base, None, "without")) as engine:
+        assert by_sample(engine.generate(requests)) != completions
+    for r in requests:
+        expected = greedy(adapted.eval(), list(r.prompt.token_ids), tokenizer.eos_token_id, 12)
+        assert completions[r.request_id, 0].text == tokenizer.decode(expected, skip_special_tokens=True)
+
+
+def test_a_gpu_that_is_not_there_is_the_users_mistake(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="no GPU"), open_engine(EngineSettings(device="cuda"), reference_model(model_folder)):
+        pass
+
+
+def test_a_folder_that_transformers_cannot_load_is_the_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "no_such_model"}')
+    with pytest.raises(UserError, match="cannot be loaded"), open_engine(CPU, ModelReference(tmp_path, None, "")):
+        pass
+
+
+class _Parrot(PlainDecoder):
+    """Says the same tokens over and over, whatever it is told."""
+
+    def __init__(self, model: PreTrainedModel, tokens: list[int]) -> None:
+        super().__init__(model)
+        self._tokens, self._said = tokens, 0
+
+    def start(self, prompts, owners):  # noqa: ANN001, ANN201
+        state, logits = super().start(prompts, owners)
+        return state, self._next(logits)
+
+    def step(self, cohorts, tokens):  # noqa: ANN001, ANN201
+        return self._next(super().step(cohorts, tokens))
+
+    def _next(self, logits: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros_like(logits)
+        logits[:, self._tokens[self._said % len(self._tokens)]] = 100.0
+        self._said += 1
+        return logits
