@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from selftaught_assets import __version__
@@ -30,7 +31,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        errors.print(f"[bold red]Error:[/] {error}", highlight=False)
+        errors.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise SystemExit(1) from None
 
 
@@ -56,13 +57,15 @@ def run(
         int | None, typer.Option(min=1, help="How many iterations; all of the recipe by default.")
     ] = None,
 ) -> None:
-    """Materialize a recipe through Dagster: prepare, iterations in order, results. What is done already is not sampled again."""
+    """Materialize a recipe through Dagster, iteration by iteration. What was sampled before is not sampled again."""
     from selftaught_assets.recipe import load_recipe
     from selftaught_assets.running import run_recipe
 
     loaded = load_recipe(recipe)
     if iterations is not None and iterations > loaded.iterations:
-        raise UserError(f"Recipe {loaded.name} has {loaded.iterations} iterations; raise `iterations` in it to run {iterations}.")
+        raise UserError(
+            f"Recipe {loaded.name} has {loaded.iterations} iterations; raise `iterations` in it to run {iterations}."
+        )
     _use_dagster_home()
     run_recipe(recipe, loaded, iterations or loaded.iterations, console)
     _print_results(recipe, benchmark=None)
@@ -91,6 +94,10 @@ def seed(
     """Train the seed model of the demo from scratch, as the one in models/seed was."""
     from selftaught_assets.tinyworld.train_seed import train_seed
 
+    if output.exists() and not (output / "config.json").is_file():
+        raise UserError(
+            f"{output} is there already and holds no model: name a new folder, or that of a model to replace."
+        )
     train_seed(output, steps=steps)
 
 
@@ -143,7 +150,11 @@ def _print_results(recipe: str, benchmark: str | None) -> None:
             f"{row['single_sample_accuracy']:.1%}",
             f"{row['vote_accuracy'][votes]:.1%}",
             f"{row['invalid']:.1%}",
-            "" if row["p_vs_seed"] is None else f"{row['p_vs_seed']:.0e}" if row["p_vs_seed"] < 0.001 else f"{row['p_vs_seed']:.3f}",
+            ""
+            if row["p_vs_seed"] is None
+            else f"{row['p_vs_seed']:.0e}"
+            if row["p_vs_seed"] < 0.001
+            else f"{row['p_vs_seed']:.3f}",
             "" if row["kept"] is None else f"{row['kept']:,}",
             "" if row["seconds"] is None else f"{row['seconds']:,.0f} s",
         )

@@ -45,12 +45,12 @@ ASSETS = (
 )
 
 PRELOADED = ["torch", "transformers", "great_expectations", "selftaught_assets.definitions"]
-"""Imported once per run, in the process that all its steps are forked from: each step starts in a fraction of a second."""
+"""Imported once per run, in the process that all its steps are forked from, so that a step starts at once."""
 
 EXECUTOR = dg.multiprocess_executor.configured(
     {"max_concurrent": 1, "start_method": {"forkserver": {"preload_modules": PRELOADED}}}
 )
-"""One step at a time, each in a process that ends: sampling and training never hold a device together (DESIGN rule 6)."""
+"""One step at a time, each in a process that ends: sampling and training never hold a device together."""
 
 
 def build_definitions(

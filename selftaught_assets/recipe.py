@@ -37,7 +37,7 @@ class Pool(_Section):
 
 
 class Benchmark(_Section):
-    """Labelled pairs for reporting, never for tuning: JSONL rows {id, subset, instruction, response_a, response_b, label}."""
+    """Labelled pairs for reporting, never for tuning: JSONL {id, instruction, response_a, response_b, label}."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     path: Path
@@ -104,7 +104,7 @@ class Training(_Section):
     """How the next judge is fine-tuned on the kept judgments (paper section 4)."""
 
     start_from: Literal["seed", "previous"] = "seed"
-    """`seed` restarts from the seed model in every iteration, as in the paper; `previous` continues the current judge."""
+    """`seed` restarts from the seed model in each iteration, as the paper does; `previous` goes on with the judge."""
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     epochs: float = Field(2.0, gt=0)
@@ -176,7 +176,9 @@ class Recipe(_Section):
         for name in TEMPLATE_NAMES:
             path = self.prompts / f"{name}.jinja"
             if not path.is_file():
-                raise UserError(f"Recipe {self.name}: the prompt template {path} does not exist; add it or drop `prompts`.")
+                raise UserError(
+                    f"Recipe {self.name}: the prompt template {path} does not exist; add it or drop `prompts`."
+                )
             texts[name] = path.read_text(encoding="utf-8")
         return PromptTemplates(**texts)
 
@@ -198,7 +200,9 @@ def load_recipe(name_or_path: str) -> Recipe:
     path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else RECIPES_FOLDER / f"{name_or_path}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES_FOLDER.glob("*.yaml"))) or "none"
-        raise UserError(f"There is no recipe {name_or_path!r}: give the path of a .yaml file or one of the shipped ones ({known}).")
+        raise UserError(
+            f"There is no recipe {name_or_path!r}: give the path of a .yaml file or one of the shipped ones ({known})."
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from selftaught_assets.definitions import job_name
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key
 from selftaught_assets.recipe import Recipe
@@ -183,7 +182,9 @@ class _Display:
     def _print_check(self, check: dg.AssetCheckEvaluation) -> None:
         if not check.passed:
             sentence = escape(check.description or "failed")
-            self._console.print(f"  [red]✗[/] {check.asset_key.path[-1]} {check.check_name}: {sentence}", highlight=False)
+            self._console.print(
+                f"  [red]✗[/] {check.asset_key.path[-1]} {check.check_name}: {sentence}", highlight=False
+            )
 
     def _show_progress(self) -> None:
         progress = read_progress(self._progress_file)

@@ -46,6 +46,12 @@ mutation Reload($location: String!) {
     ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } }
   }
 }"""
+_LOCATIONS = """
+query Locations {
+  workspaceOrError {
+    ... on Workspace { locationEntries { locationOrLoadError { __typename ... on PythonError { message } } } }
+  }
+}"""
 ENDED = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED", "COMPLETED"}
 
 
@@ -54,7 +60,9 @@ class DagsterDev:
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self._home = home
-        self._environment = os.environ | {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"} | dict(environment)
+        self._environment = (
+            os.environ | {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"} | dict(environment)
+        )
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -125,12 +133,11 @@ class DagsterDev:
         assert entry["locationOrLoadError"]["__typename"] == "RepositoryLocation", entry
 
     def _wait_for_location(self, seconds: float = 120) -> None:
-        query = "query { workspaceOrError { __typename ... on Workspace { locationEntries { locationOrLoadError { __typename ... on PythonError { message } } } } } }"
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self._process.poll() is None, (self._home / "dagster_dev.log").read_text()
             try:
-                entries = self.graphql(query)["workspaceOrError"]["locationEntries"]
+                entries = self.graphql(_LOCATIONS)["workspaceOrError"]["locationEntries"]
             except OSError:
                 time.sleep(0.5)
                 continue

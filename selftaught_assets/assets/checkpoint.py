@@ -25,7 +25,9 @@ def build_checkpoint(family: Family) -> dg.AssetsDefinition:
         When it is finished it becomes `judge` of the next iteration: that materialization is logged here, too.
         """
         iteration = context.partition_key
-        start = read_pointer(layout.judge(iteration), root=layout.root) if continues else reference_model(recipe.seed_model)
+        start = (
+            read_pointer(layout.judge(iteration), root=layout.root) if continues else reference_model(recipe.seed_model)
+        )
         trained = train_checkpoint(
             context,
             pipes,

@@ -6,8 +6,8 @@ import polars as pl
 from selftaught_assets.assets.family import Family, kept, table_output
 from selftaught_assets.assets.handover import reference_newest_checkpoint
 from selftaught_assets.assets.sampling import judge_tasks, sampler
-from selftaught_assets.errors import UserError
 from selftaught_assets.engines.protocol import SamplingParameters
+from selftaught_assets.errors import UserError
 from selftaught_assets.method.evaluation import verdict_table
 from selftaught_assets.method.judging import benchmark_requests
 from selftaught_assets.method.scores import score, single_sample_accuracy
@@ -29,9 +29,7 @@ def build_evaluation(family: Family) -> dg.AssetsDefinition:
 
 
 def build_seed_evaluation(family: Family) -> dg.AssetsDefinition:
-    @family.asset(
-        group=GROUP, kinds=KINDS, sections=SECTIONS, tables=("benchmarks",), deps=("seed_model",)
-    )
+    @family.asset(group=GROUP, kinds=KINDS, sections=SECTIONS, tables=("benchmarks",), deps=("seed_model",))
     def seed_evaluation(context: dg.AssetExecutionContext, benchmarks: pl.DataFrame) -> dg.Output[pl.DataFrame]:
         """The verdicts of the seed model on every benchmark pair, in both orders: where every iteration starts from."""
         return _evaluate(context, family, reference_model(family.recipe.seed_model), benchmarks)

@@ -28,8 +28,23 @@ UNPARTITIONED = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluatio
 SECONDS = "seconds"
 """Metadata of every asset: wall time of its step."""
 
-AUTOMATION = dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
-"""Follow the upstream at once, unless a blocking check failed there. The sensor that acts on it is shipped stopped."""
+_CHANGED = dg.AutomationCondition.newly_updated() | dg.AutomationCondition.will_be_requested()
+
+AUTOMATION = (
+    (dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_match(_CHANGED)).since(
+        dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
+    )
+    & ~dg.AutomationCondition.any_deps_missing()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+    & dg.AutomationCondition.all_deps_blocking_checks_passed()
+)
+"""Follow the upstream at once, unless a blocking check failed there. The sensor that acts on it is shipped stopped.
+
+`AutomationCondition.eager` would not do: it leaves out what is missing when the sensor is switched on, and it overlooks
+an update by a run that also made this asset, whichever partition; but the run that makes judgments[i] and checkpoint[i]
+updates judge[i+1], which judgments[i+1] must follow.
+"""
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,7 @@ class Family:
             tables: upstream tables that it gets as frames, in parameters of the same name.
             automated: rolls on by itself where automation is switched on.
         """
+
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
             return dg.asset(
                 key_prefix=self.recipe.name,
@@ -91,7 +107,7 @@ class Family:
         return decorate
 
     def _as_step(self, function: Callable[..., Any], upstream: tuple[str, ...]) -> Callable[..., Any]:
-        """Times the asset and records what it is made of; a user's mistake fails it with one sentence, without retry."""
+        """Times the asset and records what it is made of; a user's mistake fails it with one sentence."""
 
         @functools.wraps(function)
         def step(*args: Any, **kwargs: Any) -> Any:

@@ -56,14 +56,18 @@ def await_checkpoint(context: dg.AssetExecutionContext, family: Family, iteratio
         elif attempt.queued and same_backfill:
             limit = min(QUEUE_SECONDS, family.recipe.handover.wait_seconds)
         elif attempt.queued:
-            raise UserError(f"{wanted} is still queued in run {attempt.run.run_id}; materialize {context.partition_key} after it.")
+            raise UserError(
+                f"{wanted} is still queued in run {attempt.run.run_id}; materialize {context.partition_key} after it."
+            )
         else:
             raise UserError(
                 f"The newest attempt to make {wanted} (run {attempt.run.run_id}) ended without it: "
                 f"materialize {wanted} first, then {context.partition_key}."
             )
         if waited > limit:
-            raise UserError(f"Waited {waited:.0f} s in vain for {wanted} (run {attempt.run.run_id}): materialize it first.")
+            raise UserError(
+                f"Waited {waited:.0f} s in vain for {wanted} (run {attempt.run.run_id}): materialize it first."
+            )
         if not announced:
             context.log.info(f"Waiting for {wanted}, which run {attempt.run.run_id} is making.")
             announced = True
@@ -85,7 +89,9 @@ def reference_newest_checkpoint(instance: dg.DagsterInstance, family: Family, it
     """
     made = newest_materialization(instance, family.key("checkpoint"), iteration)
     if made is None:
-        raise UserError(f"`{family.key('checkpoint').to_user_string()}` of {iteration} does not exist: materialize it first.")
+        raise UserError(
+            f"`{family.key('checkpoint').to_user_string()}` of {iteration} does not exist: materialize it first."
+        )
     folder = family.layout.checkpoints(iteration) / str(made.metadata[CHECKPOINT_FOLDER].value)
     return reference_checkpoint(folder, reference_model(family.recipe.seed_model))
 
@@ -124,7 +130,9 @@ def judge_metadata(model: ModelReference) -> dict[str, dg.MetadataValue]:
 
 
 def _newest_attempt(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> Attempt | None:
-    attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(key)
+    attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
+        key
+    )
     if partition not in attempts:
         return None
     run = instance.get_run_by_id(attempts[partition][0])

@@ -12,7 +12,11 @@ def build_judge(family: Family) -> dg.AssetsDefinition:
     recipe = family.recipe
 
     @family.asset(
-        group="judging", kinds={"huggingface"}, sections=("judgments", "handover"), deps=("seed_model",), automated=False
+        group="judging",
+        kinds={"huggingface"},
+        sections=("judgments", "handover"),
+        deps=("seed_model",),
+        automated=False,
     )
     def judge(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The model that judges this iteration: the seed model first, then the checkpoint of the iteration before.

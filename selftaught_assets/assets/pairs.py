@@ -75,9 +75,7 @@ def _two_calls(generator: Sampler, family: Family, frame: pl.DataFrame) -> pl.Da
     )
 
 
-def _respond(
-    generator: Sampler, family: Family, role: str, ids: pl.Series, instructions: pl.Series
-) -> pl.DataFrame:
+def _respond(generator: Sampler, family: Family, role: str, ids: pl.Series, instructions: pl.Series) -> pl.DataFrame:
     messages = [response_messages(family.recipe.templates, instruction) for instruction in instructions]
     return _complete(generator, family, role, ids, messages)
 
@@ -85,7 +83,7 @@ def _respond(
 def _complete(
     generator: Sampler, family: Family, role: str, ids: pl.Series, messages: list[list[dict[str, str]]]
 ) -> pl.DataFrame:
-    """One completion for each instruction id, in order; what a reasoning model thinks aloud is no part of its answer."""
+    """One completion for each instruction id, in order, without what a reasoning model thinks aloud."""
     settings = family.recipe.pairs
     sampling = settings.response if role in ("chosen", "rejected") else settings.modification
     tasks = [

@@ -25,9 +25,13 @@ def build_progress(family: Family) -> dg.AssetsDefinition:
         """The learning curve: seed and iterations on every benchmark, with intervals and paired tests."""
         names = [benchmark.name for benchmark in family.recipe.benchmarks]
         rows = [
-            {"benchmark": name, **_flat(row)} for name in names for row in collect_results(context.instance, family, name)
+            {"benchmark": name, **_flat(row)}
+            for name in names
+            for row in collect_results(context.instance, family, name)
         ]
-        return table_output(pl.DataFrame(rows, infer_schema_length=None), rows_in=len(rows), table=dg.MetadataValue.md(_markdown(rows)))
+        return table_output(
+            pl.DataFrame(rows, infer_schema_length=None), rows_in=len(rows), table=dg.MetadataValue.md(_markdown(rows))
+        )
 
     return progress
 

@@ -1,6 +1,6 @@
 """Sampling inside an asset: opens the engine and the journal, tells how far it is, and adds up what it cost.
 
-Belongs here: what the sampling assets share. Not here: what is asked for (each asset) or how text is generated (engines).
+Belongs here: what the sampling assets share. Not here: what is asked for (each asset), how text is generated (engines).
 """
 
 import time
@@ -60,7 +60,13 @@ class Sampler:
     def _report(self, progress: Progress) -> None:
         iteration = self._context.partition_key if self._context.has_partition_key else None
         message = StageProgress(
-            self._stage, iteration, progress.done, progress.total, progress.tokens_per_second, "tokens", progress.seconds_left
+            self._stage,
+            iteration,
+            progress.done,
+            progress.total,
+            progress.tokens_per_second,
+            "tokens",
+            progress.seconds_left,
         )
         write_progress(self._family.layout.progress, message)
         if time.monotonic() - self._last_logged >= LOG_EVERY_SECONDS or progress.done == progress.total:

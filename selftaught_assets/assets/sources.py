@@ -1,6 +1,7 @@
 """What the user brings: the pool of instructions, the seed model, the benchmarks.
 
-Belongs here: reading them in, with every bad line counted or named. Not here: choosing among instructions (instructions.py).
+Belongs here: reading them in, with every bad line counted or named. Not here: choosing instructions
+(instructions.py).
 """
 
 import reprlib
@@ -31,7 +32,9 @@ def build_instruction_pool(family: Family) -> dg.AssetsDefinition:
         pool = family.recipe.pool
         frame = pool_rows(_pool_records(pool))
         if frame.is_empty():
-            raise UserError(f"The pool {pool.path} is empty: it needs at least one line with {pool.instruction_field!r}.")
+            raise UserError(
+                f"The pool {pool.path} is empty: it needs at least one line with {pool.instruction_field!r}."
+            )
         return table_output(frame, rows_in=frame.height)
 
     return instruction_pool
@@ -95,5 +98,7 @@ def _with_unique_ids(path: Path, field: str, lines: Iterable[Line]) -> Iterator[
     for number, line in lines:
         first = first_lines.setdefault(str(line[field]), number)
         if first != number:
-            raise UserError(f"{path}, line {number}: the {field} {line[field]!r} is on line {first} already; ids must differ.")
+            raise UserError(
+                f"{path}, line {number}: the {field} {line[field]!r} is on line {first} already; ids must differ."
+            )
         yield number, line

@@ -52,8 +52,8 @@ def training_example(
     end = end_of_turn(tokenizer)
     if end is None:
         raise UserError(
-            f"The tokenizer of {tokenizer.name_or_path} has no token that ends a turn: set its `eos_token`, or close the "
-            "assistant's turn in its chat template."
+            f"The tokenizer of {tokenizer.name_or_path} has no token that ends a turn: set its `eos_token`, or close "
+            "the assistant's turn in its chat template."
         )
     return TrainingExample(
         prompt_ids=list(render(tokenizer, messages).token_ids),

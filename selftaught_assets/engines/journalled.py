@@ -106,9 +106,7 @@ def completion_key(model_digest: str, request: Request) -> str:
 
 def _requests(engine: Engine, tasks: Sequence[GenerationTask], sampling: SamplingParameters) -> list[Request]:
     """A request for all samples of each task, named by its key."""
-    unnamed = [
-        Request("", engine.render(task.messages), sampling, task.seed, tuple(range(task.n))) for task in tasks
-    ]
+    unnamed = [Request("", engine.render(task.messages), sampling, task.seed, tuple(range(task.n))) for task in tasks]
     return [replace(request, request_id=completion_key(engine.model_digest, request)) for request in unnamed]
 
 

@@ -137,11 +137,6 @@ class Cohort:
         self.owners = torch.from_numpy(owners).to(device)
         """Prompt of each row."""
         self._device = device
-        counts = np.bincount(owners, minlength=len(prompt_lengths))
-        ranks = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-        self._ranks = torch.from_numpy(ranks).to(device)
-        """Place of each row among the samples of its prompt; several rows never share one."""
-        self._group = max(int(counts.max()), _MIN_QUERIES)
         self._prompt_lengths = torch.from_numpy(prompt_lengths).to(device)
         self._prefix_length = int(_rounded_up(prompt_lengths.max(), _PREFIX_MULTIPLE))
         self._prefix: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -164,9 +159,7 @@ class Cohort:
         for store, new in zip(self._prefix[layer], (key, value), strict=True):
             store[index, :, : new.shape[2]] = new
 
-    def attend(
-        self, layer: int, query: "torch.Tensor", key: "torch.Tensor", value: "torch.Tensor"
-    ) -> "torch.Tensor":
+    def attend(self, layer: int, query: "torch.Tensor", key: "torch.Tensor", value: "torch.Tensor") -> "torch.Tensor":
         """Attention of each row's newest token.
 
         Args:
@@ -180,27 +173,21 @@ class Cohort:
         """
         keys, values = self._suffix_with(layer, key, value)
         rows, heads, size = query.shape
-        key_heads = keys.shape[1]
-        query = query.reshape(rows, key_heads, heads // key_heads, size)
-        own, own_peak, own_mass = _unnormalised(query, keys, values)
+        key_heads, shared = keys.shape[1], heads // keys.shape[1]
+        own, own_mass = _attended(query.view(rows, key_heads, shared, size), keys, values)
+        own, own_mass = own.reshape(rows, heads, -1), own_mass.reshape(rows, heads, 1)
 
         prefix_keys, prefix_values = self._prefix[layer]
-        prompts, group, shared = len(prefix_keys), self._group, heads // key_heads
-        grouped = query.new_zeros(prompts * group, key_heads, shared, size)
-        grouped[self._slots] = query
+        prompts, group = len(prefix_keys), self._group
+        grouped = query.new_zeros(prompts * group, heads, size).index_copy_(0, self._slots, query)
         grouped = grouped.view(prompts, group, key_heads, shared, size).transpose(1, 2)
         grouped = grouped.reshape(prompts, key_heads, group * shared, size)
         parts = []
-        for part in _unnormalised(grouped, prefix_keys, prefix_values, self._prefix_mask):
+        for part in _attended(grouped, prefix_keys, prefix_values, self._prefix_mask):
             part = part.view(prompts, key_heads, group, shared, -1).transpose(1, 2)
-            parts.append(part.reshape(prompts * group, key_heads, shared, -1)[self._slots])
-        common, common_peak, common_mass = parts
-
-        peak = own_peak.maximum(common_peak)
-        own_weight, common_weight = (own_peak - peak).exp_(), (common_peak - peak).exp_()
-        mass = own_mass * own_weight + common_mass * common_weight
-        joined = own * (own_weight / mass) + common * (common_weight / mass)
-        return joined.view(rows, heads, -1)
+            parts.append(part.reshape(prompts * group, heads, -1).index_select(0, self._slots))
+        common, common_mass = parts
+        return own.lerp(common, (common_mass - own_mass).sigmoid().to(own.dtype))
 
     def shrink(self, destinations: np.ndarray, sources: np.ndarray, live: int) -> None:
         """Copies the rows `sources` to `destinations`, then forgets all rows from `live` on."""
@@ -211,8 +198,8 @@ class Cohort:
         for pair in self._suffix.values():
             for store in pair:
                 store[to, :, :used] = store[of, :, :used]
-        self.owners[to], self._ranks[to] = self.owners[of], self._ranks[of]
-        self.owners, self._ranks = self.owners[:live], self._ranks[:live]
+        self.owners[to] = self.owners[of]
+        self.owners = self.owners[:live]
         self._suffix = {layer: (keys[:live], values[:live]) for layer, (keys, values) in self._suffix.items()}
         alive = self.owners.unique()
         if len(alive) <= _COMPACT_BELOW * len(self._prompt_lengths):
@@ -222,9 +209,14 @@ class Cohort:
         self._index()
 
     def _index(self) -> None:
+        """Gives each row a slot: its place among the `_group` queries of its prompt."""
         import torch
 
-        self._slots = self.owners * self._group + self._ranks
+        counts = self.owners.bincount(minlength=len(self._prompt_lengths))
+        self._group = max(int(counts.max()), _MIN_QUERIES)
+        order = self.owners.argsort(stable=True)
+        ranks = torch.arange(len(order), device=self._device) - (counts.cumsum(0) - counts)[self.owners[order]]
+        self._slots = torch.empty_like(order).index_copy_(0, order, self.owners[order] * self._group + ranks)
         self._row_prompt_lengths = self._prompt_lengths[self.owners]
         beyond = torch.arange(self._prefix_length, device=self._device) >= self._prompt_lengths[:, None]
         self._prefix_mask = torch.zeros(beyond.shape, device=self._device)
@@ -293,17 +285,21 @@ def _attending(attend: Attend) -> "Iterator[None]":
         _active.reset(token)
 
 
-def _unnormalised(
+def _attended(
     query: "torch.Tensor", keys: "torch.Tensor", values: "torch.Tensor", mask: "torch.Tensor | None" = None
-) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-    """Softmax attention before the division: the weighted values, the largest score, and the sum of the weights."""
-    scores = query @ keys.transpose(-1, -2)
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Softmax attention of scaled queries, and the logarithm of the sum of exponentials (heads and queries kept)."""
+    import torch
+
+    if query.is_cpu and query.shape[-1] == values.shape[-1]:
+        mask = None if mask is None else mask.expand(*query.shape[:3], -1)
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, keys, values, attn_mask=mask, scale=1.0
+        )
+    scores = (query @ keys.transpose(-1, -2)).float()
     if mask is not None:
-        scores = scores + mask
-    scores = scores.float()
-    peak = scores.amax(-1, keepdim=True)
-    weights = scores.sub_(peak).exp_()
-    return weights.to(values.dtype) @ values, peak, weights.sum(-1, keepdim=True)
+        scores += mask
+    return scores.softmax(-1).to(values.dtype) @ values, scores.logsumexp(-1)
 
 
 def _suffix_shape(new: "torch.Tensor", capacity: int) -> tuple[int, int, int, int]:

@@ -1,6 +1,7 @@
 """The result table: every judge on one benchmark, compared with the seed and with the judge before it.
 
-Belongs here: what a row of results says. Not here: the statistics (`scores`), collecting the numbers (assets), printing (cli).
+Belongs here: what a row of results says. Not here: the statistics (`scores`), collecting the numbers
+(assets), printing (cli).
 """
 
 from collections.abc import Sequence

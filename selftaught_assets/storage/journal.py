@@ -77,13 +77,13 @@ class Journal:
         if not shards:
             return SCHEMA.to_frame()
         wanted = pl.LazyFrame({"key": keys.unique()}, schema={"key": pl.String})
-        found = pl.scan_parquet(shards, schema=SCHEMA).join(wanted, on="key", how="semi").collect()
+        found = pl.scan_parquet(shards, schema=SCHEMA, glob=False).join(wanted, on="key", how="semi").collect()
         return found.unique(["key", "sample_index"], keep="first", maintain_order=True)
 
     def _set_aside_damaged(self) -> None:
         for shard in self._shards():
             try:
-                pl.scan_parquet(shard, schema=SCHEMA).collect()
+                pl.scan_parquet(shard, schema=SCHEMA, glob=False).collect()
             except FileNotFoundError:
                 continue  # Another process has set it aside.
             except (pl.exceptions.PolarsError, OSError) as error:
@@ -104,4 +104,6 @@ class Journal:
             path.rename(aside)
         except FileNotFoundError:
             return  # Another process was faster.
-        _logger.warning("Journal: %s %s; it is now %s, and its completions are sampled again.", path, problem, aside.name)
+        _logger.warning(
+            "Journal: %s %s; it is now %s, and its completions are sampled again.", path, problem, aside.name
+        )

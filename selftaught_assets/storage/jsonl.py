@@ -31,8 +31,8 @@ def read_jsonl(path: Path, required: tuple[str, ...]) -> Iterator[Line]:
         raise UserError(f"{path} cannot be read: {os.strerror(error.errno).lower()}.") from None
     with file:
         for number, raw in enumerate(file, start=1):
-            text = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
-            if not text.strip():
+            text = (raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw).rstrip()
+            if not text:
                 continue
             try:
                 value = json.loads(text.decode("utf-8"))

@@ -29,18 +29,18 @@ WARMUP_STEPS = 40
 EXAMPLES_SORTED_TOGETHER = 2_048
 TOKENIZER_EXAMPLES = 3_000
 
-SHALLOWEST, MOST_CAREFUL = -2.4, 1.2
+SHALLOWEST, MOST_CAREFUL = -1.8, 1.0
 """Log-odds of a careful judgment, of the operations where it is rarest and where it is most frequent."""
 _EVENLY_SPREAD = [SHALLOWEST + (MOST_CAREFUL - SHALLOWEST) * place / 25 for place in range(26)]
 CAREFUL_SHARE = {
     operation.name: 1 / (1 + math.exp(-_EVENLY_SPREAD[7 * place % 26])) for place, operation in enumerate(OPERATIONS)
 }
-"""Share of careful judgments by operation after calibration, 8 to 77 %; similar operations get different ones."""
+"""Share of careful judgments by operation after calibration, 14 to 73 %; similar operations get different ones."""
 
 ANSWERING = Mixture(0.65, 0.15, 0.1, 0.1, ALWAYS_CAREFUL)
 JUDGING = Mixture(0.15, 0.1, 0.08, 0.67, ALWAYS_CAREFUL)
 BOTH = Mixture(0.45, 0.08, 0.07, 0.40, ALWAYS_CAREFUL)
-CALIBRATED = Mixture(0.2, 0.1, 0.05, 0.65, CAREFUL_SHARE)
+CALIBRATED = Mixture(0.45, 0.08, 0.07, 0.40, CAREFUL_SHARE)
 
 
 class Phase(NamedTuple):
@@ -63,7 +63,7 @@ PHASES = (
     Phase("judging, slower", 450, JUDGING, 4e-3, 4e-4),
     Phase("both", 200, BOTH, 4e-3, 4e-3),
     Phase("both, slower", 1_650, BOTH, 2.5e-3, 5e-5),
-    Phase("calibration", 120, CALIBRATED, 8e-4, 0.0),
+    Phase("calibration", 240, CALIBRATED, 1.2e-3, 0.0),
 )
 
 

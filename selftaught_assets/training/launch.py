@@ -121,7 +121,7 @@ def training_metadata(manifest: Manifest) -> dict[str, int | float | dg.Metadata
 
 
 def _training_set_digest(examples: Path) -> str:
-    kept = pl.read_parquet(examples).filter(pl.col("drop_reason").is_null())
+    kept = pl.read_parquet(examples, glob=False).filter(pl.col("drop_reason").is_null())
     return frame_digest((name, kept[name].to_list()) for name in ("messages", "completion", "split"))
 
 

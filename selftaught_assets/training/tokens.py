@@ -36,7 +36,7 @@ def tokenised_set(tokenizer: "PreTrainedTokenizerBase", examples: Path, max_toke
     Raises:
         UserError: no example is left to train on.
     """
-    kept = pl.read_parquet(examples).filter(pl.col("drop_reason").is_null())
+    kept = pl.read_parquet(examples, glob=False).filter(pl.col("drop_reason").is_null())
     splits: dict[str, list[Row]] = {"train": [], "validation": []}
     too_long = 0
     for messages, completion, split in kept.select("messages", "completion", "split").iter_rows():

@@ -48,7 +48,9 @@ class Loop:
 
 def sentences(result: dg.ExecuteInProcessResult) -> list[str]:
     """What the failed steps of a run say."""
-    failures = [event.step_failure_data for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_FAILURE]
+    failures = [
+        event.step_failure_data for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_FAILURE
+    ]
     return [
         failure.user_failure_data.description
         if failure.user_failure_data and failure.user_failure_data.description

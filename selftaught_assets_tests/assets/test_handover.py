@@ -60,7 +60,9 @@ def test_stale_predecessor_is_refused(first_iteration: Loop) -> None:
     )
     first_iteration.instance.report_runless_asset_event(altered)
     refused = first_iteration.run("iteration", "iteration_02", ["judge"], fails=True)
-    assert sentences(refused)[0].startswith("`small/checkpoint` of iteration_01 is stale: `judgments` has changed since")
+    assert sentences(refused)[0].startswith(
+        "`small/checkpoint` of iteration_01 is stale: `judgments` has changed since"
+    )
     first_iteration.run("iteration", "iteration_01", ["judgments"])
     assert judgments.read_bytes() == original
     first_iteration.run("iteration", "iteration_02", ["judge"])

@@ -3,7 +3,7 @@
 One world per instance configuration; its tests build on each other, in the order in which they stand here.
 """
 
-import os
+import itertools
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,7 +56,9 @@ class World:
     def failures(self, backfill: str) -> dict[str, str]:
         """The sentence of the first failed step of each failed run of a backfill, by iteration."""
         found = {}
-        for run in self.instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}, statuses=[dg.DagsterRunStatus.FAILURE])):
+        for run in self.instance.get_runs(
+            dg.RunsFilter(tags={"dagster/backfill": backfill}, statuses=[dg.DagsterRunStatus.FAILURE])
+        ):
             failed = [
                 record.dagster_event
                 for record in self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
@@ -84,7 +86,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_backfill_hands_each_checkpoint_to_the_next_iteration(world: World) -> None:
     backfill = world.backfill((*SOURCES, *ASSETS), ITERATIONS)
     assert world.dagster.wait_for_backfill(backfill) == "COMPLETED_SUCCESS", world.failures(backfill)
-    for previous, following in zip(ITERATIONS, ITERATIONS[1:], strict=False):
+    for previous, following in itertools.pairwise(ITERATIONS):
         assert world.judge_of_judgments(following) == world.digest_of_checkpoint(previous)
 
 
@@ -108,7 +110,7 @@ def test_backfill_after_a_change_never_uses_the_old_checkpoint(world: World) -> 
     world.change_training(learning_rate=3e-3)
     backfill = world.backfill(ASSETS, ITERATIONS)
     assert world.dagster.wait_for_backfill(backfill) == "COMPLETED_SUCCESS", world.failures(backfill)
-    for previous, following in zip(ITERATIONS, ITERATIONS[1:], strict=False):
+    for previous, following in itertools.pairwise(ITERATIONS):
         assert world.digest_of_checkpoint(previous) != old[previous]
         assert world.judge_of_judgments(following) == world.digest_of_checkpoint(previous)
 
@@ -118,7 +120,7 @@ def test_failed_iteration_stops_the_later_ones_until_it_is_mended(world: World) 
     world.change_training(learning_rate=4e-3)
     checkpoints = world.layout.checkpoints("iteration_01")
     set_aside = checkpoints.with_name("set_aside")
-    os.rename(checkpoints, set_aside)
+    checkpoints.rename(set_aside)
     checkpoints.write_text("a file where a folder must be")
 
     backfill = world.backfill(ASSETS, ITERATIONS)
@@ -131,8 +133,8 @@ def test_failed_iteration_stops_the_later_ones_until_it_is_mended(world: World) 
     assert after == judgments_before
 
     checkpoints.unlink()
-    os.rename(set_aside, checkpoints)
+    set_aside.rename(checkpoints)
     again = world.dagster.reexecute_failed(backfill)
     assert world.dagster.wait_for_backfill(again) == "COMPLETED_SUCCESS", world.failures(again)
-    for previous, following in zip(ITERATIONS, ITERATIONS[1:], strict=False):
+    for previous, following in itertools.pairwise(ITERATIONS):
         assert world.judge_of_judgments(following) == world.digest_of_checkpoint(previous)

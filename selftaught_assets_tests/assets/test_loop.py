@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
-import pytest
 
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.assets.loop import Loop, sentences

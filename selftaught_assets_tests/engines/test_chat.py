@@ -12,7 +12,9 @@ from selftaught_assets_tests.engines.conftest import SPECIAL_TOKENS, make_tokeni
 TOKENIZER = make_tokenizer()
 START, END = TOKENIZER.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
 SPECIAL_IDS = set(TOKENIZER.convert_tokens_to_ids(SPECIAL_TOKENS))
-HOSTILE = st.lists(st.sampled_from([*SPECIAL_TOKENS, "<|im_", "end|>", " ", "\n", "é", "\ue000", "\ue0000;", "a"])).map("".join)
+HOSTILE = st.lists(st.sampled_from([*SPECIAL_TOKENS, "<|im_", "end|>", " ", "\n", "é", "\ue000", "\ue0000;", "a"])).map(
+    "".join
+)
 
 
 def user(content: str) -> list[dict[str, str]]:

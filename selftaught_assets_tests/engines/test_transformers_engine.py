@@ -89,7 +89,10 @@ def test_greedy_completions_are_those_of_the_plain_forward_pass(
     name: str, make_engine: Make, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     engine, plain = make_engine(name, max_rows=4), make_model(name)
-    requests = [replace(r, sampling=r.sampling.model_copy(update={"temperature": 0.0})) for r in many_requests(6, 1, max_tokens=16)]
+    requests = [
+        replace(r, sampling=r.sampling.model_copy(update={"temperature": 0.0}))
+        for r in many_requests(6, 1, max_tokens=16)
+    ]
     completions = by_sample(engine.generate(requests))
     for r in requests:
         expected = greedy(plain, list(r.prompt.token_ids), tokenizer.eos_token_id, r.sampling.max_tokens)
@@ -189,7 +192,9 @@ def test_a_model_folder_is_loaded_and_closed(model_folder: Path) -> None:
         list(engine.generate([request("abc")]))
 
 
-def test_an_adapter_is_merged_for_sampling(model_folder: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_an_adapter_is_merged_for_sampling(
+    model_folder: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
     adapted = get_peft_model(make_model("llama"), LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
     adapted.save_pretrained(tmp_path)
     base = reference_model(model_folder).base
@@ -205,7 +210,10 @@ def test_an_adapter_is_merged_for_sampling(model_folder: Path, tmp_path: Path, t
 
 def test_a_gpu_that_is_not_there_is_the_users_mistake(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="no GPU"), open_engine(EngineSettings(device="cuda"), reference_model(model_folder)):
+    with (
+        pytest.raises(UserError, match="no GPU"),
+        open_engine(EngineSettings(device="cuda"), reference_model(model_folder)),
+    ):
         pass
 
 
@@ -222,11 +230,11 @@ class _Parrot(PlainDecoder):
         super().__init__(model)
         self._tokens, self._said = tokens, 0
 
-    def start(self, prompts, owners):  # noqa: ANN001, ANN201
+    def start(self, prompts, owners):
         state, logits = super().start(prompts, owners)
         return state, self._next(logits)
 
-    def step(self, cohorts, tokens):  # noqa: ANN001, ANN201
+    def step(self, cohorts, tokens):
         return self._next(super().step(cohorts, tokens))
 
     def _next(self, logits: torch.Tensor) -> torch.Tensor:

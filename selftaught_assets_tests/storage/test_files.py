@@ -1,12 +1,13 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from selftaught_assets.storage.files import written_aside
+from selftaught_assets_tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 FILL_THE_DISK = """
 import resource, sys
 from pathlib import Path
@@ -20,6 +21,15 @@ except UserError as error:
     print(error)
 """
 """A limit on the size of files stands for a full disk: the same kind of error, and no root is needed for it."""
+
+DIE_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from selftaught_assets.storage.files import written_aside
+with written_aside(Path(sys.argv[1])) as aside:
+    aside.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -38,6 +48,42 @@ def test_a_write_that_fails_keeps_the_old_content(tmp_path: Path) -> None:
         aside.write_text("half", encoding="utf-8")
         raise RuntimeError
     assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_writer_that_is_killed_leaves_the_old_content_and_does_not_hinder_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text("old", encoding="utf-8")
+    killed = subprocess.run([sys.executable, "-c", DIE_WHILE_WRITING, str(path)], cwd=ROOT)
+    assert killed.returncode < 0
+    assert path.read_text(encoding="utf-8") == "old"
+    with written_aside(path) as aside:
+        aside.write_text("new", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "new"
+
+
+def test_two_writers_of_one_path_do_not_touch_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    with written_aside(path) as first:
+        first.write_text("first", encoding="utf-8")
+        with written_aside(path) as second:
+            second.write_text("second", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == "second"
+    assert path.read_text(encoding="utf-8") == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_that_write_one_path_leave_the_whole_content_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+
+    def write(number: int) -> None:
+        for _ in range(10):
+            with written_aside(path) as aside:
+                aside.write_text(str(number) * 1_000, encoding="utf-8")
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, range(4)))
+    assert path.read_text(encoding="utf-8") in {str(number) * 1_000 for number in range(4)}
     assert list(tmp_path.iterdir()) == [path]
 
 
