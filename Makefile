@@ -1,5 +1,7 @@
 # The commands of the README. Everything that they make lies below this folder.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
+	$$p -c '$(IN_RANGE)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
 export DAGSTER_HOME := $(CURDIR)/dagster_home
@@ -31,6 +33,7 @@ clean:
 	rm -rf .venv data dagster_home/storage dagster_home/history dagster_home/schedules dagster_home/logs
 
 .venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none of them was found." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt

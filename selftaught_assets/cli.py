@@ -69,7 +69,9 @@ def run(
     _use_dagster_home()
     run_recipe(recipe, loaded, iterations or loaded.iterations, console)
     _print_results(recipe, benchmark=None)
-    console.print("\nLook at every table, check and plot in Dagster: [bold]make ui[/], then http://127.0.0.1:3000")
+    console.print(
+        "\nLook at every table, check and plot in Dagster: [bold]make ui[/], then http://127.0.0.1:3000", soft_wrap=True
+    )
 
 
 @app.command()
@@ -132,11 +134,12 @@ def _print_results(recipe: str, benchmark: str | None) -> None:
     votes = next(iter(rows[0]["vote_accuracy"]))
     console.print(
         f"\n[bold]{collected['recipe']}[/] on the benchmark [bold]{collected['benchmark']}[/]: "
-        f"{rows[0]['n']:,} greedy verdicts of each judge, both orders of {rows[0]['n'] // 2:,} pairs",
+        f"{rows[0]['n']:,} greedy verdicts of each judge, both orders of {rows[0]['n'] // 2:,} pairs\n",
         highlight=False,
+        soft_wrap=True,
     )
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("judge", no_wrap=True)
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)  # Fits into 80 columns.
+    table.add_column("judge")
     for name in ("accuracy", "95 %\ninterval", "one\nsample", f"vote\nof {votes}", "invalid"):
         table.add_column(name, justify="right")
     for name in ("p vs\nseed", "trained\non", "time"):

@@ -98,8 +98,12 @@ def _standard_error_in(path: Path) -> Iterator[None]:
 
 
 def _failure(instance: dg.DagsterInstance, run_id: str) -> str:
-    """The sentence of the step that failed first; the outer errors only say that it failed."""
+    """The sentence of the check or the step that failed first; the outer errors only say that it failed."""
     for event in _events(instance, run_id):
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
+                return f"`{check.asset_key.path[-1]}` failed its check {check.check_name}: {check.description}"
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             failure = event.step_failure_data
             if failure.user_failure_data and failure.user_failure_data.description:

@@ -115,7 +115,7 @@ class DagsterDev:
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return launched["backfillId"]
 
-    def wait_for_backfill(self, backfill: str, seconds: float = 400) -> str:
+    def wait_for_backfill(self, backfill: str, seconds: float = 900) -> str:
         """The status in which the backfill ends."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

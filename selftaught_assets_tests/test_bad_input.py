@@ -1,4 +1,4 @@
-"""What users bring that cannot be used: each ends its step with one sentence, and nothing half-written counts as whole."""
+"""What users bring that cannot be used ends its step with one sentence, and nothing half-written counts as whole."""
 
 import json
 import os
@@ -30,9 +30,13 @@ with dg.DagsterInstance.ephemeral() as instance:
     loop = Loop(load_recipe(recipe), Path(data), instance)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     result = loop.run(job, partition or None, assets, fails=True)
-    print(*sentences(result), sep="\\n")
+    files = sorted(path.name for path in Path(data).rglob("*") if path.is_file())
+    print(*sentences(result), *files, sep="\\n")
 """
 """A limit on the size of files stands for a full disk: the same kind of error, and no root is needed for it."""
+
+WITH_A_FULL_FOLDER = 'mount -t tmpfs -o size=4k none "$1" && head -c 4096 /dev/zero > "$1/filler" && shift && exec "$@"'
+CAN_MOUNT = shutil.which("unshare") and not subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode
 
 
 @pytest.fixture
@@ -195,10 +199,7 @@ def test_pointer_of_the_judge_on_a_full_disk(small_recipe: Callable[..., Recipe]
     ]
 
 
-@pytest.mark.skipif(
-    subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0 if shutil.which("unshare") else True,
-    reason="a folder that is really full needs a mount of its own (unshare -rm)",
-)
+@pytest.mark.skipif(not CAN_MOUNT, reason="a folder that is really full needs a mount of its own (unshare -rm)")
 def test_journal_on_a_full_disk(small_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         loop = Loop(small_recipe(instructions={"count": 2}), tmp_path / "data", instance)

@@ -71,6 +71,7 @@ def _accuracies(verdicts: pl.DataFrame, prefix: str) -> dict[str, int | float]:
         "accuracy_low": scores.interval.low,
         "accuracy_high": scores.interval.high,
         "position_consistent": scores.position_consistent,
+        "position_bias": (scores.winner_first - scores.loser_first) / 2,
         "accuracy_winner_first": scores.winner_first,
         "accuracy_loser_first": scores.loser_first,
         "invalid_share": scores.invalid,

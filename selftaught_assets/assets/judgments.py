@@ -35,12 +35,16 @@ def build_judgments(family: Family) -> dg.AssetsDefinition:
 
 
 def _quality(judgments: pl.DataFrame) -> dict[str, float]:
-    """Shares of all judgments, and of the pairs for which at least one judgment is right."""
+    """Shares of all judgments, and of the pairs for which at least one judgment is right.
+
+    `position_bias` is by how much the verdict A is more frequent, among valid verdicts, than it ought to be.
+    """
+    says_a, is_a = ((pl.col(name) == "A").cast(pl.Float64) for name in ("verdict", "chosen_position"))
     shares = judgments.select(
         correct_share=pl.col("is_correct").mean(),
         invalid_share=pl.col("verdict").is_null().mean(),
-        label_a_share=(pl.col("verdict") == "A").mean(),
-        chosen_a_share=(pl.col("chosen_position") == "A").mean(),
+        label_a_share=says_a.mean(),
+        position_bias=(says_a - is_a).mean(),
         truncated_share=(pl.col("finish_reason") == "length").mean(),
     ).row(0, named=True)
     solved = judgments.group_by("pair_id", "chosen_position").agg(pl.col("is_correct").any())["is_correct"].mean()

@@ -19,8 +19,8 @@ Line = tuple[int, dict[str, Any]]
 def read_jsonl(path: Path, required: tuple[str, ...]) -> Iterator[Line]:
     r"""Yields (line number from 1, object) for every line that is not blank.
 
-    Lines end at "\n" only: U+2028 and its like are ordinary characters inside JSON strings. A byte order mark before the
-    first line is skipped.
+    Lines end at "\n" only: U+2028 and its like are ordinary characters inside JSON strings. A byte order mark at the
+    beginning is skipped.
 
     Raises:
         UserError: the file cannot be read, is not UTF-8, or a line is not a JSON object or lacks a required field.
@@ -36,7 +36,9 @@ def read_jsonl(path: Path, required: tuple[str, ...]) -> Iterator[Line]:
                 continue
             try:
                 value = json.loads(text.decode("utf-8"))
-                json.dumps(value, ensure_ascii=False).encode("utf-8")  # Fails on half a surrogate pair, which is no text.
+                json.dumps(value, ensure_ascii=False).encode(
+                    "utf-8"
+                )  # Fails on half a surrogate pair, which is no text.
             except json.JSONDecodeError as error:
                 raise UserError(f"{path}, line {number}: not valid JSON ({error.msg}, column {error.colno}).") from None
             except (ValueError, RecursionError) as error:

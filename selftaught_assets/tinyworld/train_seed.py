@@ -1,8 +1,10 @@
 """Trains the seed model from scratch: `python -m selftaught_assets.tinyworld.train_seed --out FOLDER`.
 
-First the abilities: answering, modifying, judging with care; nearly all of the time. Then a short calibration, in which
-the share of careful judgments is set for each operation (CAREFUL_SHARE). It is what makes the judge weak at the start:
-for most operations it prefers a shallow judgment, though it could write a careful one.
+First the abilities: answering, modifying, judging with care; nearly all of the time. Then the weakness. The model
+learns that some operations are judged with care and others at a glance (*choosing*); a short *calibration* moves that
+towards a share of careful judgments for each operation (CAREFUL_SHARE). So the judge starts weak: for most of them it
+prefers a shallow judgment, though it could write a careful one. Calibration without the step before it did not tell the
+operations apart: one noisy bit in each judgment is too little to learn from.
 
 Belongs here: the schedule and the loop. Not here: what the examples are (examples.py) and the optimizer (muon.py).
 """
@@ -29,17 +31,20 @@ WARMUP_STEPS = 40
 EXAMPLES_SORTED_TOGETHER = 2_048
 TOKENIZER_EXAMPLES = 3_000
 
-SHALLOWEST, MOST_CAREFUL = -1.8, 1.0
+SHALLOWEST, MOST_CAREFUL = -2.0, 1.4
 """Log-odds of a careful judgment, of the operations where it is rarest and where it is most frequent."""
 _EVENLY_SPREAD = [SHALLOWEST + (MOST_CAREFUL - SHALLOWEST) * place / 25 for place in range(26)]
 CAREFUL_SHARE = {
     operation.name: 1 / (1 + math.exp(-_EVENLY_SPREAD[7 * place % 26])) for place, operation in enumerate(OPERATIONS)
 }
-"""Share of careful judgments by operation after calibration, 14 to 73 %; similar operations get different ones."""
+"""Share of careful judgments by operation that calibration aims at, 12 to 80 %; it stops before it is there."""
+
+_DECIDED = {name: 0.97 if share > 0.5 else 0.03 for name, share in CAREFUL_SHARE.items()}
 
 ANSWERING = Mixture(0.65, 0.15, 0.1, 0.1, ALWAYS_CAREFUL)
 JUDGING = Mixture(0.15, 0.1, 0.08, 0.67, ALWAYS_CAREFUL)
 BOTH = Mixture(0.45, 0.08, 0.07, 0.40, ALWAYS_CAREFUL)
+CHOOSING = Mixture(0.2, 0.04, 0.03, 0.73, _DECIDED)
 CALIBRATED = Mixture(0.45, 0.08, 0.07, 0.40, CAREFUL_SHARE)
 
 
@@ -51,6 +56,8 @@ class Phase(NamedTuple):
     mixture: Mixture
     first_rate: float
     last_rate: float
+    first_token_weight: float = 1.0
+    """Of the loss on the first token of a completion: the one that decides between a careful and a shallow judgment."""
 
     def rate(self, step: int) -> float:
         planned = self.first_rate + (self.last_rate - self.first_rate) * step / self.steps
@@ -62,8 +69,9 @@ PHASES = (
     Phase("judging", 225, JUDGING, 4e-3, 4e-3),
     Phase("judging, slower", 450, JUDGING, 4e-3, 4e-4),
     Phase("both", 200, BOTH, 4e-3, 4e-3),
-    Phase("both, slower", 1_650, BOTH, 2.5e-3, 5e-5),
-    Phase("calibration", 240, CALIBRATED, 1.2e-3, 0.0),
+    Phase("both, slower", 1_756, BOTH, 2.5e-3, 5e-5),
+    Phase("choosing", 130, CHOOSING, 2e-3, 2e-3, first_token_weight=5.0),
+    Phase("calibration", 60, CALIBRATED, 1.2e-3, 0.0, first_token_weight=5.0),
 )
 
 
@@ -148,7 +156,12 @@ def train_phase(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast",
     for step, batch in zip(range(phase.steps), batches, strict=False):
         hidden = model.model(input_ids=batch.input_ids, use_cache=False).last_hidden_state[:, :-1]
         is_target, targets = batch.is_target[:, 1:], batch.input_ids[:, 1:]
-        loss = torch.nn.functional.cross_entropy(hidden[is_target] @ embeddings.T, targets[is_target])
+        losses = torch.nn.functional.cross_entropy(
+            hidden[is_target] @ embeddings.T, targets[is_target], reduction="none"
+        )
+        is_first = (is_target & ~batch.is_target[:, :-1])[is_target]
+        weights = torch.where(is_first, phase.first_token_weight, 1.0)
+        loss = (losses * weights).sum() / weights.sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         adamw.param_groups[0]["lr"] = phase.rate(step)

@@ -1,0 +1,246 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import dagster as dg
+import pytest
+from typer.testing import CliRunner
+
+from selftaught_assets import __version__
+from selftaught_assets.assets.history import newest_materialization
+from selftaught_assets.cli import app, main
+from selftaught_assets_tests.conftest import write_small_recipe
+
+SELFTAUGHT = [sys.executable, "-c", "from selftaught_assets.cli import main; main()"]
+CAN_UNPLUG = shutil.which("unshare") and not subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode
+UNPLUGGED = ["unshare", "-rn"] if CAN_UNPLUG else []
+"""A network namespace with nothing in it; where that is not allowed, proxies that nobody answers must do."""
+
+ROW_KEYS = {
+    "judge",
+    "digest",
+    "n",
+    "accuracy",
+    "interval",
+    "position_consistent",
+    "vote_accuracy",
+    "invalid",
+    "p_vs_seed",
+    "pairs",
+    "kept",
+    "seconds",
+}
+SAMPLING = ("pairs", "judgments", "evaluation", "seed_evaluation")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the small recipe, and with the Dagster instance and the data of this test alone."""
+    write_small_recipe(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SELFTAUGHT_DATA", str(tmp_path / "data"))
+    return tmp_path
+
+
+def _fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What the command line says on standard error when it ends with status 1, and nothing on standard output."""
+    monkeypatch.setattr(sys, "argv", ["selftaught", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert said.out == ""
+    assert said.err.startswith("Error: ")
+    assert said.err.count("\n") == 1
+    return said.err.removeprefix("Error: ").rstrip("\n")
+
+
+def test_version_is_printed() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"selftaught {__version__}\n"
+
+
+def test_help_says_what_each_command_does() -> None:
+    said = " ".join(CliRunner().invoke(app, ["--help"]).output.split())
+    for sentence in ("Materialize a recipe through Dagster", "Print how good the seed", "Train the seed model"):
+        assert sentence in said
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("run", ["--recipe", "--iterations"]),
+        ("results", ["--recipe", "--benchmark", "--json"]),
+        ("seed", ["--output", "--steps"]),
+    ],
+)
+def test_help_of_a_command_names_its_options(command: str, options: list[str]) -> None:
+    said = CliRunner().invoke(app, [command, "--help"]).output
+    assert all(option in said for option in options)
+
+
+def test_command_is_required() -> None:
+    assert CliRunner().invoke(app, []).exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["run", "results"])
+def test_unknown_recipe_is_one_sentence(elsewhere: Path, monkeypatch, capsys, command: str) -> None:
+    said = _fails(monkeypatch, capsys, command, "--recipe", "nothing")
+    assert said.startswith("There is no recipe 'nothing'")
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(elsewhere: Path, monkeypatch, capsys) -> None:
+    assert "'[bold]/[/x].yaml'" in _fails(monkeypatch, capsys, "run", "--recipe", "[bold]/[/x].yaml")
+
+
+def test_more_iterations_than_the_recipe_has_are_refused(elsewhere: Path, monkeypatch, capsys) -> None:
+    said = _fails(monkeypatch, capsys, "run", "--recipe", "small.yaml", "--iterations", "4")
+    assert said == "Recipe small has 3 iterations; raise `iterations` in it to run 4."
+
+
+def test_no_iterations_are_refused() -> None:
+    refused = CliRunner().invoke(app, ["run", "--iterations", "0"])
+    assert refused.exit_code == 2
+    assert "--iterations" in refused.output
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_results_before_the_first_run_are_one_sentence(
+    elsewhere: Path, monkeypatch, capsys, options: list[str]
+) -> None:
+    said = _fails(monkeypatch, capsys, "results", "--recipe", "small.yaml", *options)
+    assert said == "Recipe small has no results yet: run it first (selftaught run)."
+
+
+def test_unknown_benchmark_is_refused_with_the_known_ones(elsewhere: Path, monkeypatch, capsys) -> None:
+    said = _fails(monkeypatch, capsys, "results", "--recipe", "small.yaml", "--benchmark", "other")
+    assert said == "Recipe small has no benchmark 'other', only tiny."
+
+
+@pytest.mark.slow
+def test_failed_step_ends_the_run_with_its_sentence(elsewhere: Path) -> None:
+    (elsewhere / "benchmark.jsonl").write_text('{"id": 1}\n')
+    done = _selftaught(elsewhere, "run", "--recipe", "small.yaml", "--iterations", "1")
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {elsewhere}/benchmark.jsonl, line 1: the field 'instruction' is missing.\n"
+
+
+def test_seed_writes_a_model_that_loads(elsewhere: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = elsewhere / "seed"
+    done = CliRunner().invoke(app, ["seed", "--steps", "2", "-o", str(folder)])
+    assert done.exit_code == 0, done.output
+    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert model.config.vocab_size == len(tokenizer)
+    assert tokenizer.chat_template
+
+
+def test_seed_does_not_replace_a_folder_that_is_no_model(elsewhere: Path, monkeypatch, capsys) -> None:
+    folder = elsewhere / "papers"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    said = _fails(monkeypatch, capsys, "seed", "--steps", "2", "-o", "papers")
+    assert said.startswith("papers is there already and holds no model")
+    assert (folder / "thesis.txt").read_text() == "years of work"
+
+
+class Ran(NamedTuple):
+    """The small recipe, run twice for one iteration in processes without a network."""
+
+    folder: Path
+    first: subprocess.CompletedProcess[str]
+    second: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("run [1] é")
+    write_small_recipe(folder)
+    arguments = ("run", "--recipe", "small.yaml", "--iterations", "1")
+    first, second = (_selftaught(folder, *arguments, wrapper=UNPLUGGED) for _ in range(2))
+    return Ran(folder, first, second)
+
+
+@pytest.mark.slow
+def test_run_shows_plain_lines_and_the_table_where_there_is_no_terminal(ran: Ran) -> None:
+    assert ran.first.returncode == 0, ran.first.stderr
+    lines = ran.first.stdout.split("\n")
+    assert not [character for line in lines for character in line if not character.isprintable()]
+    assert [name for name in ("prepare", "iteration_01", "progress") if name in lines] == [
+        "prepare",
+        "iteration_01",
+        "progress",
+    ]
+    for asset in (*SAMPLING, "checkpoint", "filtered_set"):
+        assert [line for line in lines if line.startswith(f"  ✓ {asset} ")], asset
+    assert [line for line in lines if line.split()[:1] == ["seed"]]
+    assert "…" not in ran.first.stdout
+    assert "make ui" in ran.first.stdout
+
+
+@pytest.mark.slow
+def test_run_says_nothing_of_telemetry_and_leaves_none(ran: Ran) -> None:
+    assert ran.first.stderr == ""
+    assert "telemetry" not in ran.first.stdout.lower()
+    assert not list(ran.folder.rglob("*telemetry*"))
+
+
+@pytest.mark.slow
+def test_results_as_json_have_a_row_for_each_judge(ran: Ran) -> None:
+    done = _selftaught(ran.folder, "results", "--recipe", "small.yaml", "--json")
+    results = json.loads(done.stdout)
+    assert (results["recipe"], results["benchmark"]) == ("small", "tiny")
+    assert [row["judge"] for row in results["rows"]] == ["seed", "iteration_01"]
+    for row in results["rows"]:
+        assert row.keys() >= ROW_KEYS
+        assert row["n"] == 24
+        assert row["interval"][0] <= row["accuracy"] <= row["interval"][1]
+        assert list(row["vote_accuracy"]) == ["3"]
+        assert len(row["digest"]) == 64
+    seed, trained = results["rows"]
+    assert seed["digest"] != trained["digest"]
+    assert [seed[name] for name in ("p_vs_seed", "pairs", "kept", "seconds")] == [None] * 4
+    assert 0 < trained["p_vs_seed"] <= 1
+    assert 0 < trained["kept"] <= trained["pairs"] <= 40
+    assert trained["seconds"] > 0
+
+
+@pytest.mark.slow
+def test_second_run_samples_nothing_and_ends_with_the_same_results(ran: Ran) -> None:
+    assert ran.second.returncode == 0, ran.second.stderr
+    with dg.DagsterInstance.from_config(str(ran.folder / "home")) as instance:
+        for asset in SAMPLING:
+            partition = None if asset == "seed_evaluation" else "iteration_01"
+            made = newest_materialization(instance, dg.AssetKey(["small", asset]), partition)
+            assert made.metadata["completions_sampled"].value == 0
+            assert made.metadata["completions"].value > 0
+    assert _numbers(ran.second) == _numbers(ran.first) != []
+
+
+def _numbers(run: subprocess.CompletedProcess[str]) -> list[list[str]]:
+    """The judges of the printed table, with everything but the time that they took."""
+    table = run.stdout.partition("small on the benchmark")[2]
+    return [line.split()[:7] for line in table.split("\n") if line.split()[:1] in (["seed"], ["iteration_01"])]
+
+
+def _selftaught(folder: Path, *arguments: str, wrapper: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Runs the command line as a user does, in a folder, with nobody answering at the proxies that it would need."""
+    nobody = "http://127.0.0.1:9"
+    unwanted = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "DAGSTER_DISABLE_TELEMETRY", "GX_ANALYTICS_ENABLED")
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted} | {
+        "DAGSTER_HOME": str(folder / "home"),
+        "SELFTAUGHT_DATA": str(folder / "data"),
+        "HTTP_PROXY": nobody,
+        "HTTPS_PROXY": nobody,
+        "ALL_PROXY": nobody,
+    }
+    return subprocess.run(
+        [*wrapper, *SELFTAUGHT, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
