@@ -152,7 +152,8 @@ def test_seed_does_not_replace_a_folder_that_is_no_model(elsewhere: Path, monkey
 
 
 class Ran(NamedTuple):
-    """The small recipe, run twice for one iteration in processes without a network."""
+    """The small recipe, run twice for one iteration in processes without a network; its data in a folder that looks
+    like a pattern and like markup."""
 
     folder: Path
     first: subprocess.CompletedProcess[str]
@@ -161,7 +162,7 @@ class Ran(NamedTuple):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    folder = tmp_path_factory.mktemp("run [1] é")
+    folder = tmp_path_factory.mktemp("run")
     write_small_recipe(folder)
     arguments = ("run", "--recipe", "small.yaml", "--iterations", "1")
     first, second = (_selftaught(folder, *arguments, wrapper=UNPLUGGED) for _ in range(2))
@@ -236,7 +237,7 @@ def _selftaught(folder: Path, *arguments: str, wrapper: Sequence[str] = ()) -> s
     unwanted = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "DAGSTER_DISABLE_TELEMETRY", "GX_ANALYTICS_ENABLED")
     environment = {name: value for name, value in os.environ.items() if name not in unwanted} | {
         "DAGSTER_HOME": str(folder / "home"),
-        "SELFTAUGHT_DATA": str(folder / "data"),
+        "SELFTAUGHT_DATA": str(folder / "data [b] é"),
         "HTTP_PROXY": nobody,
         "HTTPS_PROXY": nobody,
         "ALL_PROXY": nobody,
