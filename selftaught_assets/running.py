@@ -202,7 +202,11 @@ class _Display:
                 completed=progress.done,
                 detail=_detail(progress),
             )
-        elif progress != self._last_progress and time.monotonic() - self._last_plain_line >= PLAIN_LINE_SECONDS:
+        elif (
+            progress.done < progress.total
+            and progress != self._last_progress
+            and time.monotonic() - self._last_plain_line >= PLAIN_LINE_SECONDS
+        ):
             self._last_plain_line, self._last_progress = time.monotonic(), progress
             self._console.print(f"    {progress.sentence()}", highlight=False)
 

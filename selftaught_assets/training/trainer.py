@@ -59,7 +59,7 @@ def build_trainer(
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=settings.batch_size // micro_batch,
         per_device_eval_batch_size=micro_batch,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="random",
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": settings.min_learning_rate_share},
