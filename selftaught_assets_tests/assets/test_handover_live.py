@@ -69,7 +69,13 @@ class World:
         return found
 
 
-@pytest.fixture(scope="module", params=["shipped", "default"])
+# Runs of one backfill go one by one with the shipped dagster.yaml, and all at once with the default.
+BOTH = pytest.mark.parametrize("world", ["shipped", "default"], indirect=True)
+ONE_BY_ONE = pytest.mark.parametrize("world", ["shipped"], indirect=True)
+ALL_AT_ONCE = pytest.mark.parametrize("world", ["default"], indirect=True)
+
+
+@pytest.fixture(scope="module")
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp(request.param)
     home = folder / "dagster_home"
@@ -83,6 +89,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield World(dagster, instance, recipe, Layout(data, "small"))
 
 
+@BOTH
 def test_backfill_hands_each_checkpoint_to_the_next_iteration(world: World) -> None:
     backfill = world.backfill((*SOURCES, *ASSETS), ITERATIONS)
     assert world.dagster.wait_for_backfill(backfill) == "COMPLETED_SUCCESS", world.failures(backfill)
@@ -90,6 +97,7 @@ def test_backfill_hands_each_checkpoint_to_the_next_iteration(world: World) -> N
         assert world.judge_of_judgments(following) == world.digest_of_checkpoint(previous)
 
 
+@ONE_BY_ONE
 def test_retrained_checkpoint_makes_the_next_judgments_stale(world: World) -> None:
     query = """query Stale($path: [String!]!) {
       assetNodeOrError(assetKey: {path: $path}) {
@@ -105,6 +113,7 @@ def test_retrained_checkpoint_makes_the_next_judgments_stale(world: World) -> No
     assert after == ["STALE", "FRESH"]
 
 
+@ALL_AT_ONCE
 def test_backfill_after_a_change_never_uses_the_old_checkpoint(world: World) -> None:
     old = {iteration: world.digest_of_checkpoint(iteration) for iteration in ITERATIONS}
     world.change_training(learning_rate=3e-3)
@@ -115,6 +124,7 @@ def test_backfill_after_a_change_never_uses_the_old_checkpoint(world: World) -> 
         assert world.judge_of_judgments(following) == world.digest_of_checkpoint(previous)
 
 
+@ALL_AT_ONCE
 def test_failed_iteration_stops_the_later_ones_until_it_is_mended(world: World) -> None:
     judgments_before = {i: world.newest("judgments", i).tags["dagster/data_version"] for i in ITERATIONS[1:]}
     world.change_training(learning_rate=4e-3)
