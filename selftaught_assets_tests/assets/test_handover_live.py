@@ -63,9 +63,12 @@ class World:
                 record.dagster_event
                 for record in self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
             ]
+            if not failed:
+                found[run.tags.get("dagster/partition", run.run_id)] = "failed before its first step"
+                continue
             data = failed[0].step_failure_data
             sentence = data.user_failure_data.description if data.user_failure_data else data.error.message
-            found[run.tags["dagster/partition"]] = sentence or data.error.message
+            found[run.tags.get("dagster/partition", run.run_id)] = sentence or data.error.message
         return found
 
 
