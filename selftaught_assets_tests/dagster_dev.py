@@ -23,14 +23,6 @@ mutation Launch($params: LaunchBackfillParams!) {
     ... on PythonError { message }
   }
 }"""
-_REEXECUTE_BACKFILL = """
-mutation Reexecute($params: ReexecutionParams!) {
-  reexecutePartitionBackfill(reexecutionParams: $params) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}"""
 _BACKFILL = """
 query Backfill($id: String!) {
   partitionBackfillOrError(backfillId: $id) {
@@ -105,13 +97,6 @@ class DagsterDev:
         """Launches a backfill as the UI does; returns its id."""
         params = {"assetSelection": [{"path": path} for path in assets], "partitionNames": partitions}
         launched = self.graphql(_LAUNCH_BACKFILL, params=params)["launchPartitionBackfill"]
-        assert launched["__typename"] == "LaunchBackfillSuccess", launched
-        return launched["backfillId"]
-
-    def reexecute_failed(self, backfill: str) -> str:
-        """Re-executes what failed in a backfill, as the button of the UI does; returns the new backfill's id."""
-        params = {"parentRunId": backfill, "strategy": "FROM_FAILURE"}
-        launched = self.graphql(_REEXECUTE_BACKFILL, params=params)["reexecutePartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return launched["backfillId"]
 

@@ -147,7 +147,7 @@ def test_failed_iteration_stops_the_later_ones_until_it_is_mended(world: World) 
 
     checkpoints.unlink()
     set_aside.rename(checkpoints)
-    again = world.dagster.reexecute_failed(backfill)
+    again = world.backfill(ASSETS, ITERATIONS)
     assert world.dagster.wait_for_backfill(again) == "COMPLETED_SUCCESS", world.failures(again)
     for previous, following in itertools.pairwise(ITERATIONS):
         assert world.judge_of_judgments(following) == world.digest_of_checkpoint(previous)
