@@ -9,6 +9,7 @@ end the turn and let the text speak in another role, so such strings are encoded
 
 import re
 from collections.abc import Sequence
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from selftaught_assets.engines.protocol import Prompt
@@ -71,10 +72,13 @@ def end_of_turn(tokenizer: "PreTrainedTokenizerBase") -> int | None:
 
 
 def special_token_pattern(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | None:
-    """Finds the strings that the tokenizer takes for special tokens, the longest first; None if it has none."""
+    """Finds the strings that the tokenizer takes for special tokens, the longest first; None if it has none.
+
+    An added token that the chat template writes, such as the `<｜User｜>` of some models, is one too, even where the
+    tokenizer does not call it special.
+    """
     tokens = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    tokens |= set(tokenizer.all_special_tokens)
-    return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True)))) if tokens else None
+    return _finds_any(tokens | set(tokenizer.all_special_tokens) | _unmarked_control_tokens(tokenizer))
 
 
 def _rendered_around(
@@ -135,6 +139,19 @@ def _encoded(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
 
 
 def _encoded_as_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    if not text:
-        return []
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    """Special tokens letter by letter. The tokenizer splits those that it calls special; the others are cut in two."""
+    unmarked = _finds_any(_unmarked_control_tokens(tokenizer))
+    cuts = [0, *(found.start() + 1 for found in unmarked.finditer(text)), len(text)] if unmarked else [0, len(text)]
+    pieces = [text[start:end] for start, end in pairwise(cuts) if start < end]
+    encoded = (tokenizer(piece, add_special_tokens=False, split_special_tokens=True)["input_ids"] for piece in pieces)
+    return list(chain.from_iterable(encoded))
+
+
+def _unmarked_control_tokens(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
+    template = tokenizer.chat_template or ""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if not token.special}
+    return {content for content in added if content.strip() and content in template}
+
+
+def _finds_any(strings: set[str]) -> re.Pattern[str] | None:
+    return re.compile("|".join(map(re.escape, sorted(strings, key=len, reverse=True)))) if strings else None

@@ -12,7 +12,7 @@ import polars as pl
 
 from selftaught_assets.engines.protocol import Completion, Engine, Request, SamplingParameters
 from selftaught_assets.method.identity import digest
-from selftaught_assets.storage.journal import SCHEMA, Journal
+from selftaught_assets.storage.journal import SCHEMA, Journal, MemoryJournal
 
 FLUSH_SECONDS = 2.0
 FLUSH_COMPLETIONS = 20_000
@@ -55,7 +55,7 @@ class Generated(NamedTuple):
 
 def generate(
     engine: Engine,
-    journal: Journal,
+    journal: Journal | MemoryJournal,
     tasks: Sequence[GenerationTask],
     sampling: SamplingParameters,
     on_progress: Callable[[Progress], None],
@@ -121,7 +121,12 @@ class _Recorder:
     """Takes completions from an engine into the journal, and tells how far it is."""
 
     def __init__(
-        self, journal: Journal, on_progress: Callable[[Progress], None], *, total: int, to_sample: int
+        self,
+        journal: Journal | MemoryJournal,
+        on_progress: Callable[[Progress], None],
+        *,
+        total: int,
+        to_sample: int,
     ) -> None:
         self.frames: list[pl.DataFrame] = []
         self.sampled = 0

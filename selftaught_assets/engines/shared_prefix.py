@@ -1,59 +1,47 @@
 """The fast decoder: one KV prefix for all samples of a prompt, one forward pass for rows of any length.
 
-Belongs here: an attention function for the model's own forward pass, and the keys and values it works on. Not here:
-which rows run, and when they end (decoding.py).
+Belongs here: the keys and values of rows, and what a step attends to. Not here: the arithmetic of attention
+(attention.py), the model's layers (llama_forward.py, own_forward.py), which rows run and when they end (decoding.py).
 
 Rows that start together form a cohort. Each prompt is prefilled once; at every step the queries of its samples attend
 to that one prefix as a single matrix product, and each sample to its own suffix, which has the same length in the whole
-cohort. So nothing is padded but prefixes, and nothing is copied per sample. The two partial softmaxes are then joined.
+cohort. So nothing is padded but prefixes, and nothing is copied per sample. The newest tokens of the suffix lie token
+by token, where writing and short sums are cheap; every 32 of them are sealed row by row, where long products are.
 
 Rows must not depend on their neighbours, to the last bit (DESIGN rule 5). Matrix products of one to three rows round
 differently from taller ones, and elementwise kernels treat the last few numbers of a tensor in another way, so rows and
 queries are padded to multiples that avoid both.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from selftaught_assets.engines.attention import Forward, attend_to, attend_to_few, join
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import torch
-    from transformers import PreTrainedModel
 
-ATTENTION = "selftaught_shared_prefix"
 _PREFIX_MULTIPLE = 8
+_KEY_MULTIPLE = 16
+"""Keys come in multiples of so many: PyTorch's attention on processors is up to twice as slow at other lengths."""
 _MIN_QUERIES = 4
 _ROW_MULTIPLE = 16
 _PREFILL_TOKENS = 8_192
-_FIRST_CAPACITY = 32
+_RECENT_TOKENS = 32
 _COMPACT_BELOW = 0.75
-_HARMLESS = {"position_ids", "cache_position", "output_attentions", "use_cache", "is_causal", "dropout"}
-
-Attend = Callable[[int, "torch.Tensor", "torch.Tensor", "torch.Tensor", float], "torch.Tensor"]
-_active: ContextVar[Attend] = ContextVar("attend")
-
-
-class UnsupportedModelError(Exception):
-    """The model's attention needs something that this decoder does not do."""
 
 
 class SharedPrefixDecoder:
-    """Runs a model whose attention goes through the AttentionInterface of `transformers`."""
+    """Runs a model whose forward pass lets the decoder attend."""
 
     mixes_lengths = True
 
-    def __init__(self, model: "PreTrainedModel") -> None:
-        """Switches the model to this attention. `use_plain_attention` undoes it."""
-        from transformers import AttentionInterface
-
-        AttentionInterface.register(ATTENTION, _attention)
-        model.set_attn_implementation(ATTENTION)
-        self._model = model
+    def __init__(self, forward: Forward, device: "torch.device") -> None:
+        """Runs `LlamaForward(model)`, or `own_forward(model)` of any other architecture."""
+        self._forward = forward
+        self._device = device
 
     def start(self, prompts: Sequence[Sequence[int]], owners: np.ndarray) -> "tuple[Cohort, torch.Tensor]":
         """Prefills each prompt once.
@@ -68,7 +56,7 @@ class SharedPrefixDecoder:
         import torch
 
         lengths = np.array([len(prompt) for prompt in prompts])
-        cohort = Cohort(lengths, owners, self._model.device)
+        cohort = Cohort(lengths, owners, self._device)
         padded = _rounded_up(lengths, _PREFIX_MULTIPLE)
         logits = None
         for length in np.unique(padded):
@@ -86,12 +74,12 @@ class SharedPrefixDecoder:
         rows = len(tokens)
         padding = -rows % _ROW_MULTIPLE
         positions = torch.cat([cohort.positions for cohort in cohorts])
-        with _attending(_StepAttention(cohorts).attend):
-            logits = self._model(
-                input_ids=torch.nn.functional.pad(tokens, (0, padding))[:, None],
-                position_ids=torch.nn.functional.pad(positions, (0, padding))[:, None],
-                use_cache=False,
-            ).logits
+        logits = self._forward(
+            torch.nn.functional.pad(tokens, (0, padding))[:, None],
+            torch.nn.functional.pad(positions, (0, padding))[:, None],
+            _StepAttention(cohorts).attend,
+            None,
+        )
         for cohort in cohorts:
             cohort.suffix_length += 1
         return logits[:rows, -1]
@@ -101,7 +89,7 @@ class SharedPrefixDecoder:
     ) -> "torch.Tensor":
         import torch
 
-        device = self._model.device
+        device = self._device
         ids = np.zeros((len(prompts), length), dtype=np.int64)
         for row, prompt in enumerate(prompts):
             ids[row, : len(prompt)] = prompt
@@ -117,13 +105,12 @@ class SharedPrefixDecoder:
             )
             return attended.transpose(1, 2)
 
-        with _attending(attend):
-            logits = self._model(
-                input_ids=torch.from_numpy(ids).to(device),
-                position_ids=torch.arange(length, device=device)[None].expand(len(prompts), -1),
-                use_cache=False,
-                logits_to_keep=torch.from_numpy(kept).to(device),
-            ).logits
+        logits = self._forward(
+            torch.from_numpy(ids).to(device),
+            torch.arange(length, device=device)[None],
+            attend,
+            torch.from_numpy(kept).to(device),
+        )
         return logits[torch.arange(len(prompts)), torch.from_numpy(np.searchsorted(kept, last))]
 
 
@@ -138,9 +125,10 @@ class Cohort:
         """Prompt of each row."""
         self._device = device
         self._prompt_lengths = torch.from_numpy(prompt_lengths).to(device)
-        self._prefix_length = int(_rounded_up(prompt_lengths.max(), _PREFIX_MULTIPLE))
+        self._prefix_length = int(_rounded_up(prompt_lengths.max(), _KEY_MULTIPLE))
         self._prefix: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._suffix: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._sealed: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._recent: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._index()
 
     @property
@@ -171,11 +159,12 @@ class Cohort:
         Returns:
             Shape (rows, heads, size).
         """
-        keys, values = self._suffix_with(layer, key, value)
         rows, heads, size = query.shape
-        key_heads, shared = keys.shape[1], heads // keys.shape[1]
-        own, own_mass = _attended(query.view(rows, key_heads, shared, size), keys, values)
-        own, own_mass = own.reshape(rows, heads, -1), own_mass.reshape(rows, heads, 1)
+        key_heads, shared = key.shape[1], heads // key.shape[1]
+        attended = attend_to_few(query, *self._recent_with(layer, key, value))
+        if layer in self._sealed:
+            part = attend_to(query.view(rows, key_heads, shared, size), *self._sealed[layer])
+            attended = join(attended, tuple(numbers.reshape(rows, heads, -1) for numbers in part))
 
         prefix_keys, prefix_values = self._prefix[layer]
         prompts, group = len(prefix_keys), self._group
@@ -183,24 +172,27 @@ class Cohort:
         grouped = grouped.view(prompts, group, key_heads, shared, size).transpose(1, 2)
         grouped = grouped.reshape(prompts, key_heads, group * shared, size)
         parts = []
-        for part in _attended(grouped, prefix_keys, prefix_values, self._prefix_mask):
+        for part in attend_to(grouped, prefix_keys, prefix_values, self._prefix_mask):
             part = part.view(prompts, key_heads, group, shared, -1).transpose(1, 2)
             parts.append(part.reshape(prompts * group, heads, -1).index_select(0, self._slots))
-        common, common_mass = parts
-        return own.lerp(common, (common_mass - own_mass).sigmoid().to(own.dtype))
+        return join(attended, tuple(parts))[0]
 
     def shrink(self, destinations: np.ndarray, sources: np.ndarray, live: int) -> None:
         """Copies the rows `sources` to `destinations`, then forgets all rows from `live` on."""
         import torch
 
         to, of = torch.from_numpy(destinations).to(self._device), torch.from_numpy(sources).to(self._device)
-        used = self.suffix_length
-        for pair in self._suffix.values():
+        for pair in self._sealed.values():
             for store in pair:
-                store[to, :, :used] = store[of, :, :used]
+                store[to] = store[of]
+        used = (self.suffix_length - 1) % _RECENT_TOKENS + 1
+        for pair in self._recent.values():
+            for store in pair:
+                store[:used].index_copy_(1, to, store[:used].index_select(1, of))
         self.owners[to] = self.owners[of]
         self.owners = self.owners[:live]
-        self._suffix = {layer: (keys[:live], values[:live]) for layer, (keys, values) in self._suffix.items()}
+        self._sealed = {layer: (keys[:live], values[:live]) for layer, (keys, values) in self._sealed.items()}
+        self._recent = {layer: (keys[:, :live], values[:, :live]) for layer, (keys, values) in self._recent.items()}
         alive = self.owners.unique()
         if len(alive) <= _COMPACT_BELOW * len(self._prompt_lengths):
             self._prefix = {layer: (keys[alive], values[alive]) for layer, (keys, values) in self._prefix.items()}
@@ -222,22 +214,23 @@ class Cohort:
         self._prefix_mask = torch.zeros(beyond.shape, device=self._device)
         self._prefix_mask = self._prefix_mask.masked_fill_(beyond, float("-inf"))[:, None, None]
 
-    def _suffix_with(
+    def _recent_with(
         self, layer: int, key: "torch.Tensor", value: "torch.Tensor"
     ) -> "tuple[torch.Tensor, torch.Tensor]":
-        """Stores the newest keys and values, and returns all of the layer."""
-        length = self.suffix_length
-        if layer not in self._suffix:
-            self._suffix[layer] = tuple(new.new_empty(*_suffix_shape(new, _FIRST_CAPACITY)) for new in (key, value))
-        elif length == self._suffix[layer][0].shape[2]:
-            grown = tuple(new.new_empty(*_suffix_shape(new, 2 * length)) for new in (key, value))
-            for store, old in zip(grown, self._suffix[layer], strict=True):
-                store[:, :, :length] = old
-            self._suffix[layer] = grown
-        for store, new in zip(self._suffix[layer], (key, value), strict=True):
-            store[:, :, length] = new
-        keys, values = self._suffix[layer]
-        return keys[:, :, : length + 1], values[:, :, : length + 1]
+        """Stores the newest keys and values, and returns the recent ones: shape (tokens, rows, key heads, size)."""
+        import torch
+
+        length = self.suffix_length % _RECENT_TOKENS
+        if layer not in self._recent:
+            self._recent[layer] = tuple(new.new_empty(_RECENT_TOKENS, *new.shape) for new in (key, value))
+        elif length == 0:
+            full = [store.permute(1, 2, 0, 3) for store in self._recent[layer]]
+            if layer in self._sealed:
+                full = [torch.cat(pair, dim=2) for pair in zip(self._sealed[layer], full, strict=True)]
+            self._sealed[layer] = tuple(store.contiguous() for store in full)
+        for store, new in zip(self._recent[layer], (key, value), strict=True):
+            store[length] = new
+        return tuple(store[: length + 1] for store in self._recent[layer])
 
 
 class _StepAttention:
@@ -257,54 +250,6 @@ class _StepAttention:
             attended[rows] = cohort.attend(layer, query[rows], key[rows], value[rows])
             first = rows.stop
         return attended[:, None]
-
-
-def _attention(
-    module: "torch.nn.Module",
-    query: "torch.Tensor",
-    key: "torch.Tensor",
-    value: "torch.Tensor",
-    attention_mask: object,
-    scaling: float | None = None,
-    **features: object,
-) -> "tuple[torch.Tensor, None]":
-    """What `transformers` calls in each layer; shapes (rows, heads, tokens, size) to (rows, tokens, heads, size)."""
-    needed = sorted(name for name, value in features.items() if value is not None and name not in _HARMLESS)
-    if needed:
-        raise UnsupportedModelError(f"attention with {', '.join(needed)}")
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return _active.get()(module.layer_idx, query, key, value, scaling), None
-
-
-@contextmanager
-def _attending(attend: Attend) -> "Iterator[None]":
-    token = _active.set(attend)
-    try:
-        yield
-    finally:
-        _active.reset(token)
-
-
-def _attended(
-    query: "torch.Tensor", keys: "torch.Tensor", values: "torch.Tensor", mask: "torch.Tensor | None" = None
-) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Softmax attention of scaled queries, and the logarithm of the sum of exponentials (heads and queries kept)."""
-    import torch
-
-    if query.is_cpu and query.shape[-1] == values.shape[-1]:
-        mask = None if mask is None else mask.expand(*query.shape[:3], -1)
-        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, keys, values, attn_mask=mask, scale=1.0
-        )
-    scores = (query @ keys.transpose(-1, -2)).float()
-    if mask is not None:
-        scores += mask
-    return scores.softmax(-1).to(values.dtype) @ values, scores.logsumexp(-1)
-
-
-def _suffix_shape(new: "torch.Tensor", capacity: int) -> tuple[int, int, int, int]:
-    rows, heads, size = new.shape
-    return rows, heads, capacity, size
 
 
 def _rounded_up(values: np.ndarray, multiple: int) -> np.ndarray:

@@ -7,11 +7,13 @@ decoders) and chat templates (chat.py).
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from selftaught_assets.engines import chat
+from selftaught_assets.engines import chat, llama_forward
 from selftaught_assets.engines.decoding import Decoder, Limits, decode
+from selftaught_assets.engines.llama_forward import LlamaForward
+from selftaught_assets.engines.own_forward import UnsupportedModelError, own_forward
 from selftaught_assets.engines.plain import PlainDecoder
 from selftaught_assets.engines.protocol import Completion, Prompt, Request
-from selftaught_assets.engines.shared_prefix import SharedPrefixDecoder, UnsupportedModelError
+from selftaught_assets.engines.shared_prefix import SharedPrefixDecoder
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe import Engine as EngineSettings
 from selftaught_assets.storage.models import ModelReference
@@ -74,6 +76,16 @@ def load_engine(settings: EngineSettings, model: ModelReference) -> Transformers
     Raises:
         UserError: `transformers` cannot load the model, or the device is not there.
     """
+    loaded, tokenizer = load_model(settings, model)
+    return TransformersEngine(loaded, tokenizer, model.digest, settings.max_rows)
+
+
+def load_model(settings: EngineSettings, model: ModelReference) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """The model on the recipe's device, in its dtype, with the adapter merged into the weights; and the tokenizer.
+
+    Raises:
+        UserError: as `load_engine`.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -91,22 +103,27 @@ def load_engine(settings: EngineSettings, model: ModelReference) -> Transformers
         from peft import PeftModel
 
         loaded = PeftModel.from_pretrained(loaded, str(model.adapter)).merge_and_unload()
-    return TransformersEngine(loaded.eval(), tokenizer, model.digest, settings.max_rows)
+    return loaded.eval(), tokenizer
 
 
 def suitable_decoder(model: "PreTrainedModel") -> Decoder:
-    """The fast decoder if it gives this model's own logits in a short trial, else the plain one."""
+    """The fastest decoder that gives this model's own logits in a short trial; the plain one where none does.
+
+    Takes the model over: the fastest forward pass fuses its weights.
+    """
     plain = PlainDecoder(model)
     if not model._supports_attention_backend or _rope_looks_at_the_batch(model):
         return plain
     expected = _trial(plain)
+    tolerance = _TRIAL_TOLERANCE[str(model.dtype).removeprefix("torch.")] * expected.abs().max()
     try:
-        fast = SharedPrefixDecoder(model)
-        tolerance = _TRIAL_TOLERANCE[str(model.dtype).removeprefix("torch.")]
-        equal = bool((_trial(fast) - expected).abs().max() <= tolerance * expected.abs().max())
+        fast = SharedPrefixDecoder(own_forward(model), model.device)
+        equal = bool((_trial(fast) - expected).abs().max() <= tolerance)
     except UnsupportedModelError:
         equal = False
-    return fast if equal else PlainDecoder(model)
+    if not equal:
+        return PlainDecoder(model)
+    return SharedPrefixDecoder(LlamaForward(model), model.device) if llama_forward.suits(model) else fast
 
 
 def _trial(decoder: Decoder) -> "torch.Tensor":

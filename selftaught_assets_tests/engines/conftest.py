@@ -45,11 +45,14 @@ CONFIGS = {
     "qwen2_grouped": Qwen2Config(**LLAMA_SIZES, num_key_value_heads=2),
     "gpt2": GPT2Config(**GPT2_SIZES, bos_token_id=None, eos_token_id=None),
     "gemma2_sliding": Gemma2Config(**LLAMA_SIZES, num_key_value_heads=2, head_dim=16, sliding_window=16),
+    "mistral": MistralConfig(**LLAMA_SIZES, num_key_value_heads=2, sliding_window=None),
     "mistral_sliding": MistralConfig(**LLAMA_SIZES, num_key_value_heads=2, sliding_window=16),
     "mamba": MambaConfig(**SIZES),
 }
-SHARED_PREFIX = ("llama", "qwen2_grouped", "gpt2")
+SHARED_PREFIX = ("llama", "mistral", "qwen2_grouped", "gpt2")
 """Architectures that the fast decoder runs; the others take the plain one."""
+LLAMA_KIN = ("llama", "mistral", "qwen2_grouped")
+"""Architectures whose forward pass is written out."""
 
 
 def make_model(name: str, seed: int = 0) -> PreTrainedModel:
