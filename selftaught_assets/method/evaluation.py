@@ -8,7 +8,7 @@ from typing import Literal
 import polars as pl
 
 from selftaught_assets.method.scores import with_score
-from selftaught_assets.method.verdicts import parse_verdicts
+from selftaught_assets.method.verdicts import VerdictFormat, parse_verdicts
 from selftaught_assets.method.votes import count_votes
 
 Decoding = Literal["greedy", "vote"]
@@ -18,19 +18,31 @@ COLUMNS = (
     "benchmark",
     "subset",
     "item_id",
+    "group_id",
+    "instruction_id",
+    "variant",
     "order",
     "decoding",
     "judge",
     "label",
     "votes_a",
     "votes_b",
+    "votes_tie",
     "votes_invalid",
     "verdict",
     "score",
 )
 
 
-def verdict_table(requests: pl.DataFrame, completions: pl.DataFrame, *, decoding: Decoding, judge: str) -> pl.DataFrame:
+def verdict_table(
+    requests: pl.DataFrame,
+    completions: pl.DataFrame,
+    *,
+    decoding: Decoding,
+    judge: str,
+    form: VerdictFormat = "brackets",
+    ties: bool = False,
+) -> pl.DataFrame:
     """One verdict for each request: the majority of its completions (paper section 3, inference).
 
     Args:
@@ -38,11 +50,13 @@ def verdict_table(requests: pl.DataFrame, completions: pl.DataFrame, *, decoding
         completions: request_id, sample_index, text.
         decoding: of these completions.
         judge: digest of the judge's weights.
+        form: in which the prompt asks for the verdict.
+        ties: whether it offers a tie.
 
     Returns:
         `COLUMNS`, one row for each request, in their order; `label` is the right verdict in this order.
     """
-    read = completions.with_columns(parse_verdicts(completions["text"]).alias("verdict"))
+    read = completions.with_columns(parse_verdicts(completions["text"], form, ties=ties))
     votes = count_votes(read, by=["request_id"])
     verdicts = requests.join(votes, on="request_id", how="left", maintain_order="left", validate="1:1")
     named = verdicts.with_columns(decoding=pl.lit(decoding), judge=pl.lit(judge))

@@ -10,12 +10,15 @@ import polars as pl
 
 from selftaught_assets.method.draws import share
 from selftaught_assets.method.identity import row_ids
-from selftaught_assets.method.verdicts import parse_verdicts
+from selftaught_assets.method.verdicts import VerdictFormat, parse_verdicts
 
 POSITIONS = ("A", "B")
 
 ORDERS = ("AB", "BA")
 """Order of a benchmark pair before the judge: as the benchmark gives it, and swapped."""
+
+NO_ORDER = "none"
+"""In the place of an order where the responses were not shown together, but rated one by one (`single_evaluation`)."""
 
 JUDGMENT_COLUMNS = (
     "judgment_id",
@@ -43,8 +46,8 @@ def judging_requests(pairs: pl.DataFrame, *, positions: Literal["random", "both"
         seed: of the random positions; unused where `positions` is "both".
 
     Returns:
-        request_id (`<pair_id>-<position>`), pair_id, chosen_position, instruction, response_a, response_b; kept pairs
-        in their order, A before B.
+        request_id (`<pair_id>-<position>`), pair_id, chosen_position, instruction, response_a, response_b, reference
+        (null); kept pairs in their order, A before B.
     """
     kept = pairs.filter(pl.col("drop_reason").is_null())
     if positions == "random":
@@ -60,19 +63,30 @@ def judging_requests(pairs: pl.DataFrame, *, positions: Literal["random", "both"
         "instruction",
         pl.when(chosen_first).then("chosen").otherwise("rejected").alias("response_a"),
         pl.when(chosen_first).then("rejected").otherwise("chosen").alias("response_b"),
+        pl.lit(None, dtype=pl.String).alias("reference"),
     )
 
 
-def judgments_table(requests: pl.DataFrame, completions: pl.DataFrame, *, judge: str) -> pl.DataFrame:
+def judgments_table(
+    requests: pl.DataFrame,
+    completions: pl.DataFrame,
+    *,
+    judge: str,
+    form: VerdictFormat = "brackets",
+    ties: bool = False,
+) -> pl.DataFrame:
     """The table of judgments (paper section 3, "Judgment Annotation"): one row for each completion, in their order.
 
-    An invalid verdict is null in `verdict` and never correct. A row is dropped (`prompt_too_long`) only where the judge
+    An invalid verdict is null in `verdict` and never correct. A tie is not correct either: one response of a
+    constructed pair is the better one. A row is dropped (`prompt_too_long`) only where the judge
     could not be asked at all; whether a judgment is good enough to train on is decided later (`rejection`).
 
     Args:
         requests: from `judging_requests`.
         completions: request_id, sample_index, text, finish_reason, completion_tokens.
         judge: digest of the judge's weights.
+        form: in which the prompt asks for the verdict.
+        ties: whether it offers a tie.
 
     Returns:
         `JUDGMENT_COLUMNS`.
@@ -87,7 +101,7 @@ def judgments_table(requests: pl.DataFrame, completions: pl.DataFrame, *, judge:
     if unasked.height:
         raise ValueError(f"{unasked.height} completions answer no request, the first one {unasked['request_id'][0]!r}.")
     table = placed.with_columns(
-        parse_verdicts(placed["text"]).alias("verdict"), pl.lit(judge).alias("judge"), pl.col("text").alias("judgment")
+        parse_verdicts(placed["text"], form, ties=ties), pl.lit(judge).alias("judge"), pl.col("text").alias("judgment")
     )
     identity = (table[name] for name in ("judge", "pair_id", "chosen_position", "sample_index", "judgment"))
     return table.with_columns(
@@ -101,24 +115,30 @@ def benchmark_requests(items: pl.DataFrame) -> pl.DataFrame:
     """What to ask the judge about labelled pairs: each in both orders, since a judge may favour a position.
 
     Args:
-        items: benchmark, subset, item_id, instruction, response_a, response_b, label (A or B).
+        items: benchmark, subset, item_id, group_id, instruction_id, variant, instruction, response_a, response_b,
+            reference, label (A, B or TIE).
 
     Returns:
-        request_id (`<benchmark>/<item_id>/<order>`), benchmark, subset, item_id, order (AB as given, BA swapped),
-        instruction, response_a, response_b and label, the last three as the judge sees them: in both orders of an
-        item together, the winner stands once first (label A) and once last.
+        request_id (`<benchmark>/<item_id>/<order>`), benchmark, subset, item_id, group_id, instruction_id, variant,
+        order (AB as given, BA swapped), instruction, response_a, response_b, reference and label; responses and label
+        as the judge sees them: in both orders of an item together, the winner stands once first (label A) and once
+        last. A tie is one in both orders.
     """
     asked = items.with_columns(pl.lit(list(ORDERS)).alias("order")).explode("order")
     as_given = pl.col("order") == "AB"
-    swapped_label = pl.col("label").replace_strict({"A": "B", "B": "A"}, return_dtype=pl.String)
+    swapped_label = pl.col("label").replace_strict({"A": "B", "B": "A", "TIE": "TIE"}, return_dtype=pl.String)
     return asked.select(
         pl.concat_str("benchmark", "item_id", "order", separator="/").alias("request_id"),
         "benchmark",
         "subset",
         "item_id",
+        "group_id",
+        "instruction_id",
+        "variant",
         "order",
         "instruction",
         pl.when(as_given).then("response_a").otherwise("response_b").alias("response_a"),
         pl.when(as_given).then("response_b").otherwise("response_a").alias("response_b"),
+        "reference",
         pl.when(as_given).then("label").otherwise(swapped_label).alias("label"),
     )

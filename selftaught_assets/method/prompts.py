@@ -1,10 +1,11 @@
-"""The four prompts of the method, rendered from Jinja2 templates that a recipe may replace.
+"""The prompts of the method, rendered from Jinja2 templates that a recipe may replace.
 
 Belongs here: which templates there are, which variables each gets, and how a message is made of them. Not here: the
 texts themselves (selftaught_assets/prompts, or the recipe's folder) and the model's chat template (engines).
 
-Instructions and responses are data: they are inserted as they are, unescaped, and never rendered again, so a `{{` in
-a response stays two braces. Templates run in Jinja2's sandbox, since a recipe may come from somebody else.
+Instructions and responses are data: they are inserted unescaped and never rendered again, so a `{{` in a response
+stays two braces. Only what the template itself uses to delimit them is marked with a backslash where it occurs in them
+(`delimiters`). Templates run in Jinja2's sandbox, since a recipe may come from somebody else.
 """
 
 from functools import lru_cache
@@ -13,6 +14,8 @@ from typing import NamedTuple
 import jinja2
 from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from selftaught_assets.method.delimiters import Delimiters
 
 Messages = list[dict[str, str]]
 """A conversation: {"role", "content"} for each turn."""
@@ -28,7 +31,11 @@ class PromptTemplates(NamedTuple):
     modified_pair: str
     """Variables `instruction` and `response`: asks for the modified instruction and its response in one completion."""
     judge: str
-    """Variables `instruction`, `response_a` and `response_b`: asks for a chain of thought that ends in a verdict."""
+    """Variables `instruction`, `response_a`, `response_b`, `reference` (optional; null where a benchmark has none) and
+    `ties` (optional, true where a tie may be given): asks for a chain of thought that ends in a verdict."""
+    score: str | None = None
+    """Variables `instruction`, `response` and `reference` (optional, as above): asks for a chain of thought that ends
+    in a rating from 1 to 10. None in a recipe that compares pairs and has no such file."""
 
 
 TEMPLATE_NAMES = PromptTemplates._fields
@@ -38,8 +45,13 @@ _NEEDED = PromptTemplates(
     modified_instruction="instruction",
     modified_pair="instruction response",
     judge="instruction response_a response_b",
+    score="instruction response",
 )._asdict()
-_OFFERED = _NEEDED | {"modified_instruction": "instruction response"}
+_OFFERED = _NEEDED | {
+    "modified_instruction": "instruction response",
+    "judge": f"{_NEEDED['judge']} reference ties",
+    "score": f"{_NEEDED['score']} reference",
+}
 
 
 def response_messages(templates: PromptTemplates, instruction: str) -> Messages:
@@ -65,27 +77,65 @@ def modified_pair_messages(templates: PromptTemplates, instruction: str, respons
     return _message("modified_pair", templates.modified_pair, instruction=instruction, response=response)
 
 
-def judge_messages(templates: PromptTemplates, instruction: str, response_a: str, response_b: str) -> Messages:
-    """Asks which response is better (paper section 3, "Judgment Annotation"). `verdicts` reads the answer."""
-    return _message("judge", templates.judge, instruction=instruction, response_a=response_a, response_b=response_b)
+def judge_messages(
+    templates: PromptTemplates,
+    instruction: str,
+    response_a: str,
+    response_b: str,
+    reference: str | None = None,
+    *,
+    ties: bool = False,
+) -> Messages:
+    """Asks which response is better (paper section 3, "Judgment Annotation"). `verdicts` reads the answer.
+
+    Args:
+        reference: an answer known to be good, where a benchmark has one; a template need not use it.
+        ties: whether a tie may be given.
+    """
+    texts = {"instruction": instruction, "response_a": response_a, "response_b": response_b, "reference": reference}
+    return _message("judge", templates.judge, **texts, ties=ties)
+
+
+def score_messages(
+    templates: PromptTemplates, instruction: str, response: str, reference: str | None = None
+) -> Messages:
+    """Asks how good one response is, from 1 to 10 (not in the paper, which compares pairs). `ratings` reads the answer.
+
+    Raises:
+        ValueError: there is no template `score`, or it cannot be rendered.
+    """
+    if templates.score is None:
+        raise ValueError("There is no prompt template `score`: add score.jinja to the folder of prompts.")
+    return _message("score", templates.score, instruction=instruction, response=response, reference=reference)
 
 
 def require_templates(templates: PromptTemplates) -> None:
     """Raises ValueError, with the sentence that says what to mend, for the first template that cannot be used."""
     for name, source in templates._asdict().items():
-        _compile(name, source)
+        if source is not None:
+            _compile(name, source)
 
 
-def _message(name: str, source: str, **variables: str) -> Messages:
+class _Template(NamedTuple):
+    compiled: jinja2.Template
+    delimiters: Delimiters
+
+
+def _message(name: str, source: str, **variables: object) -> Messages:
+    template = _compile(name, source)
+    safe = {
+        variable: template.delimiters.neutralised(value) if isinstance(value, str) else value
+        for variable, value in variables.items()
+    }
     try:
-        content = _compile(name, source).render(variables)
+        content = template.compiled.render(safe)
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"The prompt template `{name}` cannot be rendered: {error}.") from None
     return [{"role": "user", "content": content}]
 
 
 @lru_cache(maxsize=64)
-def _compile(name: str, source: str) -> jinja2.Template:
+def _compile(name: str, source: str) -> _Template:
     environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
     try:
         used = meta.find_undeclared_variables(environment.parse(source))
@@ -101,4 +151,4 @@ def _compile(name: str, source: str) -> jinja2.Template:
             f"The prompt template `{name}` uses `{{{{ {unknown[0]} }}}}`, which it is not given; "
             f"it is given {', '.join(_OFFERED[name].split())}."
         )
-    return template
+    return _Template(template, Delimiters.of(environment.lex(source)))

@@ -10,7 +10,7 @@ import polars as pl
 
 from selftaught_assets.method.draws import draw
 
-DROP_REASONS = ("invalid_verdict", "wrong_verdict", "truncated", "not_drawn")
+DROP_REASONS = ("invalid_verdict", "tie_verdict", "wrong_verdict", "truncated", "not_drawn")
 """Why a judgment is not trained on. Where several apply, the first in this order is reported."""
 
 
@@ -19,7 +19,8 @@ def select_examples(judgments: pl.DataFrame, *, keep: Literal["correct", "any"],
 
     Judgments whose verdict is wrong are rejected; one of the others is kept, each equally likely; a pair without a
     right one gives nothing. With `keep="any"` wrong verdicts stay in the draw: the control that shows what the filter
-    teaches. Invalid and truncated judgments are left out of both, since they would teach to give no verdict.
+    teaches. Invalid and truncated judgments are left out of both, since they would teach to give no verdict; so are
+    ties, since a constructed pair has a better response and an example's label is A or B.
 
     Args:
         judgments: judgment_id, pair_id, chosen_position, verdict, is_correct, finish_reason and any further columns.
@@ -32,6 +33,8 @@ def select_examples(judgments: pl.DataFrame, *, keep: Literal["correct", "any"],
     fault = (
         pl.when(pl.col("verdict").is_null())
         .then(pl.lit("invalid_verdict"))
+        .when(pl.col("verdict") == "TIE")
+        .then(pl.lit("tie_verdict"))
         .when(wrong)
         .then(pl.lit("wrong_verdict"))
         .when(pl.col("finish_reason") == "length")

@@ -1,52 +1,89 @@
 """The majority of several verdicts.
 
-Belongs here: how votes become one verdict. Not here: how a verdict is read (`verdicts`) and scored (`scores`).
+Belongs here: how votes become one verdict, and when it is certain before all are cast. Not here: how a verdict is read
+(`verdicts`), how sure it is (`confidence`) and how it is scored (`scores`).
 
 A majority vote decides at inference (paper: 88.3 → 88.7 on RewardBench with 32 samples). Invalid votes are counted but
-have no say. A tie goes to the first valid vote: samples are independent draws, so this is an unbiased choice that needs
-no further randomness.
+have no say. Where several verdicts lead with equally many votes, the one that was voted for first is taken: samples are
+independent draws, so this is an unbiased choice that needs no further randomness.
 """
 
 from collections.abc import Sequence
+from itertools import chain, zip_longest
 
 import polars as pl
 
-from selftaught_assets.method.verdicts import Verdict
+from selftaught_assets.method.verdicts import Verdict, swap
+
+_SIDES = (Verdict.A, Verdict.B, Verdict.TIE)
 
 
 def majority(votes: Sequence[Verdict]) -> Verdict:
-    """The verdict with more valid votes; in a tie the first valid vote, INVALID if there is none."""
-    valid = [vote for vote in votes if vote is not Verdict.INVALID]
-    for_a = valid.count(Verdict.A)
-    for_b = len(valid) - for_a
-    if for_a == for_b:
-        return valid[0] if valid else Verdict.INVALID
-    return Verdict.A if for_a > for_b else Verdict.B
+    """The verdict with the most votes, the earliest of those that lead together; INVALID if no vote is valid."""
+    return max(_first_votes(votes), key=votes.count, default=Verdict.INVALID)
+
+
+def is_decided(votes: Sequence[Verdict], n: int) -> bool:
+    """Whether the `majority` of n votes is certain after these, whatever the others will be.
+
+    The paper casts all 32 votes; to stop here gives the same verdict for less. A rival that can only draw level loses
+    if its first vote came later than the leader's. The vote *share* of the full vote is not certain, only its verdict.
+
+    Raises:
+        ValueError: there are more than n votes already.
+    """
+    to_come = n - len(votes)
+    if to_come < 0:
+        raise ValueError(f"{len(votes)} votes are more than the {n} to be cast.")
+    voted = _first_votes(votes)
+    if not voted:
+        return to_come == 0
+    leader = majority(votes)
+    earlier = voted[: voted.index(leader)]
+    # A side without a vote has all the votes to come, at most, and would have its first vote later than the leader.
+    return all(
+        votes.count(rival) + to_come + (rival in earlier) <= votes.count(leader)
+        for rival in _SIDES
+        if rival is not leader
+    )
+
+
+def pooled(votes_ab: Sequence[Verdict], votes_ba: Sequence[Verdict]) -> list[Verdict]:
+    """The votes on a pair in both orders together, as votes on its order AB, taken in turn.
+
+    A judge that favours a position does so once for either response, so its preference cancels in the counts. (The
+    paper reports each order by itself; pooling them is ours.) A judge of nothing but the position ends in a draw,
+    margin 0; a draw is decided by the earliest vote, which was cast on the order AB: abstain there if that matters.
+    """
+    turns = zip_longest(votes_ab, map(swap, votes_ba))
+    return [vote for vote in chain.from_iterable(turns) if vote is not None]
 
 
 def count_votes(judgments: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     """`majority` of every group of rows.
 
     Args:
-        judgments: the columns `by`, sample_index, and verdict (A, B, or null for invalid).
+        judgments: the columns `by`, sample_index, and verdict (A, B, TIE, or null for invalid).
         by: columns that tell the groups apart, such as item_id and order.
 
     Returns:
-        `by`, votes_a, votes_b, votes_invalid, and verdict (null where no vote is valid); one row for each group, in the
-        order in which groups first occur.
+        `by`, votes_a, votes_b, votes_tie, votes_invalid, and verdict (null where no vote is valid); one row for each
+        group, in the order in which groups first occur.
     """
     vote = pl.col("verdict")
     counted = judgments.group_by(by, maintain_order=True).agg(
-        (vote == "A").sum().cast(pl.Int64).alias("votes_a"),
-        (vote == "B").sum().cast(pl.Int64).alias("votes_b"),
+        *((vote == side.value).sum().cast(pl.Int64).alias(f"votes_{side.lower()}") for side in _SIDES),
         vote.is_null().sum().cast(pl.Int64).alias("votes_invalid"),
-        vote.sort_by("sample_index").drop_nulls().first().alias("first_valid"),
     )
-    verdict = (
-        pl.when(pl.col("votes_a") > pl.col("votes_b"))
-        .then(pl.lit("A"))
-        .when(pl.col("votes_b") > pl.col("votes_a"))
-        .then(pl.lit("B"))
-        .otherwise("first_valid")
+    tally = (
+        judgments.drop_nulls("verdict")
+        .group_by(*by, "verdict")
+        .agg(pl.len().alias("votes"), pl.col("sample_index").min().alias("first"))
     )
-    return counted.with_columns(verdict.alias("verdict")).drop("first_valid")
+    leaders = tally.sort("votes", "first", descending=[True, False]).unique(by, keep="first", maintain_order=True)
+    return counted.join(leaders.select(*by, "verdict"), on=by, how="left", maintain_order="left", validate="1:1")
+
+
+def _first_votes(votes: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts that were voted for, each once, in the order of their first vote."""
+    return list(dict.fromkeys(vote for vote in votes if vote is not Verdict.INVALID))

@@ -9,6 +9,10 @@ REQUESTS = benchmark_requests(
             "benchmark": "b",
             "subset": "s",
             "item_id": ["1", "2"],
+            "group_id": ["1", "2"],
+            "instruction_id": ["i", "i"],
+            "variant": None,
+            "reference": None,
             "instruction": "x",
             "response_a": "left",
             "response_b": "right",
@@ -18,14 +22,14 @@ REQUESTS = benchmark_requests(
 )
 
 
-def evaluated(*texts: str) -> pl.DataFrame:
+def evaluated(*texts: str, **reading: object) -> pl.DataFrame:
     """Every request answered with the same samples, handed over in the reverse order."""
     completions = [
         {"request_id": request, "sample_index": index, "text": text}
         for request in REQUESTS["request_id"]
         for index, text in enumerate(texts)
     ]
-    return verdict_table(REQUESTS, pl.DataFrame(completions[::-1]), decoding="vote", judge="digest")
+    return verdict_table(REQUESTS, pl.DataFrame(completions[::-1]), decoding="vote", judge="digest", **reading)
 
 
 def test_there_is_one_verdict_for_each_request_in_their_order():
@@ -36,7 +40,8 @@ def test_there_is_one_verdict_for_each_request_in_their_order():
 
 def test_the_majority_decides_and_invalid_votes_are_counted():
     table = evaluated("[[B]]", "[[A]]", "[[A]]", "?")
-    assert table.select("votes_a", "votes_b", "votes_invalid", "verdict").unique().rows() == [(2, 1, 1, "A")]
+    counts = ["votes_a", "votes_b", "votes_tie", "votes_invalid", "verdict"]
+    assert table.select(counts).unique().rows() == [(2, 1, 0, 1, "A")]
 
 
 def test_a_tie_goes_to_the_first_sample_and_not_to_the_first_row():
@@ -52,3 +57,15 @@ def test_the_score_says_whether_the_verdict_is_right_in_its_order():
 def test_a_pair_without_a_valid_vote_has_no_verdict_and_no_point():
     table = evaluated("?", "[[A]] [[B]]")
     assert table.select("verdict", "score").unique().rows() == [(None, 0.0)]
+
+
+def test_a_tie_can_win_the_vote_where_it_is_offered_and_is_not_right():
+    table = evaluated("[[C]]", "[[A]]", "[[C]]", ties=True)
+    assert table.select("votes_a", "votes_tie", "votes_invalid", "verdict", "score").unique().rows() == [
+        (1, 2, 0, "TIE", 0.0)
+    ]
+    assert evaluated("[[C]]", "[[A]]", "[[C]]").select("votes_tie", "votes_invalid", "verdict").row(0) == (0, 2, "A")
+
+
+def test_votes_are_read_in_the_format_that_was_asked_for():
+    assert evaluated("[[B]]", "[[A>B]]", form="arrows")["verdict"].to_list() == ["A"] * 4

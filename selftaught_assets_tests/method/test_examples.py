@@ -36,7 +36,7 @@ def sampled(answers: list[str]) -> pl.DataFrame:
             "completion_tokens": 2,
         }
     )
-    return judgments_table(requests, completions, judge="digest")
+    return judgments_table(requests, completions, judge="digest", ties=True)
 
 
 def build(judgments: pl.DataFrame, **changes: object) -> pl.DataFrame:
@@ -46,7 +46,7 @@ def build(judgments: pl.DataFrame, **changes: object) -> pl.DataFrame:
 
 
 JUDGMENTS = sampled(["[[A]]", "[[B]]", "?", "[[A]]", "[[A]]"])
-answers = st.lists(st.sampled_from(["[[A]]", "[[B]]", "?"]), min_size=1, max_size=11)
+answers = st.lists(st.sampled_from(["[[A]]", "[[B]]", "[[C]]", "?"]), min_size=1, max_size=11)
 
 
 def test_an_example_asks_what_the_judge_was_asked_and_answers_with_its_judgment():
@@ -111,3 +111,17 @@ def test_a_judge_that_gave_no_valid_verdict_leaves_an_empty_set():
 def test_judgments_of_other_pairs_are_refused():
     with pytest.raises(ValueError, match="belong to no pair of this iteration"):
         filtered_set(JUDGMENTS, PAIRS.head(5), TEMPLATES, keep="correct", validation_share=0.1, seed=1)
+
+
+@pytest.mark.parametrize("keep", ["correct", "any"])
+def test_a_tie_is_no_example_and_says_why(keep):
+    frame = build(sampled(["[[C]]"]), keep=keep)
+    assert frame["drop_reason"].unique().to_list() == ["tie_verdict"]
+
+
+def test_an_example_offers_a_tie_where_the_judge_was_offered_one():
+    offering = TEMPLATES._replace(judge=TEMPLATES.judge + "{% if ties %} or a tie{% endif %}")
+    arguments = {"keep": "correct", "validation_share": 0.3, "seed": 1}
+    for ties in (False, True):
+        examples = kept(filtered_set(JUDGMENTS, PAIRS, offering, **arguments, ties=ties))
+        assert {row[0]["content"].endswith(" or a tie") for row in examples["messages"]} == {ties}

@@ -27,6 +27,10 @@ ITEMS = pl.DataFrame(
         "benchmark": "b",
         "subset": ["easy", "hard"],
         "item_id": ["1", "2"],
+        "group_id": ["g1", "g2"],
+        "instruction_id": ["i1", "i2"],
+        "variant": ["plain/markdown", None],
+        "reference": [None, "42"],
         "instruction": ["x1", "x2"],
         "response_a": ["left1", "left2"],
         "response_b": ["right1", "right2"],
@@ -100,6 +104,21 @@ def test_a_judgment_is_right_when_it_names_the_place_of_the_chosen_response():
     assert table["is_correct"].to_list() == [True, False, False, False, True, False]
 
 
+def test_a_tie_is_read_where_it_is_offered_and_is_never_right():
+    requests = judging_requests(PAIRS, positions="both", seed=1).head(2)
+    answers = completions(requests, "[[C]]", "[[A]]")
+    table = judgments_table(requests, answers, judge="digest", ties=True)
+    assert table["verdict"].to_list() == ["TIE", "A"] * 2
+    assert table["is_correct"].to_list() == [False, True, False, False]
+    assert judgments_table(requests, answers, judge="digest")["verdict"].to_list() == [None, "A"] * 2
+
+
+def test_verdicts_are_read_in_the_format_that_was_asked_for():
+    requests = judging_requests(PAIRS, positions="both", seed=1).head(1)
+    answers = completions(requests, "[[A]]", "[[A>>B]]")
+    assert judgments_table(requests, answers, judge="digest", form="arrows")["verdict"].to_list() == [None, "A"]
+
+
 @given(texts=st.lists(st.sampled_from(["[[A]]", "[[B]]", "…", "[[A]][[B]]"]), min_size=1, max_size=8))
 def test_swapping_the_responses_swaps_what_a_judgment_means_and_nothing_else(texts):
     requests = judging_requests(PAIRS, positions="both", seed=1).head(2)
@@ -152,3 +171,12 @@ def test_the_label_moves_with_the_better_response():
 def test_the_winner_stands_once_first_and_once_last():
     labels = benchmark_requests(ITEMS).group_by("item_id").agg(pl.col("label").sort())["label"].to_list()
     assert labels == [["A", "B"], ["A", "B"]]
+
+
+def test_a_tie_is_a_tie_in_both_orders():
+    assert benchmark_requests(ITEMS.with_columns(label=pl.lit("TIE")))["label"].to_list() == ["TIE"] * 4
+
+
+def test_group_instruction_variant_and_reference_stay_with_their_item():
+    passed = ["item_id", "group_id", "instruction_id", "variant", "reference"]
+    assert benchmark_requests(ITEMS).select(passed).unique(maintain_order=True).equals(ITEMS.select(passed))

@@ -13,6 +13,7 @@ from selftaught_assets.method.prompts import (
     modified_pair_messages,
     require_templates,
     response_messages,
+    score_messages,
 )
 from selftaught_assets.recipe import PROMPTS_FOLDER
 
@@ -22,6 +23,7 @@ PLAIN = PromptTemplates(
     modified_instruction="{{ instruction }}|{{ response }}",
     modified_pair="{{ instruction }}|{{ response }}",
     judge="{{ instruction }}|{{ response_a }}|{{ response_b }}",
+    score="{{ instruction }}|{{ response }}",
 )
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 
@@ -36,8 +38,9 @@ def test_every_prompt_is_one_turn_of_the_user():
         modified_instruction_messages(SHIPPED, "x", "y"),
         modified_pair_messages(SHIPPED, "x", "y"),
         judge_messages(SHIPPED, "x", "a", "b"),
+        score_messages(SHIPPED, "x", "a"),
     ]
-    assert [[turn["role"] for turn in prompt] for prompt in prompts] == [["user"]] * 4
+    assert [[turn["role"] for turn in prompt] for prompt in prompts] == [["user"]] * 5
 
 
 @given(instruction=texts, response_a=texts, response_b=texts)
@@ -64,6 +67,49 @@ def test_the_shipped_judge_prompt_offers_both_verdicts():
     content = judge_messages(SHIPPED, "x", "a", "b")[0]["content"]
     assert "[[A]]" in content
     assert "[[B]]" in content
+
+
+def test_the_shipped_judge_prompt_offers_a_tie_only_where_it_may_be_given():
+    without, with_ties = (judge_messages(SHIPPED, "x", "a", "b", ties=ties)[0]["content"] for ties in (False, True))
+    assert without.endswith("[[B]] if response B is better. There is no draw.")
+    assert with_ties.endswith("[[B]] if response B is better, [[C]] if neither is better than the other.")
+
+
+def test_the_shipped_score_prompt_offers_the_whole_scale():
+    content = score_messages(SHIPPED, "x", "a")[0]["content"]
+    assert "[[1]]" in content
+    assert "[[10]]" in content
+
+
+def test_a_reference_is_shown_where_there_is_one_and_leaves_no_trace_where_there_is_none():
+    asks = [
+        lambda reference: judge_messages(SHIPPED, "x", "a", "b", reference)[0]["content"],
+        lambda reference: score_messages(SHIPPED, "x", "a", reference)[0]["content"],
+    ]
+    for ask in asks:
+        without, added = ask(None), ask("KNOWN")
+        assert "<reference>\nKNOWN\n</reference>" in added
+        assert "reference" not in without
+        before, after = without.split("</instruction>")
+        assert added.startswith(before + "</instruction>\n\n")
+        assert added.endswith("</reference>" + after)
+
+
+def test_the_judge_prompt_without_a_reference_is_what_it_was_before_there_were_any():
+    """Text that was sampled for it stays remembered, since the prompt is part of the key."""
+    assert judge_messages(SHIPPED, "x", "a", "b")[0]["content"].split("\n\n")[2:5] == [
+        "<instruction>\nx\n</instruction>",
+        "<response_a>\na\n</response_a>",
+        "<response_b>\nb\n</response_b>",
+    ]
+
+
+def test_a_recipe_without_a_score_template_cannot_rate_but_can_compare():
+    without = PLAIN._replace(score=None)
+    require_templates(without)
+    assert judge_messages(without, "x", "a", "b") == judge_messages(PLAIN, "x", "a", "b")
+    with pytest.raises(ValueError, match=r"no prompt template `score`: add score\.jinja"):
+        score_messages(without, "x", "a")
 
 
 def test_the_shipped_pair_prompt_asks_for_the_form_that_is_read():

@@ -10,20 +10,22 @@ modes = st.sampled_from(["correct", "any"])
 
 
 def test_each_unusable_judgment_says_why():
-    table = judgments([(1, "A", "A", "stop"), (1, "A", "B", "stop"), (1, "A", None, "length"), (1, "A", "A", "length")])
+    samples = [("A", "stop"), ("B", "stop"), (None, "length"), ("TIE", "stop"), ("A", "length")]
+    table = judgments([(1, "A", verdict, finish) for verdict, finish in samples])
     reasons = select_examples(table, keep="correct", seed=1)["drop_reason"].to_list()
-    assert reasons == [None, "wrong_verdict", "invalid_verdict", "truncated"]
+    assert reasons == [None, "wrong_verdict", "invalid_verdict", "tie_verdict", "truncated"]
 
 
-def test_any_keeps_wrong_verdicts_in_the_draw_but_not_invalid_ones():
-    table = judgments([(1, "A", "B", "stop"), (2, "A", None, "stop"), (3, "A", "B", "length")])
-    assert select_examples(table, keep="any", seed=1)["drop_reason"].to_list() == [None, "invalid_verdict", "truncated"]
+def test_any_keeps_wrong_verdicts_in_the_draw_but_neither_invalid_ones_nor_ties():
+    table = judgments([(1, "A", "B", "stop"), (2, "A", None, "stop"), (3, "A", "TIE", "stop"), (4, "A", "B", "length")])
+    reasons = select_examples(table, keep="any", seed=1)["drop_reason"].to_list()
+    assert reasons == [None, "invalid_verdict", "tie_verdict", "truncated"]
 
 
 @given(table=judgment_tables, keep=modes, seed=seeds)
 def test_every_pair_and_position_with_a_candidate_keeps_exactly_one(table, keep, seed):
     frame = select_examples(table, keep=keep, seed=seed)
-    usable = pl.col("verdict").is_not_null() & (pl.col("finish_reason") != "length")
+    usable = pl.col("verdict").is_in(["A", "B"]) & (pl.col("finish_reason") != "length")
     candidates = frame.filter(usable & pl.col("is_correct")) if keep == "correct" else frame.filter(usable)
     group = ["pair_id", "chosen_position"]
     assert kept(frame).select(group).sort(group).equals(candidates.select(group).unique().sort(group))

@@ -1,33 +1,17 @@
-import math
-import random
-
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
-from selftaught_assets.method.scores import (
-    compare,
-    mcnemar_exact,
-    score,
-    single_sample_accuracy,
-    wilson_interval,
-    with_score,
-)
+from selftaught_assets.method.intervals import wilson_interval
+from selftaught_assets.method.scores import compare, score, score_subsets, with_score
+from selftaught_assets.method.significance import mcnemar_exact, sign_flip_exact
+from selftaught_assets_tests.method.tables import right, turned, wrong
+from selftaught_assets_tests.method.tables import verdicts as table
 
-SCHEMA = dict.fromkeys(("benchmark", "item_id", "order", "label", "verdict"), pl.String)
-verdicts = st.sampled_from(["A", "B", None])
-both_orders = st.lists(st.tuples(st.sampled_from("AB"), verdicts, verdicts), min_size=1, max_size=30)
-
-
-def table(items: list[tuple[str, str | None, str | None]], benchmark: str = "b") -> pl.DataFrame:
-    """Verdicts from (label as given, verdict in order AB, verdict in order BA)."""
-    rows = []
-    for number, (label, as_given, swapped) in enumerate(items):
-        rows.append((benchmark, str(number), "AB", label, as_given))
-        rows.append((benchmark, str(number), "BA", {"A": "B", "B": "A"}[label], swapped))
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+answers = st.sampled_from(["A", "B", "TIE", None])
+both_orders = st.lists(st.tuples(st.sampled_from("AB"), answers, answers), min_size=1, max_size=30)
+with_ties = st.lists(st.tuples(st.sampled_from(["A", "B", "TIE"]), answers, answers), min_size=1, max_size=30)
 
 
 def test_scores_of_a_small_table_worked_by_hand():
@@ -64,10 +48,9 @@ def test_accuracy_is_the_mean_over_both_positions_of_the_winner(items):
     assert scores.accuracy + scores.invalid <= 1 + 1e-12
 
 
-@given(items=both_orders)
+@given(items=with_ties)
 def test_naming_the_two_responses_the_other_way_round_changes_no_score(items):
-    other = {"A": "B", "B": "A", None: None}
-    assert score(table([(other[label], swapped, as_given) for label, as_given, swapped in items])) == score(
+    assert score(table([(turned(label), swapped, as_given) for label, as_given, swapped in items])) == score(
         table(items)
     )
 
@@ -85,24 +68,13 @@ def test_items_of_two_benchmarks_may_share_an_id():
 
 
 def test_a_pair_that_was_judged_in_one_order_only_is_refused():
-    with pytest.raises(ValueError, match="1 pairs are not judged once in each order, the first one is '1'"):
+    with pytest.raises(ValueError, match="1 pairs are not judged once in each order, the first one is '0001'"):
         score(table([("A", "A", "B"), ("A", "A", "B")]).head(3))
 
 
 def test_nothing_cannot_be_scored():
     with pytest.raises(ValueError, match="no verdict to score"):
         score(table([]))
-
-
-def test_single_sample_accuracy_counts_every_vote_and_invalid_ones_as_not_right():
-    votes = pl.DataFrame({"votes_a": [6, 1], "votes_b": [1, 2], "votes_invalid": [1, 5], "label": ["A", "B"]})
-    assert single_sample_accuracy(votes) == 8 / 16
-
-
-def test_single_sample_accuracy_of_no_votes_is_refused():
-    votes = pl.DataFrame({"votes_a": [0], "votes_b": [0], "votes_invalid": [0], "label": ["A"]})
-    with pytest.raises(ValueError, match="no vote"):
-        single_sample_accuracy(votes)
 
 
 def test_a_comparison_counts_what_was_gained_and_lost():
@@ -134,54 +106,66 @@ def test_judges_measured_on_different_items_are_not_compared(other):
         compare(table([("A", "A", "B"), ("A", "A", "B")]), other)
 
 
-@given(n=st.integers(0, 10**6), share=st.floats(0, 1), confidence=st.floats(0.01, 0.999))
-def test_a_wilson_interval_lies_in_0_1_and_contains_the_share(n, share, confidence):
-    successes = min(n, round(share * n))
-    low, high = wilson_interval(successes, n, confidence)
-    assert 0 <= low <= high <= 1
-    assert n == 0 or low <= successes / n <= high
+def test_an_invalid_verdict_and_a_tie_without_ties_are_half_right_by_the_rule_of_reward_bench():
+    scores = score(table([("A", None, "B"), ("A", "TIE", "A"), ("B", "B", "A")]))
+    assert scores.accuracy == 3 / 6
+    assert scores.accuracy_invalid_half == (3 + 0.5 + 0.5) / 6
+    assert scores.invalid == 1 / 6
 
 
-@pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (1, 3), (404, 600), (50_000, 100_000)])
-def test_wilson_agrees_with_scipy(successes, n):
-    expected = binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    assert wilson_interval(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+def test_a_tied_label_is_right_only_for_a_tie_and_has_no_position():
+    scores = score(table([("TIE", "TIE", "A"), ("A", "A", "B")]))
+    assert scores.accuracy == 3 / 4
+    assert scores.accuracy_invalid_half == 3 / 4, "naming a response where people see a tie is wrong, not half right"
+    assert (scores.winner_first, scores.loser_first) == (1.0, 1.0)
+    assert score(table([("TIE", "TIE", "A")])).winner_first is None
 
 
-@given(n=st.integers(1, 1000), share=st.floats(0, 1))
-def test_more_confidence_widens_the_interval(n, share):
-    narrow, wide = (wilson_interval(round(share * n), n, confidence) for confidence in (0.9, 0.99))
-    assert wide.low <= narrow.low
-    assert narrow.high <= wide.high
+def test_a_table_whose_label_does_not_move_with_the_responses_is_refused():
+    with pytest.raises(ValueError, match="not judged once in each order"):
+        score(table([right()]).with_columns(label=pl.lit("A")))
 
 
-@pytest.mark.parametrize(("successes", "n", "confidence"), [(-1, 3, 0.95), (4, 3, 0.95), (1, 3, 0.0), (1, 3, 1.0)])
-def test_impossible_shares_and_confidences_are_refused(successes, n, confidence):
-    with pytest.raises(ValueError):
-        wilson_interval(successes, n, confidence)
+def test_pairs_of_one_instruction_are_drawn_together():
+    together = score(table([right(instruction="x")] * 10 + [wrong(instruction="y")] * 10))
+    apart = score(table([right()] * 10 + [wrong()] * 10))
+    assert (together.instructions, apart.instructions) == (2, 20)
+    assert together.interval == apart.interval
+    assert together.interval_clustered == (0.0, 1.0)
+    assert 0.2 < apart.interval_clustered.low < apart.interval_clustered.high < 0.8
 
 
-@given(gained=st.integers(0, 3000), lost=st.integers(0, 3000))
-def test_mcnemar_agrees_with_the_exact_binomial_test(gained, lost):
-    expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
-    assert mcnemar_exact(gained, lost) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+def test_every_subset_is_scored_by_itself():
+    subsets = score_subsets(table([right(subset="hard"), wrong(subset="easy"), right(subset="easy")]))
+    assert [(name, scores.accuracy, scores.items) for name, scores in subsets.items()] == [
+        ("easy", 0.5, 2),
+        ("hard", 1.0, 1),
+    ]
 
 
-@pytest.mark.parametrize(("gained", "lost"), [(50_000, 50_000), (50_400, 49_600), (52_000, 48_000), (100_000, 0)])
-def test_mcnemar_is_stable_for_a_hundred_thousand_verdicts(gained, lost):
-    expected = binomtest(gained, gained + lost).pvalue
-    assert math.isfinite(mcnemar_exact(gained, lost))
-    assert mcnemar_exact(gained, lost) == pytest.approx(expected, rel=1e-7, abs=1e-300)
+def test_a_comparison_keeps_the_verdicts_on_an_instruction_together():
+    before = table([wrong(instruction=str(number // 5)) for number in range(30)])
+    after = table([right(instruction=str(number // 5)) for number in range(30)])
+    result = compare(before, after)
+    assert result.p_value == mcnemar_exact(60, 0)
+    assert result.p_clustered == sign_flip_exact([10] * 6) == pytest.approx(2 / 2**6)
 
 
-def test_mcnemar_rarely_calls_chance_significant():
-    chance = random.Random(1)
-    significant = sum(
-        mcnemar_exact(n := sum(chance.random() < 0.5 for _ in range(40)), 40 - n) < 0.05 for _ in range(2000)
-    )
-    assert significant / 2000 < 0.06
+@given(before=both_orders, changes=st.randoms())
+def test_the_difference_and_its_interval_turn_with_the_comparison(before, changes):
+    after = [(label, changes.choice("AB"), changes.choice("AB")) for label, _, _ in before]
+    forth, back = compare(table(before), table(after)), compare(table(after), table(before))
+    assert forth.difference == pytest.approx(score(table(after)).accuracy - score(table(before)).accuracy)
+    assert forth.difference == -back.difference
+    assert forth.p_clustered == back.p_clustered
+    assert forth.interval.low - 1e-12 <= forth.difference <= forth.interval.high + 1e-12 or before == after
 
 
-def test_negative_counts_are_refused():
-    with pytest.raises(ValueError, match="negative"):
-        mcnemar_exact(-1, 3)
+def test_the_same_items_with_another_label_are_not_compared():
+    with pytest.raises(ValueError, match="not measured on the same items"):
+        compare(table([right("A")]), table([right("B")]))
+
+
+def test_nothing_is_not_compared_with_nothing():
+    with pytest.raises(ValueError, match="not measured on the same items"):
+        compare(table([]), table([]))

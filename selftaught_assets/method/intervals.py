@@ -1,0 +1,134 @@
+"""How uncertain a share is: intervals of 95 %, or another confidence.
+
+Belongs here: intervals of figures measured on benchmark items. Not here: what the figures are (`scores`, and one module
+for each published benchmark) and tests of differences (`significance`).
+
+Wilson's interval takes all verdicts as independent. They are not: a pair is judged in both orders, and several pairs
+may share one instruction. The bootstrap therefore draws whole instructions.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+DRAWS = 10_000
+SEED = 20240805
+"""Of all bootstrap draws, so that the same verdicts always have the same interval."""
+
+Totals = Mapping[str, np.ndarray]
+"""Sums over instructions by name, one value for each draw."""
+
+Statistic = Callable[[Totals], np.ndarray]
+"""A figure as a function of sums over instructions, computed for all draws at once."""
+
+
+class Interval(NamedTuple):
+    """Ends of a confidence interval."""
+
+    low: float
+    high: float
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a share: unlike the normal one it stays within [0, 1] and holds at 0 and at n.
+
+    Nothing is known from n = 0: the interval is then [0, 1].
+
+    Raises:
+        ValueError: not 0 <= successes <= n, or not 0 < confidence < 1.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n} are impossible.")
+    _require_confidence(confidence)
+    if n == 0:
+        return Interval(0.0, 1.0)
+    z2 = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
+    share = successes / n
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return Interval(min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
+
+
+class Tally(NamedTuple):
+    """Counts of each instruction, and the figures that follow from their sums."""
+
+    counts: pl.DataFrame
+    """One row for each instruction; every column but instruction_id is a count to be summed."""
+    figures: dict[str, Statistic]
+
+
+def values(tally: Tally) -> dict[str, float]:
+    """The figures of the tally as it is; nan where one has no value (a share of nothing)."""
+    sums = _columns(tally.counts).sum(axis=0, keepdims=True)
+    return {name: float(figure[0]) for name, figure in _evaluate(tally, sums).items()}
+
+
+def bootstrap_intervals(
+    tally: Tally, *, draws: int = DRAWS, seed: int = SEED, confidence: float = 0.95
+) -> dict[str, Interval]:
+    """Percentile intervals of figures, instructions drawn with replacement (cluster bootstrap).
+
+    Instructions with equal counts are alike, so it is enough to draw how often each kind occurs: one multinomial draw
+    in place of a draw for each instruction, with the same distribution.
+
+    Args:
+        tally: the figures. Draws in which one is nan (a subset did not occur) are left out of its interval.
+        draws: how many samples of instructions.
+        seed: of the draws.
+        confidence: of the intervals.
+
+    Returns:
+        By figure; [nan, nan] where it has no value in any draw. Where all instructions agree an interval is a point:
+        resampling cannot show what did not occur; Wilson's interval beside it does.
+
+    Raises:
+        ValueError: there is no instruction, or not 0 < confidence < 1.
+    """
+    if tally.counts.is_empty():
+        raise ValueError("There is no instruction to draw.")
+    _require_confidence(confidence)
+    kinds, occurrences = np.unique(_columns(tally.counts), axis=0, return_counts=True)
+    shares = occurrences / tally.counts.height
+    drawn = np.random.default_rng(seed).multinomial(tally.counts.height, shares, size=draws)
+    ends = [0.5 - confidence / 2, 0.5 + confidence / 2]
+    intervals = {}
+    for name, drawn_values in _evaluate(tally, drawn @ kinds).items():
+        known = drawn_values[~np.isnan(drawn_values)]
+        low, high = np.quantile(known, ends) if known.size else (math.nan, math.nan)
+        intervals[name] = Interval(float(low), float(high))
+    return intervals
+
+
+def bootstrap_interval(counts: pl.DataFrame, statistic: Statistic, **options: float) -> Interval:
+    """`bootstrap_intervals` of one figure."""
+    return bootstrap_intervals(Tally(counts, {"": statistic}), **options)[""]
+
+
+def ratio(part: str, whole: str) -> Statistic:
+    """The statistic `part / whole`, both names of counts."""
+    return lambda totals: totals[part] / totals[whole]
+
+
+def mean_of(*statistics: Statistic) -> Statistic:
+    """The unweighted mean of several statistics."""
+    return lambda totals: sum(statistic(totals) for statistic in statistics) / len(statistics)
+
+
+def _columns(counts: pl.DataFrame) -> np.ndarray:
+    return counts.drop("instruction_id").cast(pl.Float64).to_numpy()
+
+
+def _evaluate(tally: Tally, sums: np.ndarray) -> dict[str, np.ndarray]:
+    names = tally.counts.drop("instruction_id").columns
+    totals = {name: sums[:, index] for index, name in enumerate(names)}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {name: figure(totals) for name, figure in tally.figures.items()}
+
+
+def _require_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"The confidence must lie between 0 and 1, not {confidence}.")
