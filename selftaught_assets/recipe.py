@@ -1,6 +1,7 @@
 """The recipe: everything that a user may choose, typed, validated, loaded from one YAML file.
 
-Belongs here: the choices, their limits and defaults, and the digest of a section. Not here: what is done with them.
+Belongs here: the choices, their limits and defaults, and the digest of a section. Not here: what is done with them, and
+what may be said of a benchmark (`benchmark_settings`).
 Paths in a recipe are relative to the recipe's own file.
 """
 
@@ -9,12 +10,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from selftaught_assets.benchmark_settings import Benchmark, Section
 from selftaught_assets.engines.protocol import SamplingParameters
 from selftaught_assets.errors import UserError
+from selftaught_assets.method.attacks import AttackName
 from selftaught_assets.method.identity import digest
+from selftaught_assets.method.promotion import Rule
 from selftaught_assets.method.prompts import TEMPLATE_NAMES, PromptTemplates, require_templates
+from selftaught_assets.method.verdicts import VerdictFormat
 
 RECIPES_FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 PROMPTS_FOLDER = Path(__file__).resolve().parent / "prompts"
@@ -23,11 +28,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Schedule = Literal["fixed", "fresh"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Pool(_Section):
+class Pool(Section):
     """Unlabelled instructions: a JSONL file with one object per line."""
 
     path: Path
@@ -36,14 +37,7 @@ class Pool(_Section):
     category_field: str | None = None
 
 
-class Benchmark(_Section):
-    """Labelled pairs for reporting, never for tuning: JSONL {id, instruction, response_a, response_b, label}."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    path: Path
-
-
-class Engine(_Section):
+class Engine(Section):
     """Who samples text."""
 
     name: Literal["transformers"] = "transformers"
@@ -53,7 +47,7 @@ class Engine(_Section):
     """Sequences decoded together: more is faster until memory is full."""
 
 
-class Instructions(_Section):
+class Instructions(Section):
     """Which instructions of the pool an iteration works on."""
 
     count: int = Field(20_000, ge=1)
@@ -65,7 +59,7 @@ class Instructions(_Section):
     """Only these values of the pool's category field; null takes all."""
 
 
-class Pairs(_Section):
+class Pairs(Section):
     """How preference pairs are written (paper section 3)."""
 
     form: Literal["one_call", "two_calls"] = "one_call"
@@ -77,19 +71,31 @@ class Pairs(_Section):
     """Below this share of valid pairs the check `pair_validity` stops the run."""
 
 
-class Judgments(_Section):
+class Judgments(Section):
     """How the current judge is sampled (paper section 3)."""
 
+    form: Literal["pairwise", "single"] = "pairwise"
+    """`pairwise` compares the two responses, as in the paper; `single` rates one response at a time, from 1 to 10."""
     n: int = Field(15, ge=1)
-    """Judgments of each pair (in each order, where `positions` is both)."""
+    """Judgments of each pair (in each order, where `positions` is both); of each response in the single form."""
     sampling: SamplingParameters = SamplingParameters()
     positions: Literal["random", "both"] = "random"
-    """Where the winner stands: in a seeded random position, or in both in turn."""
+    """Where the winner stands: in a seeded random position, or in both in turn. A single response has no position."""
     first_annotator: Path | None = None
     """A model folder that judges iteration 1; null is the seed model."""
 
 
-class Filter(_Section):
+class Verdicts(Section):
+    """How the judge is asked for its verdict, and how the verdict is read."""
+
+    format: VerdictFormat = "brackets"
+    """`brackets` [[A]], `arrows` [[A>>B]], `output` "Output (a) is better", `json` {"verdict": "A"}, or `answer`
+    <answer>[[A]]</answer>. The judge prompt must ask for this form; the shipped one asks for brackets."""
+    ties: bool = False
+    """Whether the prompt offers a tie. Where it does not, a judgment that says so is invalid."""
+
+
+class Filter(Section):
     """Which judgments are trained on (paper section 3)."""
 
     keep: Literal["correct", "any"] = "correct"
@@ -100,7 +106,7 @@ class Filter(_Section):
     """The check `label_balance` stops the run if the share of A is further than this from one half."""
 
 
-class Training(_Section):
+class Training(Section):
     """How the next judge is fine-tuned on the kept judgments (paper section 4)."""
 
     start_from: Literal["seed", "previous"] = "seed"
@@ -121,22 +127,43 @@ class Training(_Section):
     """Of the base weights while training; adapters are always float32."""
 
 
-class Evaluation(_Section):
-    """How a judge is measured: greedily, and by a majority of `votes` samples (paper section 3), in both orders."""
+class Evaluation(Section):
+    """How a judge is measured: greedily, and by a majority of `votes` samples (paper section 3), in both orders.
+
+    Where `judgments.form` is single: by the ratings of both responses, greedy ones and means of `votes` samples.
+    """
 
     votes: int = Field(8, ge=1)
     sampling: SamplingParameters = SamplingParameters()
     """Of the votes; greedy verdicts use its max_tokens and stop strings."""
+    attacks: tuple[AttackName, ...] = ()
+    """With which the worse response of the first benchmark begs for the verdict; each costs one more greedy round."""
 
 
-class Handover(_Section):
-    """How judge[i+1] takes over checkpoint[i]."""
+class Handover(Section):
+    """How, and whether, judge[i+1] takes over checkpoint[i]."""
 
     wait_seconds: float = Field(86_400.0, ge=0)
     """How long an iteration waits for a predecessor that is training right now."""
+    promote: Rule = "always"
+    """Which checkpoint may judge. `always`: every one, as in the paper, and none is compared; `not_worse`: not one that
+    is significantly worse than the judge in office; `better`: only one that is significantly better."""
+    validation: str | None = None
+    """The benchmark of the recipe on which they are compared. It should be one whose figures nobody reports: judges
+    that were chosen by it look better on it than they are. So there is no default. It costs no sampling beyond that of
+    `evaluation`, which takes the same verdicts."""
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """Below this p-value (McNemar's, exact, two-sided) a difference is significant."""
+    stop_when_flat: int | None = Field(None, ge=1)
+    """The loop ends after so many successive iterations without a significant gain, each over the one before."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether a checkpoint is compared with the judge in office before it may judge."""
+        return self.promote != "always" or self.stop_when_flat is not None
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """One experiment. Its name is the prefix of its asset keys and the folder of its data."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -146,11 +173,13 @@ class Recipe(_Section):
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
     seed_model: Path
     prompts: Path = PROMPTS_FOLDER
-    """Folder with the prompt templates (Jinja2): response, modified_instruction, modified_pair, judge."""
+    """Folder with the prompt templates (Jinja2): response, modified_instruction, modified_pair, judge; and score, where
+    `judgments.form` is single."""
     engine: Engine = Engine()
     instructions: Instructions = Instructions()
     pairs: Pairs = Pairs()
     judgments: Judgments = Judgments()
+    verdicts: Verdicts = Verdicts()
     filter: Filter = Filter()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
@@ -164,29 +193,73 @@ class Recipe(_Section):
         return self
 
     @model_validator(mode="after")
+    def _validation_is_a_benchmark(self) -> "Recipe":
+        names = [benchmark.name for benchmark in self.benchmarks]
+        validation = self.handover.validation
+        if validation is not None and validation not in names:
+            raise ValueError(
+                f"handover.validation names the benchmark {validation!r}, but there is only {', '.join(names)}"
+            )
+        if self.handover.compares and validation is None:
+            wanted = "stop_when_flat" if self.handover.promote == "always" else f"promote: {self.handover.promote}"
+            raise ValueError(
+                f"handover.{wanted} needs handover.validation, the name of a benchmark to compare judges on; "
+                "best one that is not reported"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _continuing_starts_from_the_seed(self) -> "Recipe":
         if self.training.start_from == "previous" and self.judgments.first_annotator is not None:
             raise ValueError("training.start_from: previous cannot continue a judgments.first_annotator; use seed")
         return self
 
+    @model_validator(mode="after")
+    def _the_prompt_asks_for_the_format(self) -> "Recipe":
+        if self.verdicts.format != "brackets" and self.prompts == PROMPTS_FOLDER:
+            raise ValueError(
+                f"verdicts.format: {self.verdicts.format} needs `prompts` of its own whose judge template asks for it; "
+                "the shipped one asks for brackets"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_single_response_has_no_position(self) -> "Recipe":
+        if self.judgments.form == "single" and self.judgments.positions == "both":
+            raise ValueError("judgments.positions: both means nothing where judgments.form is single; leave it out")
+        if self.judgments.form == "single" and self.evaluation.attacks:
+            raise ValueError("evaluation.attacks needs two responses: leave it out where judgments.form is single")
+        return self
+
+    @model_validator(mode="after")
+    def _a_tie_that_counts_can_be_given(self) -> "Recipe":
+        counting = [benchmark.name for benchmark in self.benchmarks if benchmark.ties == "count"]
+        if counting and self.judgments.form == "pairwise" and not self.verdicts.ties:
+            raise ValueError(
+                f"benchmark {counting[0]}: `ties: count` needs verdicts.ties: true, or the judge is never offered a tie"
+            )
+        return self
+
     @cached_property
     def templates(self) -> PromptTemplates:
-        """The prompt templates, as text. Raises UserError if a file of the folder is missing."""
+        """The prompt templates, as text. Raises UserError if a file of the folder is missing that the form needs."""
         texts = {}
         for name in TEMPLATE_NAMES:
             path = self.prompts / f"{name}.jinja"
-            if not path.is_file():
+            if path.is_file():
+                texts[name] = path.read_text(encoding="utf-8")
+            elif name != "score" or self.judgments.form == "single":
                 raise UserError(
                     f"Recipe {self.name}: the prompt template {path} does not exist; add it or drop `prompts`."
                 )
-            texts[name] = path.read_text(encoding="utf-8")
         return PromptTemplates(**texts)
 
     def version(self, *sections: str) -> str:
         """Code version of an asset that uses these sections: changes when, and only when, one of them changes."""
         values = self.model_dump(mode="json", include={"seed", *sections})
         if "prompts" in sections:
-            values["prompts"] = self.templates._asdict()
+            unused = {"score"} if self.judgments.form == "pairwise" else set()
+            values["prompts"] = {name: text for name, text in self.templates._asdict().items() if name not in unused}
         return digest(values)[:12]
 
 
@@ -249,7 +322,7 @@ def _with_absolute_paths(section: BaseModel, folder: Path) -> BaseModel:
 
 def _require_paths(recipe: Recipe, path: Path) -> None:
     needed = {"pool.path": recipe.pool.path, "seed_model": recipe.seed_model, "prompts": recipe.prompts}
-    needed |= {f"benchmarks.{b.name}.path": b.path for b in recipe.benchmarks}
+    needed |= {f"benchmarks.{b.name}.path": b.path for b in recipe.benchmarks if b.path is not None}
     if recipe.judgments.first_annotator is not None:
         needed["judgments.first_annotator"] = recipe.judgments.first_annotator
     for field, target in needed.items():

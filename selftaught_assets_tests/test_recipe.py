@@ -1,15 +1,41 @@
+import re
 from pathlib import Path
 
+import dagster as dg
 import pytest
+import yaml
 
+from selftaught_assets.benchmark_settings import Benchmark
+from selftaught_assets.definitions import build_definitions
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe import RECIPES_FOLDER, load_recipe
+from selftaught_assets.recipe import PROMPTS_FOLDER, RECIPES_FOLDER, load_recipe
 from selftaught_assets_tests.conftest import ROOT, write_small_recipe
+
+HERE = {"name": "a", "path": "benchmark.jsonl"}
+FORMS = ("pairwise", "single")
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES_FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_recipe_loads(path: Path) -> None:
     assert load_recipe(str(path)).name
+
+
+def test_benchmarks_of_the_readme_are_possible(tmp_path: Path) -> None:
+    snippet = re.search(r"```yaml\n(benchmarks:\n.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    sections = yaml.safe_load(snippet.group(1))
+    (tmp_path / "support_pairs.csv").touch()
+    (tmp_path / "LLMBar" / "Dataset" / "LLMBar").mkdir(parents=True)
+    recipe = load_recipe(str(write_small_recipe(tmp_path, **sections)))
+    assert [benchmark.format for benchmark in recipe.benchmarks] == ["pairs", "rewardbench", "llmbar"]
+
+
+def test_lines_of_own_data_that_are_commented_out_can_be_used() -> None:
+    text = (RECIPES_FOLDER / "own_data.yaml").read_text(encoding="utf-8")
+    section = text[text.index("benchmarks:") : text.index("# A folder as")]
+    lines = re.sub(r"^( {2,4})# ", r"\1", section, flags=re.MULTILINE)
+    own, published = yaml.safe_load(lines)["benchmarks"]
+    assert Benchmark.model_validate(own).labels.TIE == "same"
+    assert Benchmark.model_validate(published).hub == "allenai/reward-bench"
 
 
 def test_paths_are_relative_to_the_recipe(small_recipe, tmp_path: Path) -> None:
@@ -41,14 +67,66 @@ def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: 
         ({"engine": {"name": "abacus"}}, "`engine.name` is 'abacus'"),
         ({"pool": {}}, "field `pool.path` is missing"),
         ({"pool": {"path": "nowhere.jsonl"}}, "`pool.path` names"),
+        ({"verdicts": {"format": "stars"}}, "`verdicts.format` is 'stars'"),
+        ({"verdicts": {"format": "json"}, "prompts": str(PROMPTS_FOLDER)}, "json needs `prompts` of its own"),
         ({"seed_model": "nowhere"}, "`seed_model` names"),
         ({"name": "Not A Name"}, "`name` is 'Not A Name'"),
         ({"evaluation": {"sampling": {"temperature": -1}}}, "`evaluation.sampling.temperature` is -1"),
         ({"benchmarks": [{"name": "a", "path": "benchmark.jsonl"}] * 2}, "two benchmarks have the same name"),
+        ({"benchmarks": [{"name": "a", "path": "nowhere.jsonl"}]}, "`benchmarks.a.path` names"),
+        ({"benchmarks": [{"name": "a"}]}, "benchmark a needs exactly one of `path` and `hub`"),
+        ({"benchmarks": [HERE | {"hub": "o/n"}]}, "benchmark a needs exactly one of `path` and `hub`"),
+        ({"benchmarks": [HERE | {"split": "test"}]}, "benchmark a has `split`, which goes with `hub`, not with `path`"),
+        (
+            {"benchmarks": [{"name": "a", "hub": "o/n", "files": "*"}]},
+            "benchmark a has `files`, which goes with `path`, not with `hub`",
+        ),
+        ({"benchmarks": [{"name": "a", "hub": "name"}]}, "`benchmarks.0.hub` is 'name'"),
+        ({"benchmarks": [HERE | {"format": "rewardbench3"}]}, "`benchmarks.0.format` is 'rewardbench3'"),
+        (
+            {"benchmarks": [HERE | {"format": "judgebench", "fields": {"label": "x"}}]},
+            "benchmark a: the field names of `format: judgebench` are fixed",
+        ),
+        ({"benchmarks": [HERE | {"fields": {"prompt": "x"}}]}, "unknown field `benchmarks.0.fields.prompt`"),
+        (
+            {"benchmarks": [HERE | {"fields": {"chosen": "x"}}]},
+            "benchmark a: `format: pairs` has no field `chosen`",
+        ),
+        (
+            {"benchmarks": [HERE | {"format": "chosen_rejected", "labels": {"A": 1, "B": 2}}]},
+            "benchmark a: `labels` goes with `format: pairs`, not with chosen_rejected",
+        ),
+        ({"benchmarks": [HERE | {"labels": {"A": 1, "B": "1"}}]}, "benchmark a: two `labels` have the same value"),
+        (
+            {"benchmarks": [HERE | {"labels": {"A": 1, "B": 2}, "ties": "count"}]},
+            "benchmark a: `ties: count` needs to know which of the `labels` is TIE",
+        ),
+        (
+            {"benchmarks": [HERE | {"format": "rewardbench", "ties": "count"}]},
+            "benchmark a: `format: rewardbench` has no ties to count",
+        ),
+        (
+            {"handover": {"promote": "better"}},
+            "handover.promote: better needs handover.validation, the name of a benchm",
+        ),
+        ({"handover": {"stop_when_flat": 2}}, "handover.stop_when_flat needs handover.validation"),
+        (
+            {"handover": {"promote": "not_worse", "validation": "other"}},
+            "handover.validation names the benchmark 'other', but there is only tiny",
+        ),
+        ({"handover": {"promote": "never"}}, "`handover.promote` is 'never'"),
+        ({"handover": {"stop_when_flat": 0, "validation": "tiny"}}, "`handover.stop_when_flat` is 0"),
+        ({"handover": {"alpha": 1}}, "`handover.alpha` is 1"),
         (
             {"training": {"start_from": "previous"}, "judgments": {"first_annotator": str(ROOT / "models" / "seed")}},
             "training.start_from: previous cannot continue a judgments.first_annotator",
         ),
+        (
+            {"benchmarks": [HERE | {"ties": "count"}]},
+            "benchmark a: `ties: count` needs verdicts.ties: true, or the judge is never offered a tie",
+        ),
+        ({"judgments": {"form": "triple"}}, "`judgments.form` is 'triple'"),
+        ({"judgments": {"form": "single", "positions": "both"}}, "judgments.positions: both means nothing"),
     ],
 )
 def test_impossible_recipe_gets_one_sentence(tmp_path: Path, overrides: dict, sentence: str) -> None:
@@ -57,6 +135,22 @@ def test_impossible_recipe_gets_one_sentence(tmp_path: Path, overrides: dict, se
         load_recipe(str(path))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sections", [{"verdicts": {"ties": True}}, {"judgments": {"form": "single"}}])
+def test_ties_can_be_counted_where_a_judge_can_call_one(small_recipe, sections: dict) -> None:
+    counting = small_recipe(benchmarks=[HERE | {"ties": "count"}], **sections)
+    assert counting.benchmarks[0].ties == "count"
+
+
+def test_code_version_of_a_checkpoint_knows_the_gate_only_where_there_is_one(small_recipe, tmp_path: Path) -> None:
+    def version(**handover: object) -> str:
+        graph = build_definitions([small_recipe(handover=handover)], data=tmp_path).resolve_asset_graph()
+        return graph.get(dg.AssetKey(["small", "checkpoint"])).code_version
+
+    assert version() == version(validation="tiny", alpha=0.1)
+    assert version() != version(validation="tiny", promote="better")
+    assert version(validation="tiny", promote="better") != version(validation="tiny", promote="better", alpha=0.1)
 
 
 def test_missing_recipe_names_the_shipped_ones() -> None:
@@ -78,3 +172,31 @@ def test_missing_prompt_template_is_named(tmp_path: Path) -> None:
     path = write_small_recipe(tmp_path, prompts="prompts")
     with pytest.raises(UserError, match=r"response\.jinja does not exist"):
         load_recipe(str(path))
+
+
+def prompts_without_score(recipe, folder: Path) -> str:
+    folder.mkdir()
+    for template in recipe.prompts.glob("*.jinja"):
+        if template.stem != "score":
+            (folder / template.name).write_bytes(template.read_bytes())
+    return str(folder)
+
+
+def test_a_prompts_folder_without_the_score_template_serves_the_pairwise_form_only(small_recipe, tmp_path) -> None:
+    prompts = prompts_without_score(small_recipe(), tmp_path / "prompts")
+    assert small_recipe(prompts=prompts).templates.score is None
+    with pytest.raises(UserError, match=r"score\.jinja does not exist"):
+        small_recipe(prompts=prompts, judgments={"form": "single"})
+
+
+def test_the_score_template_counts_for_the_version_of_the_single_form_only(small_recipe, tmp_path) -> None:
+    prompts = prompts_without_score(small_recipe(), tmp_path / "prompts")
+    sections = ("filter", "prompts")
+    pairwise = small_recipe().version(*sections)
+    score = tmp_path / "prompts" / "score.jinja"
+    versions = []
+    for text in ("{{ instruction }} {{ response }}", "{{ instruction }}: {{ response }}"):
+        score.write_text(text)
+        versions.append([small_recipe(prompts=prompts, judgments={"form": form}).version(*sections) for form in FORMS])
+    assert versions[0][0] == versions[1][0] == pairwise
+    assert versions[0][1] != versions[1][1]

@@ -88,6 +88,16 @@ def find_checkpoint(folder: Path) -> Manifest | None:
     return manifest if whole else None
 
 
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint folder of an iteration that was finished, or used again, last; None if none is finished.
+
+    Dagster's event log knows which one an iteration hands over; this is for whoever has the files only.
+    """
+    finished = [manifest for manifest in folder.glob(f"*/{MANIFEST}") if not manifest.parent.name.startswith(".")]
+    finished.sort(key=lambda manifest: (manifest.stat().st_mtime_ns, manifest.parent.name), reverse=True)
+    return next((manifest.parent for manifest in finished if read_manifest(manifest.parent)), None)
+
+
 def reference_checkpoint(folder: Path, base: ModelReference) -> ModelReference:
     """The reference of the judge that a checkpoint makes of its base model.
 

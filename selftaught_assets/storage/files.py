@@ -5,6 +5,7 @@ Belongs here: durable, atomic writes and the sentence for a full disk. Not here:
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,28 @@ def written_aside(path: Path) -> Iterator[Path]:
         finally:
             aside.unlink(missing_ok=True)
         fsync(path.parent)
+
+
+@contextmanager
+def folder_written_aside(folder: Path) -> Iterator[Path]:
+    """Gives a folder beside `folder` to write into, then puts it in place, durably; it appears whole or not at all.
+
+    Raises:
+        UserError: something is there already, or the disk is full.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is there already and is not empty: name a new folder.")
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.partial")
+    with full_disk_is_a_user_error(folder.parent):
+        try:
+            aside.mkdir(parents=True)
+            yield aside
+            for path in aside.rglob("*"):
+                fsync(path)
+            aside.rename(folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        fsync(folder.parent)
 
 
 @contextmanager

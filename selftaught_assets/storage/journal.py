@@ -33,6 +33,21 @@ _ABANDONED_AFTER_SECONDS = 600.0
 _logger = logging.getLogger(__name__)
 
 
+class MemoryJournal:
+    """The same for completions that nobody asks for again: kept as long as the object lives."""
+
+    def __init__(self) -> None:
+        self._rows = SCHEMA.to_frame()
+
+    def lookup(self, keys: pl.Series) -> pl.DataFrame:
+        """Every completion under one of the keys, once each: a frame of SCHEMA, in no particular order."""
+        return self._rows.filter(pl.col("key").is_in(keys.unique().implode()))
+
+    def append(self, rows: pl.DataFrame) -> None:
+        """Adds completions: a frame of SCHEMA."""
+        self._rows = pl.concat([self._rows, rows])
+
+
 class Journal:
     """The completions in one folder."""
 

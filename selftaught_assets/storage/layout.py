@@ -40,6 +40,10 @@ class Layout:
         """The folder that holds the checkpoints of an iteration, one folder each."""
         return self.folder / "checkpoint" / partition
 
+    def promotions(self, partition: str) -> Path:
+        """The folder, beside the checkpoints of an iteration, of what was decided about each."""
+        return self.checkpoints(partition) / "promotion"
+
     @property
     def progress(self) -> Path:
         """The file in which the stage that works now says how far it is."""

@@ -86,6 +86,22 @@ def adapter_digest(folder: Path, base_digest: str) -> str:
     return digest("adapter", base_digest, effect, _file_digest(folder / ADAPTER_WEIGHTS))
 
 
+def reference_adapter(folder: Path, otherwise: Path) -> ModelReference:
+    """The reference of a LoRA adapter, as PEFT's `save_pretrained` writes it, on the base model that it names.
+
+    Args:
+        folder: of the adapter.
+        otherwise: the base model where the one that the adapter names is no folder of this machine.
+
+    Raises:
+        UserError: files are missing or damaged.
+    """
+    config = _read_json(folder / ADAPTER_CONFIG, "an adapter needs the file that PEFT's save_pretrained writes")
+    named = config.get("base_model_name_or_path")
+    base = reference_model(Path(named) if isinstance(named, str) and named and Path(named).is_dir() else otherwise)
+    return ModelReference(base=base.base, adapter=folder, digest=adapter_digest(folder, base.digest))
+
+
 def write_pointer(path: Path, model: ModelReference, *, root: Path) -> None:
     """Writes which model judges an iteration. Folders inside `root` are stored relative to it, so it can be moved.
 

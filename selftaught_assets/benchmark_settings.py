@@ -1,0 +1,115 @@
+"""The section `benchmarks` of a recipe: where labelled pairs come from, and how they are read.
+
+Belongs here: the choices for a benchmark and which of them go together. Not here: the other sections (`recipe`), the
+formats (method/benchmarks), reading files (storage/benchmarks.py).
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from selftaught_assets.method.benchmarks import Ties
+from selftaught_assets.method.benchmarks.formats import FORMATS, OWN, FormatName
+
+
+class Section(BaseModel):
+    """A section of a recipe: it never changes, and has no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Fields(Section):
+    """Which columns of one's own data hold what; a field that is left out has its own name."""
+
+    id: str | None = "id"
+    """Must then be unique; null numbers the records."""
+    instruction: str | None = None
+    response_a: str | None = None
+    response_b: str | None = None
+    label: str | None = None
+    chosen: str | None = None
+    """With `rejected`, in the format `chosen_rejected`, in the place of both responses and the label."""
+    rejected: str | None = None
+    subset: str | None = None
+    """Taken from a column of that name where there is one, as is `reference`."""
+    reference: str | None = None
+
+
+class Labels(Section):
+    """Which values of the label's column say A, B and tie; a row with any other value has no label."""
+
+    A: bool | int | str
+    B: bool | int | str
+    TIE: bool | int | str | None = None
+
+
+class Benchmark(Section):
+    """Labelled pairs for reporting, never for tuning, from a file, a folder or the hub.
+
+    The exception is the one that `handover.validation` names, if any: it decides which judges are promoted.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    path: Path | None = None
+    """A .jsonl, .jsonl.gz, .json, .parquet or .csv file, or a folder of such files."""
+    files: str | None = None
+    """Which files of the folder, as a pattern ("**/test-*.parquet"); null takes all."""
+    hub: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
+    """A data set of the hub, in the place of `path`."""
+    config: str | None = None
+    split: str | None = None
+    """Of the data set; null reads all its splits."""
+    data_dir: str | None = None
+    """Folder in the data set's repository, where the data set has several."""
+    format: FormatName = "pairs"
+    """`pairs` and `chosen_rejected` are for one's own data; the others are published benchmarks."""
+    fields: Fields | None = None
+    """Column names of one's own data."""
+    labels: Labels | None = None
+    """Label values of one's own data, in the format `pairs`."""
+    ties: Ties = "drop"
+    """`count`: an item on which people found no winner is asked too, and a tie is the right verdict."""
+
+    @property
+    def source(self) -> str:
+        """Where it is from, as a sentence names it."""
+        return str(self.path or self.hub)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns of the fields that the recipe maps."""
+        return {} if self.fields is None else self.fields.model_dump(exclude_none=True)
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the records have no ids of their own."""
+        return self.fields is not None and self.fields.id is None
+
+    @model_validator(mode="after")
+    def _is_from_one_place(self) -> "Benchmark":
+        if (self.path is None) == (self.hub is None):
+            raise ValueError(f"benchmark {self.name} needs exactly one of `path` and `hub`")
+        of_path, of_hub = {"files": self.files}, {"config": self.config, "split": self.split, "data_dir": self.data_dir}
+        foreign, owner, place = (of_path, "path", "hub") if self.path is None else (of_hub, "hub", "path")
+        for field, value in foreign.items():
+            if value is not None:
+                raise ValueError(f"benchmark {self.name} has `{field}`, which goes with `{owner}`, not with `{place}`")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_format(self) -> "Benchmark":
+        if self.fields is not None and self.format not in OWN:
+            raise ValueError(f"benchmark {self.name}: the field names of `format: {self.format}` are fixed")
+        foreign = {"pairs": ("chosen", "rejected"), "chosen_rejected": ("response_a", "response_b", "label")}
+        for field in foreign.get(self.format, ()):
+            if field in self.columns:
+                raise ValueError(f"benchmark {self.name}: `format: {self.format}` has no field `{field}`")
+        if self.labels is not None and self.format != "pairs":
+            raise ValueError(f"benchmark {self.name}: `labels` goes with `format: pairs`, not with {self.format}")
+        if self.labels is not None and len({str(value) for _, value in self.labels}) < 3:
+            raise ValueError(f"benchmark {self.name}: two `labels` have the same value")
+        if self.labels is not None and self.labels.TIE is None and self.ties == "count":
+            raise ValueError(f"benchmark {self.name}: `ties: count` needs to know which of the `labels` is TIE")
+        if self.ties == "count" and not FORMATS[self.format].has_ties:
+            raise ValueError(f"benchmark {self.name}: `format: {self.format}` has no ties to count")
+        return self
