@@ -11,6 +11,9 @@ import yaml
 from selftaught_assets.recipe import Recipe, load_recipe
 
 os.environ |= {"DAGSTER_DISABLE_TELEMETRY": "1", "GX_ANALYTICS_ENABLED": "false", "HF_HUB_OFFLINE": "1"}
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before anyone imports torch: workers with two threads each would slow one another many times.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"

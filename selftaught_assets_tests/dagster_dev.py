@@ -10,7 +10,7 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCATION = "selftaught_assets"
@@ -18,6 +18,14 @@ LOCATION = "selftaught_assets"
 _LAUNCH_BACKFILL = """
 mutation Launch($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}"""
+_REEXECUTE = """
+mutation Reexecute($params: ReexecutionParams!) {
+  reexecutePartitionBackfill(reexecutionParams: $params) {
     __typename
     ... on LaunchBackfillSuccess { backfillId }
     ... on PythonError { message }
@@ -97,6 +105,13 @@ class DagsterDev:
         """Launches a backfill as the UI does; returns its id."""
         params = {"assetSelection": [{"path": path} for path in assets], "partitionNames": partitions}
         launched = self.graphql(_LAUNCH_BACKFILL, params=params)["launchPartitionBackfill"]
+        assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        return launched["backfillId"]
+
+    def reexecute(self, backfill: str, strategy: Literal["FROM_FAILURE", "ALL_STEPS"]) -> str:
+        """Re-executes a backfill, as the UI's buttons do; returns the id of the new backfill."""
+        params = {"parentRunId": backfill, "strategy": strategy}
+        launched = self.graphql(_REEXECUTE, params=params)["reexecutePartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return launched["backfillId"]
 

@@ -117,7 +117,8 @@ def test_both_lines_of_a_repeated_benchmark_id_are_named(refused: Callable[..., 
 
 
 def test_benchmark_of_ties_only_cannot_be_scored(small_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    path = _lines(tmp_path / "mine.jsonl", *(json.dumps(PAIR | {"id": str(i), "label": "tie"}) for i in range(3)))
+    ties = [PAIR | {"id": id, "instruction": id, "label": "tie"} for id in "123"]
+    path = _lines(tmp_path / "mine.jsonl", *map(json.dumps, ties))
     recipe = small_recipe(benchmarks=[{"name": "mine", "path": "mine.jsonl"}])
     with dg.DagsterInstance.ephemeral() as instance:
         loop = Loop(recipe, tmp_path / "data", instance)

@@ -4,6 +4,13 @@ import dagster as dg
 
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.handover import CHECKPOINT_FOLDER, hand_over, judge_version
+from selftaught_assets.assets.promotion import (
+    GATED_DEPS,
+    GATED_SECTIONS,
+    consider,
+    override_metadata,
+    promotion_metadata,
+)
 from selftaught_assets.iterations import next_iteration
 from selftaught_assets.storage.models import read_pointer, reference_model
 from selftaught_assets.training.launch import train_checkpoint, training_metadata
@@ -11,18 +18,19 @@ from selftaught_assets.training.launch import train_checkpoint, training_metadat
 
 def build_checkpoint(family: Family) -> dg.AssetsDefinition:
     recipe, layout = family.recipe, family.layout
-    continues = recipe.training.start_from == "previous"
+    continues, gated = recipe.training.start_from == "previous", recipe.handover.compares
 
     @family.asset(
         group="training",
         kinds={"pytorch", "huggingface"},
-        sections=("training", "seed_model"),
-        deps=("filtered_set", "judge") if continues else ("filtered_set",),
+        sections=("training", "seed_model", *(GATED_SECTIONS if gated else ())),
+        deps=("filtered_set", *(GATED_DEPS if gated else ("judge",) if continues else ())),
     )
     def checkpoint(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
         """A new judge: a LoRA adapter trained on the kept judgments, in a process of its own.
 
         When it is finished it becomes `judge` of the next iteration: that materialization is logged here, too.
+        Where the recipe's `handover` asks for it, it is compared with the judge in office first, and may be refused.
         """
         iteration = context.partition_key
         start = (
@@ -40,14 +48,20 @@ def build_checkpoint(family: Family) -> dg.AssetsDefinition:
             checkpoints=layout.checkpoints(iteration),
             progress=layout.progress,
         )
-        following = next_iteration(iteration, recipe.iterations)
+        promotion = consider(context, family, trained.model) if gated else None
+        is_held_back = promotion is not None and not promotion.may_judge
+        following = None if is_held_back else next_iteration(iteration, recipe.iterations)
         if following is not None:
-            hand_over(context, family, trained.model, following)
+            run = dg.MetadataValue.dagster_run(context.run.run_id)
+            hand_over(
+                context.log_event, family, trained.model, following, trained_by=run, **override_metadata(promotion)
+            )
         return dg.MaterializeResult(
             metadata={
                 CHECKPOINT_FOLDER: trained.model.adapter.name,
                 "path": dg.MetadataValue.path(trained.model.adapter),
                 **training_metadata(trained.manifest),
+                **promotion_metadata(family, iteration, promotion),
                 **({"next_judge": dg.MetadataValue.asset(family.key("judge"))} if following else {}),
             },
             data_version=judge_version(trained.model),

@@ -5,17 +5,19 @@ import polars as pl
 
 from selftaught_assets.assets.family import Family, kept, table_output
 from selftaught_assets.assets.handover import reference_newest_checkpoint
-from selftaught_assets.assets.sampling import judge_tasks, sampler
-from selftaught_assets.engines.protocol import SamplingParameters
+from selftaught_assets.assets.measured import earlier_verdicts, on_benchmark
+from selftaught_assets.assets.robustness import attack_numbers
+from selftaught_assets.assets.sampling import evaluation_requests, greedy_verdicts, sampler, voted_verdicts
 from selftaught_assets.errors import UserError
-from selftaught_assets.method.evaluation import verdict_table
-from selftaught_assets.method.judging import benchmark_requests
-from selftaught_assets.method.scores import score, single_sample_accuracy
+from selftaught_assets.method.benchmarks.formats import FormatName
+from selftaught_assets.method.numbers import flat_numbers
+from selftaught_assets.method.results import SubsetRow, greedy_of, measure, same_items
+from selftaught_assets.method.single_evaluation import tied_share
 from selftaught_assets.storage.models import ModelReference, reference_model
 
 GROUP = "evaluation"
 KINDS = {"polars", "parquet", "huggingface"}
-SECTIONS = ("evaluation", "prompts")
+SECTIONS = ("evaluation", "prompts", "verdicts")
 
 
 def build_evaluation(family: Family) -> dg.AssetsDefinition:
@@ -40,43 +42,57 @@ def build_seed_evaluation(family: Family) -> dg.AssetsDefinition:
 def _evaluate(
     context: dg.AssetExecutionContext, family: Family, model: ModelReference, benchmarks: pl.DataFrame
 ) -> dg.Output[pl.DataFrame]:
-    settings, sampling = family.recipe.evaluation, family.recipe.evaluation.sampling
-    greedy = SamplingParameters(temperature=0, top_p=1, max_tokens=sampling.max_tokens, stop=sampling.stop)
-    requests = benchmark_requests(kept(benchmarks))
+    single = family.recipe.judgments.form == "single"
+    requests = evaluation_requests(family.recipe, kept(benchmarks))
     for benchmark in family.recipe.benchmarks:
         if benchmark.name not in requests["benchmark"]:
-            raise UserError(f"No pair of {benchmark.path} can be scored; see `drop_reason` in the table `benchmarks`.")
+            source = benchmark.source
+            raise UserError(f"No pair of {source} can be scored; see `drop_reason` in the table `benchmarks`.")
     with sampler(context, family, "evaluation", model) as judge:
-        answers = judge.sample(judge_tasks(family.recipe, requests, n=1), greedy)
-        votes = judge.sample(judge_tasks(family.recipe, requests, n=settings.votes), sampling)
+        greedy = greedy_verdicts(family.recipe, judge, requests)
+        voted = voted_verdicts(family.recipe, judge, requests)
+        first = family.recipe.benchmarks[0].name
+        robustness = attack_numbers(
+            family.recipe, judge, requests.filter(pl.col("benchmark") == first), on_benchmark(greedy, first)
+        )
         costs = judge.costs()
-    frame = pl.concat(
-        [
-            verdict_table(requests, answers, decoding="greedy", judge=model.digest),
-            verdict_table(requests, votes, decoding="vote", judge=model.digest),
-        ]
-    )
-    first, *others = [frame.filter(pl.col("benchmark") == benchmark.name) for benchmark in family.recipe.benchmarks]
-    accuracies = _accuracies(first, prefix="")
-    for other in others:
-        accuracies |= _accuracies(other, prefix=f"{other['benchmark'][0]}_")
-    return table_output(frame, rows_in=2 * requests.height, judge_digest=model.digest, **accuracies, **costs)
+    frame = pl.concat([greedy, voted])
+    numbers: dict[str, object] = {}
+    earlier = earlier_verdicts(family, context.partition_key if context.has_partition_key else None)
+    for index, benchmark in enumerate(family.recipe.benchmarks):
+        tables = {name: on_benchmark(table, benchmark.name) for name, table in earlier.items()}
+        for name, table in tables.items():
+            if table is not None and not same_items(table, on_benchmark(frame, benchmark.name)):
+                context.log.warning(f"Not tested against the {name} on {benchmark.name}: measured on other pairs.")
+        measured = _measure(on_benchmark(frame, benchmark.name), tables, benchmark.format)
+        prefix = f"{benchmark.name}_" if index else ""
+        numbers |= {prefix + name: number for name, number in flat_numbers(measured).items()}
+        numbers[f"{prefix}subsets"] = _subset_table(measured["subsets"])
+        if single:
+            numbers[f"{prefix}tied_share"] = tied_share(greedy_of(on_benchmark(frame, benchmark.name)))
+    rows_in = requests.height if single else 2 * requests.height  # Two decodings; a single pair takes two requests.
+    return table_output(frame, rows_in=rows_in, judge_digest=model.digest, **numbers, **robustness, **costs)
 
 
-def _accuracies(verdicts: pl.DataFrame, prefix: str) -> dict[str, int | float]:
-    greedy, vote = (verdicts.filter(pl.col("decoding") == decoding) for decoding in ("greedy", "vote"))
-    scores = score(greedy)
-    numbers = {
-        "accuracy": scores.accuracy,
-        "accuracy_low": scores.interval.low,
-        "accuracy_high": scores.interval.high,
-        "position_consistent": scores.position_consistent,
-        "position_bias": (scores.winner_first - scores.loser_first) / 2,
-        "accuracy_winner_first": scores.winner_first,
-        "accuracy_loser_first": scores.loser_first,
-        "invalid_share": scores.invalid,
-        "vote_accuracy": score(vote).accuracy,
-        "single_sample_accuracy": single_sample_accuracy(vote),
-        "verdicts": scores.n,
-    }
-    return {prefix + name: number for name, number in numbers.items()}
+def _subset_table(subsets: dict[str, SubsetRow]) -> dg.TableMetadataValue:
+    """Everything that is known of every subset; intervals as text."""
+    records = [
+        {
+            "subset": name,
+            **{
+                column: " to ".join(f"{end:.4f}" for end in cell) if isinstance(cell, list) else cell
+                for column, cell in row.items()
+                if cell is not None
+            },
+        }
+        for name, row in subsets.items()
+    ]
+    names = {column: None for record in records for column in record}
+    schema = dg.TableSchema([dg.TableColumn(name) for name in names])
+    return dg.MetadataValue.table([dg.TableRecord(dict.fromkeys(names, "") | record) for record in records], schema)
+
+
+def _measure(verdicts: pl.DataFrame, earlier: dict[str, pl.DataFrame | None], form: FormatName) -> dict[str, object]:
+    """Tested against the seed and the iteration before, as far as they were measured on the same pairs."""
+    comparable = {name: table if same_items(table, verdicts) else None for name, table in earlier.items()}
+    return measure(verdicts, seed=comparable["seed"], previous=comparable["previous"], form=form)

@@ -44,6 +44,9 @@ AUTOMATION = (
 `AutomationCondition.eager` would not do: it leaves out what is missing when the sensor is switched on, and it overlooks
 an update by a run that also made this asset, whichever partition; but the run that makes judgments[i] and checkpoint[i]
 updates judge[i+1], which judgments[i+1] must follow.
+
+No condition asks whether the next judge was promoted: a checkpoint that is held back (assets/promotion.py) updates no
+judge[i+1], so nothing follows it until someone promotes it.
 """
 
 

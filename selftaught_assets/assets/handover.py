@@ -2,10 +2,12 @@
 
 A drawn edge would close a cycle between asset keys, which Dagster refuses. So the edge is recorded: training logs a
 materialization of the next `judge`, and `judge` reads the event log here before it takes a checkpoint over. Belongs
-here: what the event log says about a predecessor, and what follows. Not here: the assets themselves.
+here: what the event log says about a predecessor, and what follows. Not here: the assets themselves, and whether a
+checkpoint is good enough to judge (promotion.py).
 """
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import dagster as dg
@@ -21,62 +23,67 @@ CHECKPOINT_FOLDER = "checkpoint_folder"
 
 POLL_SECONDS = 1.0
 QUEUE_SECONDS = 120.0
-"""How long a predecessor of the same backfill may stay in the queue: with a limit of one run it can never leave it."""
+"""How long a predecessor of the same backfill may stay where nobody makes it: with a limit of one run, for ever."""
+GIVE_WAY_SECONDS = 10.0
+"""The same where this run can go back into the queue and let its predecessor pass."""
+MAX_GIVE_WAYS = 20
 
 EXECUTING = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+GIVEN_UP = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 BACKFILL_TAG = "dagster/backfill"
-
-
-class Attempt(NamedTuple):
-    """A run that set out to make a partition and has not made it."""
-
-    run: dg.DagsterRun
-    queued: bool
-    executing: bool
+PARTITION_TAG = "dagster/partition"
+MAX_RETRIES_TAG = "dagster/max_retries"
+RETRIED_AS_TAG = "dagster/auto_retry_run_id"
 
 
 def await_checkpoint(context: dg.AssetExecutionContext, family: Family, iteration: str) -> ModelReference:
     """The newest checkpoint of an iteration, once nobody is making a newer one.
 
-    Waits, bounded by the recipe, for a run that is training it right now; never for one that merely might come.
+    Waits, bounded by the recipe, for a run that is training it right now and for one that this run's own backfill has
+    yet to start; never for one that merely might come. Where the instance retries runs (the shipped one does), a run
+    that holds the place which its predecessor needs goes back into the queue instead.
 
     Raises:
         UserError: the checkpoint is missing, its newest attempt failed or never started, its data has changed since it
-            was trained, or the wait was in vain.
+            was trained, the wait was in vain, or this run gives way to its predecessor.
     """
     instance, key = context.instance, family.key("checkpoint")
     wanted = f"`{key.to_user_string()}` of {iteration}"
-    started = time.monotonic()
-    announced = False
-    while attempt := _newest_attempt(instance, key, iteration):
-        waited = time.monotonic() - started
-        same_backfill = context.run.tags.get(BACKFILL_TAG, "") == attempt.run.tags.get(BACKFILL_TAG)
-        if attempt.executing:
-            limit = family.recipe.handover.wait_seconds
-        elif attempt.queued and same_backfill:
-            limit = min(QUEUE_SECONDS, family.recipe.handover.wait_seconds)
-        elif attempt.queued:
+    patience = GIVE_WAY_SECONDS if instance.run_retries_enabled else QUEUE_SECONDS
+    started = moved = time.monotonic()
+    while prospect := _prospect(context, key, iteration):
+        now = time.monotonic()
+        if started == moved:
+            context.log.info(f"Waiting for {wanted}, {prospect.description}.")
+        if prospect.executing:
+            moved = now
+        if now - moved > patience and _queue_again(context):
             raise UserError(
-                f"{wanted} is still queued in run {attempt.run.run_id}; materialize {context.partition_key} after it."
+                f"{wanted} comes first, {prospect.description}: this run makes room for it and is queued again."
             )
-        else:
+        if now - moved > patience or now - started > family.recipe.handover.wait_seconds:
             raise UserError(
-                f"The newest attempt to make {wanted} (run {attempt.run.run_id}) ended without it: "
-                f"materialize {wanted} first, then {context.partition_key}."
+                f"Waited {now - started:.0f} s in vain for {wanted}, {prospect.description}: materialize it first."
             )
-        if waited > limit:
-            raise UserError(
-                f"Waited {waited:.0f} s in vain for {wanted} (run {attempt.run.run_id}): materialize it first."
-            )
-        if not announced:
-            context.log.info(f"Waiting for {wanted}, which run {attempt.run.run_id} is making.")
-            announced = True
         time.sleep(POLL_SECONDS)
+    return reference_current_checkpoint(instance, family, iteration, following=context.partition_key)
+
+
+def reference_current_checkpoint(
+    instance: dg.DagsterInstance, family: Family, iteration: str, *, following: str | None
+) -> ModelReference:
+    """The newest finished checkpoint of an iteration, if all that it was made of is still the same.
+
+    Raises:
+        UserError: there is none, its files are gone or altered, or its data has changed since it was trained. The
+            sentence names the iteration that follows, if any, as the one to materialize after it.
+    """
     model = reference_newest_checkpoint(instance, family, iteration)
     if outdated := _outdated_upstream(instance, family, iteration):
+        afterwards = "" if following is None else f", then {following}"
         raise UserError(
-            f"{wanted} is stale: `{outdated}` has changed since; materialize {iteration} up to `checkpoint`, "
-            f"then {context.partition_key}."
+            f"`{family.key('checkpoint').to_user_string()}` of {iteration} is stale: `{outdated}` has changed since; "
+            f"materialize {iteration} up to `checkpoint`{afterwards}."
         )
     return model
 
@@ -96,13 +103,26 @@ def reference_newest_checkpoint(instance: dg.DagsterInstance, family: Family, it
     return reference_checkpoint(folder, reference_model(family.recipe.seed_model))
 
 
-def hand_over(context: dg.AssetExecutionContext, family: Family, model: ModelReference, iteration: str) -> None:
+def hand_over(
+    log: Callable[[dg.AssetMaterialization], None],
+    family: Family,
+    model: ModelReference,
+    iteration: str,
+    **metadata: dg.MetadataValue,
+) -> None:
     """Makes a checkpoint the judge of an iteration: writes the pointer and logs the materialization of `judge`.
 
     The data version is the model's digest, so whatever the previous judge made shows as stale.
+
+    Args:
+        log: of the run that trained it, or of the instance.
+        family: of the recipe.
+        model: the checkpoint.
+        iteration: that it is to judge.
+        metadata: who made it the judge.
     """
     write_pointer(family.layout.judge(iteration), model, root=family.layout.root)
-    context.log_event(
+    log(
         dg.AssetMaterialization(
             family.key("judge"),
             partition=iteration,
@@ -110,7 +130,7 @@ def hand_over(context: dg.AssetExecutionContext, family: Family, model: ModelRef
             metadata={
                 **judge_metadata(model),
                 "checkpoint": dg.MetadataValue.asset(family.key("checkpoint")),
-                "trained_by": dg.MetadataValue.dagster_run(context.run.run_id),
+                **metadata,
             },
         )
     )
@@ -129,16 +149,80 @@ def judge_metadata(model: ModelReference) -> dict[str, dg.MetadataValue]:
     }
 
 
-def _newest_attempt(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> Attempt | None:
+class _Prospect(NamedTuple):
+    """A checkpoint that is to come."""
+
+    description: str
+    executing: bool
+    """Whether a run works towards it now."""
+
+
+def _prospect(context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str) -> _Prospect | None:
+    """What to wait for; None where the newest materialization, if any, is the one to take.
+
+    Raises:
+        UserError: the newest attempt ended without the partition or is queued elsewhere, and this run's backfill does
+            not make it either.
+    """
+    instance, backfill = context.instance, context.run.tags.get(BACKFILL_TAG)
+    attempt = _newest_attempt(instance, key, partition)
+    same_backfill = attempt is not None and backfill is not None and attempt.tags.get(BACKFILL_TAG) == backfill
+    if attempt and attempt.status in EXECUTING:
+        return _Prospect(f"which run {attempt.run_id} is making", executing=True)
+    if attempt and not attempt.is_finished and same_backfill:
+        return _Prospect(f"which run {attempt.run_id} of the same backfill will make", executing=False)
+    if backfill and _is_to_come(instance, backfill, key, partition):
+        runs = instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: backfill, PARTITION_TAG: partition}))
+        if not any(_is_given_up(run) for run in runs):
+            executing = any(run.status in EXECUTING for run in runs)
+            return _Prospect("which the same backfill will make", executing)
+    if attempt is None:
+        return None
+    wanted, own = f"`{key.to_user_string()}` of {partition}", context.partition_key
+    if attempt.is_finished:
+        raise UserError(
+            f"The newest attempt to make {wanted} (run {attempt.run_id}) ended without it: "
+            f"materialize {wanted} first, then {own}."
+        )
+    raise UserError(f"{wanted} is still queued in run {attempt.run_id}; materialize {own} after it.")
+
+
+def _newest_attempt(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> dg.DagsterRun | None:
+    """The run that set out last to make a partition and has not made it."""
     attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
         key
     )
-    if partition not in attempts:
-        return None
-    run = instance.get_run_by_id(attempts[partition][0])
-    if run is None:
-        return None
-    return Attempt(run, queued=not run.is_finished and run.status not in EXECUTING, executing=run.status in EXECUTING)
+    return instance.get_run_by_id(attempts[partition][0]) if partition in attempts else None
+
+
+def _is_to_come(instance: dg.DagsterInstance, backfill_id: str, key: dg.AssetKey, partition: str) -> bool:
+    """Whether a backfill is to make a partition and no materialization is newer than the backfill."""
+    backfill = instance.get_backfill(backfill_id)
+    if backfill is None or backfill.asset_backfill_data is None:
+        return False
+    if partition not in backfill.asset_backfill_data.target_subset.partitions_subsets_by_asset_key.get(key, ()):
+        return False
+    wanted = dg.AssetRecordsFilter(key, asset_partitions=[partition], after_timestamp=backfill.backfill_timestamp)
+    return not instance.fetch_materializations(wanted, limit=1).records
+
+
+def _is_given_up(run: dg.DagsterRun) -> bool:
+    """Whether a run ended in vain and no automatic retry takes its place."""
+    return run.status in GIVEN_UP and not run.is_complete_and_waiting_to_retry and RETRIED_AS_TAG not in run.tags
+
+
+def _queue_again(context: dg.AssetExecutionContext) -> bool:
+    """Has Dagster's automatic retries put this run back into the queue after it has failed; False where they cannot.
+
+    A run's limit of retries is raised by one each time, so that a failure of another kind is not retried.
+    """
+    instance = context.instance
+    group = instance.get_run_group(context.run.run_id)
+    runs = 1 if group is None else len(list(group[1]))
+    if not instance.run_retries_enabled or runs > MAX_GIVE_WAYS:
+        return False
+    instance.add_run_tags(context.run.run_id, {MAX_RETRIES_TAG: str(runs)})
+    return True
 
 
 def _outdated_upstream(instance: dg.DagsterInstance, family: Family, iteration: str) -> str | None:

@@ -4,6 +4,7 @@ import dagster as dg
 
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.handover import await_checkpoint, judge_metadata, judge_version
+from selftaught_assets.assets.promotion import override_metadata, require_promotion
 from selftaught_assets.iterations import previous_iteration
 from selftaught_assets.storage.models import reference_model, write_pointer
 
@@ -22,14 +23,18 @@ def build_judge(family: Family) -> dg.AssetsDefinition:
         """The model that judges this iteration: the seed model first, then the checkpoint of the iteration before.
 
         Its upstream is `checkpoint` of the previous iteration. Dagster cannot draw that edge (it would close a cycle),
-        so it is recorded: training logs this asset's next partition, with the checkpoint's digest as data version.
+        so it is recorded: training logs this asset's next partition, with the checkpoint's digest as data version. A
+        checkpoint that the recipe's `handover` refuses is not taken over.
         """
-        previous = previous_iteration(context.partition_key)
+        previous, promotion = previous_iteration(context.partition_key), None
         if previous is None:
             model = reference_model(recipe.judgments.first_annotator or recipe.seed_model)
         else:
             model = await_checkpoint(context, family, previous)
+            promotion = require_promotion(family, previous, model)
         write_pointer(family.layout.judge(context.partition_key), model, root=family.layout.root)
-        return dg.MaterializeResult(metadata=judge_metadata(model), data_version=judge_version(model))
+        return dg.MaterializeResult(
+            metadata={**judge_metadata(model), **override_metadata(promotion)}, data_version=judge_version(model)
+        )
 
     return judge

@@ -5,8 +5,10 @@ import polars as pl
 
 from selftaught_assets.assets.family import SECONDS, Family, kept, table_output
 from selftaught_assets.assets.history import newest_materialization
+from selftaught_assets.assets.measured import SEED, on_benchmark, read_verdicts
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key
+from selftaught_assets.method.numbers import flat_numbers
 from selftaught_assets.method.results import Measured, ResultRow, result_rows
 from selftaught_assets.storage.tables import read_table
 
@@ -42,28 +44,24 @@ def collect_results(instance: dg.DagsterInstance, family: Family, benchmark: str
     Raises:
         UserError: nothing is evaluated yet, or judges were measured on different pairs.
     """
-    layout = family.layout
-    seed = read_table(layout.table("seed_evaluation"))
+    form = next(known.format for known in family.recipe.benchmarks if known.name == benchmark)
+    seed = on_benchmark(read_verdicts(family, SEED), benchmark)
     if seed is None:
         raise UserError(f"Recipe {family.recipe.name} has no results yet: run it first (selftaught run).")
-    judges = [Measured("seed", _on(seed, benchmark), None, None, None)]
+    judges = [Measured(SEED, seed, None, None, None)]
     for number in range(1, family.recipe.iterations + 1):
         key = iteration_key(number)
-        evaluation = read_table(layout.table("evaluation", key))
-        pairs, examples = read_table(layout.table("pairs", key)), read_table(layout.table("filtered_set", key))
+        evaluation = on_benchmark(read_verdicts(family, key), benchmark)
+        pairs, examples = (read_table(family.layout.table(name, key)) for name in ("pairs", "filtered_set"))
         if evaluation is None or pairs is None or examples is None:
             continue
         trained_on = kept(examples).filter(pl.col("split") == "train").height
         seconds = _seconds(instance, family, key)
-        judges.append(Measured(key, _on(evaluation, benchmark), kept(pairs).height, trained_on, seconds))
+        judges.append(Measured(key, evaluation, kept(pairs).height, trained_on, seconds))
     try:
-        return result_rows(judges)
+        return result_rows(judges, form)
     except ValueError as error:
         raise UserError(f"{error} Materialize `seed_evaluation` and `evaluation` again.") from None
-
-
-def _on(evaluation: pl.DataFrame, benchmark: str) -> pl.DataFrame:
-    return evaluation.filter(pl.col("benchmark") == benchmark)
 
 
 def _seconds(instance: dg.DagsterInstance, family: Family, iteration: str) -> float | None:
@@ -73,18 +71,24 @@ def _seconds(instance: dg.DagsterInstance, family: Family, iteration: str) -> fl
 
 
 def _flat(row: ResultRow) -> dict[str, object]:
-    low, high = row["interval"]
-    ((votes, vote_accuracy),) = row["vote_accuracy"].items()
-    rest = {name: value for name, value in row.items() if name not in ("interval", "vote_accuracy")}
-    return {**rest, "accuracy_low": low, "accuracy_high": high, "votes": int(votes), "vote_accuracy": vote_accuracy}
+    numbers = {name: number for name, number in flat_numbers(row).items() if not name.startswith("subset/")}
+    (votes,) = row["vote_accuracy"]
+    return {"judge": row["judge"], "digest": row["digest"], "votes": int(votes), **numbers}
 
 
 def _markdown(rows: list[dict[str, object]]) -> str:
-    lines = ["| benchmark | judge | accuracy | 95 % interval | vote | p vs seed | n |", "|---|---|---|---|---|---|---|"]
+    """The learning curve as a page; intervals are clustered by instruction."""
+    lines = [
+        "| benchmark | judge | accuracy | 95 % interval | both orders | vote | p vs seed | p vs previous | pairs |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
-        p_value = "" if row["p_vs_seed"] is None else f"{row['p_vs_seed']:.2g}"
+        p_values = [
+            f"{row[name]:.2g}" if name in row else "" for name in ("p_vs_seed_clustered", "p_vs_previous_clustered")
+        ]
         lines.append(
-            f"| {row['benchmark']} | {row['judge']} | {row['accuracy']:.1%} | {row['accuracy_low']:.1%} to "
-            f"{row['accuracy_high']:.1%} | {row['vote_accuracy']:.1%} | {p_value} | {row['n']} |"
+            f"| {row['benchmark']} | {row['judge']} | {row['accuracy']:.1%} | {row['accuracy_clustered_low']:.1%} to "
+            f"{row['accuracy_clustered_high']:.1%} | {row['position_consistent']:.1%} | {row['vote_accuracy']:.1%} | "
+            f"{' | '.join(p_values)} | {row['items']} |"
         )
     return "\n".join(lines)

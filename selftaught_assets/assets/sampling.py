@@ -14,8 +14,11 @@ from selftaught_assets.assets.family import Family
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.journalled import GenerationTask, Progress, generate
 from selftaught_assets.engines.protocol import Engine, SamplingParameters
+from selftaught_assets.method.evaluation import Decoding, verdict_table
 from selftaught_assets.method.identity import derive_seed
-from selftaught_assets.method.prompts import judge_messages
+from selftaught_assets.method.judging import benchmark_requests
+from selftaught_assets.method.prompts import Messages, judge_messages, score_messages
+from selftaught_assets.method.single_evaluation import benchmark_rating_requests, rating_verdicts
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.journal import Journal
 from selftaught_assets.storage.models import ModelReference
@@ -85,18 +88,58 @@ def judge_tasks(recipe: Recipe, requests: pl.DataFrame, n: int) -> list[Generati
     """What to ask the judge. Seeds belong to the pair as shown, so all judges are compared on the same random streams.
 
     Args:
-        recipe: for the template and the seed.
-        requests: request_id, instruction, response_a, response_b.
+        recipe: for the form, the template, whether it offers a tie, and the seed.
+        requests: request_id, instruction, reference (an answer known to be good; may be null), and response_a and
+            response_b, or response in the single form.
         n: judgments of each.
     """
     return [
         GenerationTask(
-            request_id,
-            judge_messages(recipe.templates, instruction, response_a, response_b),
+            request["request_id"],
+            _question(recipe, request),
             n=n,
-            seed=derive_seed(recipe.seed, "judgment", request_id),
+            seed=derive_seed(recipe.seed, "judgment", request["request_id"]),
         )
-        for request_id, instruction, response_a, response_b in requests.select(
-            "request_id", "instruction", "response_a", "response_b"
-        ).iter_rows()
+        for request in requests.iter_rows(named=True)
     ]
+
+
+def evaluation_requests(recipe: Recipe, items: pl.DataFrame) -> pl.DataFrame:
+    """What to ask the judge about labelled pairs: both orders of each, or both responses of each in the single form."""
+    return benchmark_rating_requests(items) if recipe.judgments.form == "single" else benchmark_requests(items)
+
+
+def greedy_verdicts(recipe: Recipe, judge: Sampler, requests: pl.DataFrame) -> pl.DataFrame:
+    """The greedy verdicts on `evaluation_requests`: a table of `evaluation.verdict_table`, or of `rating_verdicts`."""
+    votes = recipe.evaluation.sampling
+    greedy = SamplingParameters(temperature=0, top_p=1, max_tokens=votes.max_tokens, stop=votes.stop)
+    return _verdicts(recipe, judge, requests, "greedy", n=1, sampling=greedy)
+
+
+def voted_verdicts(recipe: Recipe, judge: Sampler, requests: pl.DataFrame) -> pl.DataFrame:
+    """The same by the recipe's number of votes: their majority, or the means of their ratings."""
+    return _verdicts(recipe, judge, requests, "vote", n=recipe.evaluation.votes, sampling=recipe.evaluation.sampling)
+
+
+def _verdicts(
+    recipe: Recipe, judge: Sampler, requests: pl.DataFrame, decoding: Decoding, *, n: int, sampling: SamplingParameters
+) -> pl.DataFrame:
+    answers = judge.sample(judge_tasks(recipe, requests, n=n), sampling)
+    if recipe.judgments.form == "single":
+        return rating_verdicts(requests, answers, decoding=decoding, judge=judge.model_digest)
+    return verdict_table(
+        requests,
+        answers,
+        decoding=decoding,
+        judge=judge.model_digest,
+        form=recipe.verdicts.format,
+        ties=recipe.verdicts.ties,
+    )
+
+
+def _question(recipe: Recipe, request: dict[str, str | None]) -> Messages:
+    instruction, reference = request["instruction"], request["reference"]
+    if recipe.judgments.form == "single":
+        return score_messages(recipe.templates, instruction, request["response"], reference)
+    responses = request["response_a"], request["response_b"]
+    return judge_messages(recipe.templates, instruction, *responses, reference, ties=recipe.verdicts.ties)

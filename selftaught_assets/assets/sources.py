@@ -13,9 +13,11 @@ import polars as pl
 
 from selftaught_assets.assets.family import Family, table_output
 from selftaught_assets.errors import UserError
+from selftaught_assets.method.accounting import account
 from selftaught_assets.method.benchmarks import benchmark_rows
 from selftaught_assets.method.selection import pool_rows
 from selftaught_assets.recipe import Pool
+from selftaught_assets.storage.benchmarks import read_benchmark
 from selftaught_assets.storage.jsonl import Line, read_jsonl
 from selftaught_assets.storage.models import reference_model
 
@@ -44,14 +46,14 @@ def build_benchmarks(family: Family) -> dg.AssetsDefinition:
     @family.asset(group=GROUP, kinds={"polars", "parquet"}, sections=("benchmarks",))
     def benchmarks() -> dg.Output[pl.DataFrame]:
         """The labelled pairs on which judges are measured, never trained and never tuned."""
-        frames = []
+        frames, numbers = [], {}
         for benchmark in family.recipe.benchmarks:
-            frame = benchmark_rows(benchmark.name, _benchmark_records(benchmark.path))
-            if frame.is_empty():
-                raise UserError(f"The benchmark {benchmark.path} is empty.")
+            records = read_benchmark(benchmark)
+            frame = benchmark_rows(benchmark.name, records, benchmark.format, ties=benchmark.ties)
             frames.append(frame)
+            numbers |= _numbers(benchmark.name, len(records), frame)
         frame = pl.concat(frames)
-        return table_output(frame, rows_in=frame.height)
+        return table_output(frame, rows_in=frame.height, **numbers)
 
     return benchmarks
 
@@ -88,9 +90,12 @@ def _pool_records(pool: Pool) -> Iterator[dict[str, object]]:
         }
 
 
-def _benchmark_records(path: Path) -> Iterator[dict[str, object]]:
-    lines = read_jsonl(path, ("id", "instruction", "response_a", "response_b", "label"))
-    return (line for _, line in _with_unique_ids(path, "id", lines))
+def _numbers(name: str, records: int, frame: pl.DataFrame) -> dict[str, int]:
+    """What became of one benchmark: a record can be a group of rows, and a row can be the votes of several records."""
+    accounts = account(frame, frame.height)
+    numbers = {"records": records, "rows": accounts.rows_in, "rows_kept": accounts.kept}
+    numbers |= {f"dropped_{reason}": count for reason, count in accounts.dropped.items()}
+    return {f"{name}_{number}": count for number, count in numbers.items()}
 
 
 def _with_unique_ids(path: Path, field: str, lines: Iterable[Line]) -> Iterator[Line]:

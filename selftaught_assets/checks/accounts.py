@@ -12,10 +12,13 @@ from typing import Literal, get_args
 import polars as pl
 
 from selftaught_assets.checks.rules import Suite, Tables, holds
-from selftaught_assets.method import balance, benchmarks, pairs, rejection, selection
+from selftaught_assets.method import balance, benchmarks, pairs, rejection, selection, single_examples
+from selftaught_assets.method.benchmarks.formats import FORMATS
 from selftaught_assets.method.evaluation import Decoding
-from selftaught_assets.method.judging import ORDERS, POSITIONS
+from selftaught_assets.method.judging import NO_ORDER, ORDERS, POSITIONS
+from selftaught_assets.method.single import RATED
 from selftaught_assets.recipe import Recipe
+from selftaught_assets.storage.benchmarks import read_benchmark
 from selftaught_assets.storage.jsonl import read_jsonl
 
 
@@ -47,10 +50,15 @@ def rows_accounted(recipe: Recipe) -> list[Suite]:
 
 
 def _accounts(recipe: Recipe) -> list[_Account]:
-    order = pl.DataFrame({"order": ORDERS}).join(pl.DataFrame({"decoding": get_args(Decoding)}), how="cross")
+    single = recipe.judgments.form == "single"
+    order = pl.DataFrame({"order": (NO_ORDER,) if single else ORDERS}).join(
+        pl.DataFrame({"decoding": get_args(Decoding)}), how="cross"
+    )
     sample = pl.DataFrame({"sample_index": range(recipe.judgments.n)})
     if recipe.judgments.positions == "both":
         sample = sample.join(pl.DataFrame({"chosen_position": POSITIONS}), how="cross")
+    if single:
+        sample = sample.join(pl.DataFrame({"rated": RATED}), how="cross")
     item = ("item_id", "benchmark")
     pool_reasons = selection.POOL_DROP_REASONS
     return [
@@ -94,7 +102,7 @@ def _accounts(recipe: Recipe) -> list[_Account]:
             lambda tables: _kept(tables["judgments"]).select("judgment_id"),
             upstream=("judgments",),
             id="example_id",
-            reasons=(*rejection.DROP_REASONS, balance.DROP_REASON),
+            reasons=single_examples.DROP_REASONS if single else (*rejection.DROP_REASONS, balance.DROP_REASON),
         ),
         *(
             _Account(
@@ -177,8 +185,8 @@ def _pool_lines(recipe: Recipe) -> pl.DataFrame:
 
 def _benchmark_items(recipe: Recipe) -> pl.DataFrame:
     items = [
-        (str(line["id"]), benchmark.name)
+        (item.item_id, benchmark.name)
         for benchmark in recipe.benchmarks
-        for _, line in read_jsonl(benchmark.path, ("id",))
+        for item in FORMATS[benchmark.format].items(read_benchmark(benchmark))
     ]
     return pl.DataFrame(items, schema={"item_id": pl.String, "benchmark": pl.String}, orient="row")

@@ -9,6 +9,7 @@ import polars as pl
 from selftaught_assets.checks.accounts import rows_accounted
 from selftaught_assets.checks.rules import Limit, RowRule, Suite, Tables, holds
 from selftaught_assets.method.pairs import TEMPLATE_LEFTOVER
+from selftaught_assets.method.ratings import HIGHEST, LOWEST
 from selftaught_assets.method.texts import is_empty, normalized_instruction, with_single_spaces
 from selftaught_assets.recipe import Recipe
 
@@ -18,7 +19,8 @@ ROW_COUNT = "expect_table_row_count_to_be_between"
 
 def suites_of(recipe: Recipe) -> list[Suite]:
     """All checks of a recipe's tables."""
-    return [pair_validity(recipe), label_balance(recipe), *rows_accounted(recipe)]
+    balance = response_balance(recipe) if recipe.judgments.form == "single" else label_balance(recipe)
+    return [pair_validity(recipe), balance, *rows_accounted(recipe)]
 
 
 def pair_validity(recipe: Recipe) -> Suite:
@@ -72,6 +74,34 @@ def label_balance(recipe: Recipe) -> Suite:
     )
 
 
+def response_balance(recipe: Recipe) -> Suite:
+    """The check of the same name where responses are rated one by one: winners and losers, in equal numbers."""
+    low, high = (round(0.5 + sign * recipe.filter.label_tolerance, 6) for sign in (-1, 1))
+    of = "kept examples"
+    order = holds("winner_not_above", of, "rate the winner of their pair no higher than its loser", "ordered", "kept")
+    return Suite(
+        asset="filtered_set",
+        name="label_balance",
+        purpose="A judge trained on winners without their losers learns to rate everything alike.",
+        rows=_rated_examples,
+        shown=("example_id", "judgment_id", "pair_id", "label", "rating", "split"),
+        rules=(
+            Limit("examples", of, "the number of examples to train on", ROW_COUNT, low=1, where="kept"),
+            RowRule(
+                "rating_unknown",
+                of,
+                "have no rating from 1 to 10",
+                "expect_column_values_to_be_in_set",
+                {"column": "rating", "value_set": list(range(LOWEST, HIGHEST + 1))},
+                where="kept",
+            ),
+            holds("pair_incomplete", of, "lack the other response of their pair", "complete", "kept"),
+            *([order] if recipe.filter.keep == "correct" else []),
+            Limit("chosen_share", of, "the share of winners", MEAN, "is_chosen", low=low, high=high, where="kept"),
+        ),
+    )
+
+
 def _pairs(tables: Tables) -> pl.DataFrame:
     different = normalized_instruction("modified_instruction") != normalized_instruction("instruction")
     return tables["pairs"].with_columns(
@@ -98,4 +128,21 @@ def _no_template_in(column: str, text: str) -> RowRule:
 def _examples(tables: Tables) -> pl.DataFrame:
     return tables["filtered_set"].with_columns(
         pl.col("label").fill_null("none"), kept=pl.col("drop_reason").is_null(), is_a=pl.col("label").eq_missing("A")
+    )
+
+
+def _rated_examples(tables: Tables) -> pl.DataFrame:
+    """Every row with what it must hold together with the other response of its pair."""
+    rows = tables["filtered_set"].with_columns(
+        pl.col("rating").fill_null(0),  # No rule lets 0 pass.
+        kept=pl.col("drop_reason").is_null(),
+        is_chosen=pl.col("label").eq_missing("chosen"),
+    )
+    winner = pl.col("kept") & pl.col("is_chosen")
+    loser = pl.col("kept") & pl.col("label").eq_missing("rejected")
+    lowest = pl.col("rating").filter(winner).min().over("pair_id")
+    highest = pl.col("rating").filter(loser).max().over("pair_id")
+    return rows.with_columns(
+        complete=(winner.sum().over("pair_id") == 1) & (loser.sum().over("pair_id") == 1),
+        ordered=~pl.col("is_chosen") | (lowest > highest).fill_null(True),
     )

@@ -6,9 +6,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from selftaught_assets.assets.family import Family
+from selftaught_assets.assets.promotion import promote_by_hand
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.assets.loop import Loop
-from selftaught_assets_tests.conftest import write_small_recipe
+from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
 
 class RollingLoop(Loop):
@@ -61,6 +63,24 @@ def test_loop_rolls_on_to_the_last_iteration_and_again_after_retraining(tmp_path
         assert ("checkpoint", "iteration_03") in requested
         judge = changed.table("judgments", "iteration_02")["judge"].unique().item()
         assert judge == changed.metadata("checkpoint", "iteration_01")["judge_digest"]
+
+
+@pytest.mark.slow
+def test_loop_without_gain_rolls_no_further_until_someone_promotes_its_checkpoint(tmp_path: Path) -> None:
+    training = SMALL["training"] | {"learning_rate": 1e-12}
+    path = write_small_recipe(tmp_path, training=training, handover={"stop_when_flat": 1, "validation": "tiny"})
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        loop = RollingLoop(load_recipe(str(path)), tmp_path / "data", instance)
+        loop.roll()
+        loop.run("iteration", "iteration_01", ["judge"])
+        requested = loop.roll()
+        assert ("evaluation", "iteration_01") in requested
+        assert ("judgments", "iteration_02") not in requested
+
+        promote_by_hand(instance, Family(loop.recipe, loop.layout), "iteration_01", "a trial")
+        requested = loop.roll()
+        assert ("evaluation", "iteration_02") in requested
+        assert ("judgments", "iteration_03") not in requested
 
 
 def test_automation_is_shipped_switched_off(small_recipe, tmp_path: Path) -> None:

@@ -70,6 +70,13 @@ def test_judge_is_upstream_of_a_checkpoint_that_continues_it(small_recipe, tmp_p
     assert {parent.path[-1] for parent in parents} == {"filtered_set", "judge"}
 
 
+def test_judge_and_benchmarks_are_upstream_of_a_checkpoint_that_is_compared(small_recipe, tmp_path) -> None:
+    recipe = small_recipe(handover={"promote": "better", "validation": "tiny"})
+    graph = build_definitions([recipe], data=tmp_path).resolve_asset_graph()
+    parents = graph.get(dg.AssetKey(["small", "checkpoint"])).parent_keys
+    assert {parent.path[-1] for parent in parents} == {"filtered_set", "judge", "benchmarks"}
+
+
 def test_partition_keys_sort_as_strings_in_the_order_of_iterations(small_recipe, tmp_path) -> None:
     graph = build_definitions([small_recipe(iterations=12)], data=tmp_path).resolve_asset_graph()
     keys = graph.get(dg.AssetKey(["small", "pairs"])).partitions_def.get_partition_keys()
@@ -100,3 +107,16 @@ def test_dagster_refuses_the_edge_that_is_recorded_instead_of_drawn() -> None:
 
     with pytest.raises(Exception, match=r"[Cc]ircular"):
         dg.Definitions(assets=[judgments, checkpoint]).resolve_asset_graph().toposorted_asset_keys  # noqa: B018
+
+
+def test_everything_that_asks_for_verdicts_or_reads_them_is_stale_when_their_format_changes(
+    small_recipe, tmp_path
+) -> None:
+    before, after = (
+        build_definitions([small_recipe(verdicts={"ties": ties})], data=tmp_path).resolve_asset_graph()
+        for ties in (False, True)
+    )
+    changed = {
+        node.key.path[-1] for node in after.asset_nodes if node.code_version != before.get(node.key).code_version
+    }
+    assert changed == {"judgments", "filtered_set", "evaluation", "seed_evaluation"}

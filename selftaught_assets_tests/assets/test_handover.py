@@ -83,10 +83,10 @@ def test_iteration_of_a_failed_newest_attempt_is_refused(first_iteration: Loop) 
 
 def test_checkpoint_of_unchanged_examples_is_used_again(first_iteration: Loop) -> None:
     folder = Path(first_iteration.metadata("checkpoint", "iteration_01")["path"])
-    written = (folder / "manifest.json").stat().st_mtime_ns
+    written = (folder / "adapter_model.safetensors").stat().st_mtime_ns
     first_iteration.run("iteration", "iteration_01", ["checkpoint"])
     assert Path(first_iteration.metadata("checkpoint", "iteration_01")["path"]) == folder
-    assert (folder / "manifest.json").stat().st_mtime_ns == written
+    assert (folder / "adapter_model.safetensors").stat().st_mtime_ns == written
 
 
 def test_one_stage_alone_can_be_materialized(first_iteration: Loop) -> None:

@@ -1,0 +1,269 @@
+"""The gate of the hand-over on a real instance: real checkpoints, one no better and one much worse than the seed."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from selftaught_assets.assets.family import Family
+from selftaught_assets.assets.handover import reference_newest_checkpoint
+from selftaught_assets.assets.history import newest_materialization
+from selftaught_assets.assets.promotion import what_stops
+from selftaught_assets.cli import main
+from selftaught_assets.recipe import load_recipe
+from selftaught_assets.storage.models import write_pointer
+from selftaught_assets_tests.assets.loop import Loop, sentences
+from selftaught_assets_tests.conftest import SMALL, write_small_recipe
+
+EQUAL, WORSE = 1e-12, 0.5
+"""Learning rates: one leaves the seed as it is, the other destroys it."""
+
+MADE_ONCE = ["instructions", "pairs", "judge", "judgments", "filtered_set"]
+
+
+def open_loop(folder: Path, learning_rate: float, **handover: object) -> Loop:
+    if handover:
+        handover["validation"] = "tiny"
+    path = write_small_recipe(
+        folder, training=SMALL["training"] | {"learning_rate": learning_rate}, handover=dict(handover)
+    )
+    return Loop(load_recipe(str(path)), folder / "data", dg.DagsterInstance.from_config(str(folder / "home")))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a loop that is done up to the filtered set of iteration_01 and has trained both checkpoints."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "home").mkdir()
+    (folder / "home" / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    loop = open_loop(folder, EQUAL)
+    loop.run("prepare")
+    loop.run("iteration", "iteration_01", MADE_ONCE)
+    for learning_rate in (WORSE, EQUAL):
+        open_loop(folder, learning_rate).run("iteration", "iteration_01", ["checkpoint"])
+    return folder
+
+
+@pytest.fixture
+def gated(trained: Path, tmp_path: Path) -> Callable[..., Loop]:
+    """Opens the trained loop, in the test's own copy, with a learning rate and a `handover`."""
+    folder = tmp_path / "world"
+    shutil.copytree(trained, folder)
+    (folder / "data" / "small" / "judge" / "iteration_02.json").unlink(missing_ok=True)
+    return lambda learning_rate, **handover: open_loop(folder, learning_rate, **handover)
+
+
+def train(loop: Loop, iteration: str = "iteration_01") -> dict[str, object]:
+    """Materializes a checkpoint, which is found on disk where it is trained already; returns its metadata."""
+    loop.run("iteration", iteration, ["checkpoint"])
+    return loop.metadata("checkpoint", iteration)
+
+
+def judges(loop: Loop, iteration: str = "iteration_02") -> list[str]:
+    """Digests of the judges that an iteration has had, newest first."""
+    wanted = dg.AssetRecordsFilter(loop.key("judge"), asset_partitions=[iteration])
+    records = loop.instance.fetch_materializations(wanted, limit=100).records
+    return [record.asset_materialization.metadata["judge_digest"].value for record in records]
+
+
+def test_every_checkpoint_is_promoted_and_none_compared_by_default(gated) -> None:
+    loop = gated(WORSE)
+    journal = sorted(loop.layout.journal("evaluation").iterdir())
+    made = train(loop)
+    assert judges(loop)[0] == made["judge_digest"]
+    assert sorted(loop.layout.journal("evaluation").iterdir()) == journal
+    assert not loop.layout.promotions("iteration_01").exists()
+    assert not [name for name in made if name.startswith(("promo", "validation_bench"))]
+
+
+@pytest.mark.parametrize("rule", ["not_worse", "better"])
+def test_worse_checkpoint_is_refused_stays_and_is_marked(gated, rule: str) -> None:
+    loop = gated(WORSE, promote=rule)
+    before = judges(loop)
+    made = train(loop)
+    assert made["promotion"] == "refused"
+    assert made["validation_lost"] > made["validation_gained"]
+    assert made["validation_p_value"] < 0.05
+    assert (Path(made["path"]) / "manifest.json").is_file()
+    record = json.loads(Path(made["promotion_record"]).read_text())
+    assert (record["checkpoint"], record["outcome"], record["rule"]) == (made["judge_digest"], "refused", rule)
+    assert judges(loop) == before
+    assert not loop.layout.judge("iteration_02").exists()
+
+
+def test_iteration_after_a_refused_checkpoint_stops_with_its_figures_and_the_way_past(gated) -> None:
+    loop = gated(WORSE, promote="not_worse")
+    made = train(loop)
+    refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
+    assert sentences(refused) == [
+        "`small/checkpoint` of iteration_01 was refused (handover.promote: not_worse): on the benchmark tiny it gained "
+        f"{made['validation_gained']} and lost {made['validation_lost']} of 24 verdicts against the judge in office "
+        f"(p = {made['validation_p_value']:.2g}); to let it judge all the same: "
+        "selftaught promote iteration_01 --recipe small --reason TEXT."
+    ]
+    assert made["promotion_refused"] == sentences(refused)[0]
+
+
+def test_equal_checkpoint_is_not_worse_but_not_better(gated) -> None:
+    loop = gated(EQUAL, promote="not_worse")
+    made = train(loop)
+    assert (made["promotion"], made["validation_gained"], made["validation_lost"]) == ("promoted", 0, 0)
+    assert judges(loop)[0] == made["judge_digest"]
+    assert train(gated(EQUAL, promote="better"))["promotion"] == "refused"
+
+
+def test_better_checkpoint_is_promoted(gated) -> None:
+    loop = gated(EQUAL, promote="better")
+    worse = train(gated(WORSE))["judge_digest"]
+    plant_in_office(loop, worse)
+    made = train(loop)
+    assert made["promotion"] == "promoted"
+    assert made["validation_gained"] > made["validation_lost"]
+    assert judges(loop)[0] == made["judge_digest"]
+    loop.run("iteration", "iteration_02", ["judge"])
+
+
+def plant_in_office(loop: Loop, digest: str) -> None:
+    """Makes the newest checkpoint, which has this digest, the judge of the very iteration that trained it."""
+    model = reference_newest_checkpoint(loop.instance, Family(loop.recipe, loop.layout), "iteration_01")
+    assert model.digest == digest
+    write_pointer(loop.layout.judge("iteration_01"), model, root=loop.layout.root)
+
+
+def test_evaluation_samples_no_verdict_again_that_the_gate_has_taken(gated) -> None:
+    loop = gated(EQUAL, promote="not_worse")
+    train(loop)
+    loop.run("iteration", "iteration_01", ["evaluation"])
+    costs = loop.metadata("evaluation", "iteration_01")
+    assert costs["completions_sampled"] == costs["completions"] - 24
+
+
+def test_checkpoint_from_before_the_gate_has_to_be_compared_first(gated) -> None:
+    train(gated(EQUAL))
+    loop = gated(EQUAL, promote="not_worse")
+    refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
+    assert "was never compared with the judge before it" in sentences(refused)[0]
+    train(loop)
+    loop.run("iteration", "iteration_02", ["judge"])
+
+
+def test_retrained_checkpoint_needs_its_own_decision(gated, monkeypatch, capsys) -> None:
+    loop = gated(EQUAL, promote="better")
+    train(loop)
+    assert promote(loop, monkeypatch, "iteration_01", "--reason", "a trial") == 0
+    assert train(gated(WORSE, promote="better"))["promotion"] == "refused"
+    refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
+    assert "was refused" in sentences(refused)[0]
+    # The very same weights once more: what was said of them holds on.
+    made = train(gated(EQUAL, promote="better"))
+    assert (made["promotion"], made["promotion_reason"]) == ("promoted by hand", "a trial")
+    assert judges(loop)[0] == made["judge_digest"]
+
+
+def test_promoted_by_hand_the_loop_goes_on_and_shows_who_when_and_why(gated, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("LOGNAME", "ada")
+    loop = gated(EQUAL, promote="better")
+    digest = train(loop)["judge_digest"]
+    before = judges(loop)
+    assert promote(loop, monkeypatch, "iteration_01", "--reason", " the benchmark is [small] ") == 0
+    assert capsys.readouterr().out == "The checkpoint of iteration_01 is promoted: it judges iteration_02.\n"
+    assert judges(loop) == [digest, *before]
+    shown = newest_materialization(loop.instance, loop.key("judge"), "iteration_02").metadata
+    assert (shown["promoted_by"].value, shown["promotion_reason"].value) == ("ada", "the benchmark is [small]")
+    assert abs(datetime.fromtimestamp(shown["promoted_at"].value, UTC) - datetime.now(UTC)) < timedelta(minutes=5)
+    observed = loop.instance.fetch_observations(loop.key("checkpoint"), limit=1).records[0].asset_observation
+    assert (observed.partition, observed.metadata["promoted_by"].value) == ("iteration_01", "ada")
+
+    loop.run("iteration", "iteration_02", ["instructions", "pairs", "judge", "judgments"])
+    assert loop.table("judgments", "iteration_02")["judge"].unique().to_list() == [digest]
+    assert loop.metadata("judge", "iteration_02")["promoted_by"] == "ada"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["iteration_07", "--reason", "x"], "Recipe small has no iteration 'iteration_07', only iteration_01 to"),
+        (["iteration_02", "--reason", "x"], "`small/checkpoint` of iteration_02 does not exist: materialize it first."),
+        (["iteration_01", "--reason", "  "], "A promotion by hand needs a reason: say it with --reason."),
+        (["iteration_01", "--reason", "x"], "`small/checkpoint` of iteration_01 is promoted already: nothing was cha"),
+    ],
+)
+def test_impossible_promotion_is_one_sentence(gated, monkeypatch, capsys, arguments: list[str], sentence: str) -> None:
+    loop = gated(EQUAL, promote="not_worse")
+    train(loop)
+    before = judges(loop)
+    capsys.readouterr()
+    assert promote(loop, monkeypatch, *arguments) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"Error: {sentence}")
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert judges(loop) == before
+
+
+def test_nothing_is_to_be_overridden_where_every_checkpoint_is_promoted(gated, monkeypatch, capsys) -> None:
+    assert promote(gated(EQUAL), monkeypatch, "iteration_01", "--reason", "x") == 1
+    assert "Recipe small promotes every checkpoint" in capsys.readouterr().err
+
+
+def test_stale_checkpoint_is_not_promoted(gated, monkeypatch, capsys) -> None:
+    loop = gated(EQUAL, promote="better")
+    train(loop)
+    altered = dg.AssetMaterialization(
+        loop.key("judgments"), partition="iteration_01", tags={"dagster/data_version": "altered"}
+    )
+    loop.instance.report_runless_asset_event(altered)
+    assert promote(loop, monkeypatch, "iteration_01", "--reason", "x") == 1
+    assert "is stale: `judgments` has changed since" in capsys.readouterr().err
+
+
+def test_loop_without_gain_ends_after_so_many_iterations_and_a_promotion_starts_the_count_anew(
+    gated, monkeypatch, capsys
+) -> None:
+    loop = gated(EQUAL, stop_when_flat=1)
+    family = Family(loop.recipe, loop.layout)
+    made = train(loop)
+    assert (made["promotion"], made["flat_iterations"]) == ("flat", 1)
+    assert what_stops(loop.instance, family, "iteration_01") is None
+    assert what_stops(loop.instance, family, "iteration_02") is not None
+    refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
+    assert sentences(refused)[0].startswith(
+        "The loop ends with iteration_01, after 1 iteration without a significant gain (handover.stop_when_flat: 1): "
+        "on the benchmark tiny it gained 0 and lost 0 of 24 verdicts"
+    )
+    assert promote(loop, monkeypatch, "iteration_01", "--reason", "go on") == 0
+    assert what_stops(loop.instance, family, "iteration_02") is None
+    loop.run("iteration", "iteration_02", MADE_ONCE)
+    assert train(loop, "iteration_02")["flat_iterations"] == 1
+
+
+def test_flat_iterations_in_succession_are_counted(gated) -> None:
+    loop = gated(EQUAL, stop_when_flat=2)
+    assert train(loop)["promotion"] == "promoted"
+    loop.run("iteration", "iteration_02", MADE_ONCE)
+    made = train(loop, "iteration_02")
+    assert (made["promotion"], made["flat_iterations"]) == ("flat", 2)
+    refused = loop.run("iteration", "iteration_03", ["judge"], fails=True)
+    assert sentences(refused)[0].startswith("The loop ends with iteration_02, after 2 successive iterations without")
+
+
+def test_missing_benchmark_is_one_sentence(gated) -> None:
+    loop = gated(EQUAL, promote="better")
+    loop.layout.table("benchmarks").unlink()
+    refused = loop.run("iteration", "iteration_01", ["checkpoint"], fails=True)
+    assert sentences(refused) == ["Judges are compared on the benchmark tiny: materialize `benchmarks` first."]
+
+
+def promote(loop: Loop, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Runs `selftaught promote` on the loop's own instance and data; returns the exit status."""
+    folder = loop.layout.root.parent
+    monkeypatch.setenv("DAGSTER_HOME", str(folder / "home"))
+    monkeypatch.setenv("SELFTAUGHT_DATA", str(loop.layout.root))
+    monkeypatch.setattr(sys, "argv", ["selftaught", "promote", *arguments, "--recipe", str(folder / "small.yaml")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code or 0

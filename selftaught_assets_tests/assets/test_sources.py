@@ -1,0 +1,79 @@
+"""The asset `benchmarks` on several formats at once: every record is accounted for."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+
+from selftaught_assets.recipe import Recipe
+from selftaught_assets_tests.assets.loop import Loop
+
+OURS = {"id": "1", "instruction": "x", "response_a": "a", "response_b": "b", "label": "A"}
+STYLES = {"id": 5, "prompt": "x", "chosen": ["7", "77", "777"], "rejected": ["8", "88", "888"], "domain": "chat"}
+PANDALM = {"idx": 0, "motivation_app": "Gmail", "instruction": "x", "input": "", "response1": "a", "response2": "b"}
+PEOPLE = {"annotator1": 0, "annotator2": 0, "annotator3": 1}
+
+
+def _made(small_recipe: Callable[..., Recipe], folder: Path, **sections: object) -> tuple[Loop, dict[str, object]]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        loop = Loop(small_recipe(**sections), folder / "data", instance)
+        result = loop.run("prepare", assets=["benchmarks"])
+        checks = result.get_asset_check_evaluations()
+        assert [(check.check_name, check.passed) for check in checks] == [("rows_accounted", True)]
+        return loop, loop.metadata("benchmarks")
+
+
+def test_every_benchmark_says_what_became_of_its_records(small_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text(json.dumps(OURS) + "\n" + json.dumps(OURS | {"id": "2"}) + "\n")
+    (tmp_path / "styles.json").write_text(json.dumps([STYLES, STYLES | {"id": 6, "prompt": "y", "chosen": True}]))
+    (tmp_path / "people.json").write_text(json.dumps([PANDALM | PEOPLE, PANDALM | PEOPLE | {"response1": True}]))
+    benchmarks = [
+        {"name": "mine", "path": "mine.jsonl"},
+        {"name": "styles", "path": "styles.json", "format": "rm_bench"},
+        {"name": "people", "path": "people.json", "format": "pandalm", "ties": "count"},
+    ]
+    loop, metadata = _made(small_recipe, tmp_path, benchmarks=benchmarks, verdicts={"ties": True})
+    expected = {
+        "rows_in": 22,
+        "rows_kept": 11,
+        "dropped_not_text": 10,
+        "dropped_duplicate": 1,
+        "mine_records": 2,
+        "mine_rows": 2,
+        "mine_rows_kept": 1,
+        "mine_dropped_duplicate": 1,
+        "styles_records": 2,
+        "styles_rows": 18,
+        "styles_rows_kept": 9,
+        "styles_dropped_not_text": 9,
+        "people_records": 2,
+        "people_rows": 2,
+        "people_rows_kept": 1,
+        "people_dropped_not_text": 1,
+    }
+    assert {name: metadata[name] for name in expected} == expected
+    assert loop.table("benchmarks").height == 22
+
+
+def test_dirty_rows_of_real_benchmarks_are_reported(
+    small_recipe: Callable[..., Recipe], tmp_path: Path, real_data: Path
+) -> None:
+    folder = real_data / "benchmarks"
+    benchmarks = [
+        {"name": "llmbar", "path": str(folder / "llmbar.jsonl")},
+        {"name": "pandalm", "path": str(folder / "pandalm_original.json"), "format": "pandalm"},
+    ]
+    _, metadata = _made(small_recipe, tmp_path, benchmarks=benchmarks)
+    expected = {
+        "llmbar_rows": 419,
+        "llmbar_rows_kept": 419,
+        "pandalm_rows": 999,
+        "pandalm_rows_kept": 760,
+        "pandalm_dropped_not_text": 6,
+        "pandalm_dropped_empty_text": 54,
+        "pandalm_dropped_duplicate": 72,
+        "pandalm_dropped_swapped_duplicate": 30,
+        "pandalm_dropped_tie": 77,
+    }
+    assert {name: metadata[name] for name in expected} == expected
