@@ -8,7 +8,7 @@ export DAGSTER_HOME := $(CURDIR)/dagster_home
 export DAGSTER_DISABLE_TELEMETRY := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: run test ui lint seed bench clean
+.PHONY: run test ui serve lint seed bench clean
 
 run: .venv/installed
 	$(BIN)/selftaught run --iterations 3
@@ -16,8 +16,11 @@ run: .venv/installed
 ui: .venv/installed
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
+serve: .venv/installed-serve
+	$(BIN)/selftaught serve
+
 test: .venv/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
@@ -38,6 +41,10 @@ clean:
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e .
+	touch $@
+
+.venv/installed-serve: .venv/installed
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[serve]'
 	touch $@
 
 .venv/installed-test: .venv/installed

@@ -17,8 +17,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+from selftaught_assets.assets.family import Family
+from selftaught_assets.assets.promotion import what_stops, why_not
 from selftaught_assets.errors import UserError
-from selftaught_assets.iterations import iteration_key
+from selftaught_assets.iterations import iteration_key, previous_iteration
+from selftaught_assets.method.promotion import Outcome
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout, default_data_root
 from selftaught_assets.storage.progress import StageProgress, read_progress
@@ -48,6 +51,8 @@ HEADLINES = {
 def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console) -> None:
     """Materializes everything up to an iteration, in order, on the instance at DAGSTER_HOME.
 
+    Where no judge may take over, the loop ends before the next iteration, with the learning curve up to there.
+
     Args:
         reference: the recipe's name or path, for the processes that execute the steps.
         recipe: the recipe itself.
@@ -55,12 +60,23 @@ def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console
         console: where to show it.
 
     Raises:
-        UserError: a step failed; the sentence is the step's own.
+        UserError: a step failed; the sentence is the step's own. Or a checkpoint was refused; a loop that ends because
+            it brings no more gain only says so.
     """
+    family = Family(recipe, Layout(default_data_root(), recipe.name))
     keys = [iteration_key(number) for number in range(1, iterations + 1)]
     with dg.DagsterInstance.get() as instance:
-        for name, partition in [("prepare", None), *(("iteration", key) for key in keys), ("progress", None)]:
-            _run_job(instance, reference, recipe, name, partition, console)
+        _run_job(instance, reference, recipe, "prepare", None, console)
+        for key in keys:
+            if stopped := what_stops(instance, family, key):
+                break
+            _run_job(instance, reference, recipe, "iteration", key, console)
+        _run_job(instance, reference, recipe, "progress", None, console)
+    if stopped:
+        sentence = why_not(family, previous_iteration(key), stopped)
+        if stopped.outcome == Outcome.REFUSED:
+            raise UserError(sentence)
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def _run_job(

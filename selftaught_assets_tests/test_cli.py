@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from selftaught_assets import __version__
 from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.cli import app, main
-from selftaught_assets_tests.conftest import write_small_recipe
+from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
 SELFTAUGHT = [sys.executable, "-c", "from selftaught_assets.cli import main; main()"]
 CAN_UNPLUG = shutil.which("unshare") and not subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode
@@ -67,7 +67,12 @@ def test_version_is_printed() -> None:
 
 def test_help_says_what_each_command_does() -> None:
     said = " ".join(CliRunner().invoke(app, ["--help"]).output.split())
-    for sentence in ("Materialize a recipe through Dagster", "Print how good the seed", "Train the seed model"):
+    for sentence in (
+        "Materialize a recipe through Dagster",
+        "Print how good the seed",
+        "Print whether judge B",
+        "Train the seed model",
+    ):
         assert sentence in said
 
 
@@ -76,7 +81,9 @@ def test_help_says_what_each_command_does() -> None:
     [
         ("run", ["--recipe", "--iterations"]),
         ("results", ["--recipe", "--benchmark", "--json"]),
+        ("compare", ["--recipe", "--benchmark", "--json", "--items"]),
         ("seed", ["--output", "--steps"]),
+        ("promote", ["--reason", "--recipe"]),
     ],
 )
 def test_help_of_a_command_names_its_options(command: str, options: list[str]) -> None:
@@ -214,6 +221,28 @@ def test_results_as_json_have_a_row_for_each_judge(ran: Ran) -> None:
 
 
 @pytest.mark.slow
+def test_evaluation_is_tested_against_the_seed_in_its_own_metadata(ran: Ran) -> None:
+    with dg.DagsterInstance.from_config(str(ran.folder / "home")) as instance:
+        made = newest_materialization(instance, dg.AssetKey(["small", "evaluation"]), "iteration_01").metadata
+        seed = newest_materialization(instance, dg.AssetKey(["small", "seed_evaluation"]), None).metadata
+    row = json.loads(_selftaught(ran.folder, "results", "--recipe", "small.yaml", "--json").stdout)["rows"][1]
+    for name in ("accuracy", "p_vs_seed", "p_vs_seed_clustered", "p_vs_previous_clustered", "pooled_vote_accuracy"):
+        assert made[name].value == row[name]
+    assert made["accuracy_clustered_low"].value == row["interval_clustered"][0]
+    assert [name for name in made if name.startswith("subset/")]
+    assert not [name for name in seed if name.startswith("p_vs_")]
+
+
+@pytest.mark.slow
+def test_compare_lays_the_trained_judge_beside_the_seed(ran: Ran) -> None:
+    done = _selftaught(ran.folder, "compare", "seed", "iteration_01", "--recipe", "small.yaml", "--json")
+    compared = json.loads(done.stdout)
+    assert compared["items"] == 12
+    assert compared["overall"]["gained"] - compared["overall"]["lost"] == round(24 * compared["overall"]["difference"])
+    assert 0 < compared["overall"]["p_clustered"] <= 1
+
+
+@pytest.mark.slow
 def test_second_run_samples_nothing_and_ends_with_the_same_results(ran: Ran) -> None:
     assert ran.second.returncode == 0, ran.second.stderr
     with dg.DagsterInstance.from_config(str(ran.folder / "home")) as instance:
@@ -225,10 +254,31 @@ def test_second_run_samples_nothing_and_ends_with_the_same_results(ran: Ran) -> 
     assert _numbers(ran.second) == _numbers(ran.first) != []
 
 
+@pytest.mark.slow
+def test_run_ends_where_no_judge_may_take_over(elsewhere: Path) -> None:
+    untrained = SMALL["training"] | {"learning_rate": 1e-12}
+    write_small_recipe(elsewhere, training=untrained, handover={"stop_when_flat": 1, "validation": "tiny"})
+    flat = _selftaught(elsewhere, "run", "--recipe", "small.yaml")
+    assert (flat.returncode, flat.stderr) == (0, "")
+    assert "The loop ends with iteration_01, after 1 iteration without a significant gain" in flat.stdout
+    assert "Judges were promoted by this benchmark" in flat.stdout
+    assert [line.split()[0] for line in flat.stdout.split("\n") if line.startswith(("seed ", "iteration_"))] == [
+        "iteration_01",
+        "seed",
+        "iteration_01",
+    ]
+
+    write_small_recipe(elsewhere, training=untrained, handover={"promote": "better", "validation": "tiny"})
+    refused = _selftaught(elsewhere, "run", "--recipe", "small.yaml")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: `small/checkpoint` of iteration_01 was refused (handover.promote: better)")
+    assert refused.stderr.count("\n") == 1
+
+
 def _numbers(run: subprocess.CompletedProcess[str]) -> list[list[str]]:
-    """The judges of the printed table, with everything but the time that they took."""
+    """The judges of the printed tables, with everything but the time that they took."""
     table = run.stdout.partition("small on the benchmark")[2]
-    return [line.split()[:7] for line in table.split("\n") if line.split()[:1] in (["seed"], ["iteration_01"])]
+    return [line.split()[:5] for line in table.split("\n") if line.split()[:1] in (["seed"], ["iteration_01"])]
 
 
 def _selftaught(folder: Path, *arguments: str, wrapper: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,62 @@
+"""What the commands that use a judge share: how it is named and loaded, and the progress that they show.
+
+Not here: any one command, and what all commands share (common.py).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from selftaught_assets.judge import Judge
+    from selftaught_assets.judge.voting import VotingProgress
+
+PLAIN_LINE_SECONDS = 10.0
+
+JudgeOption = Annotated[
+    str,
+    typer.Option(
+        "--judge", help="`seed`, an iteration such as iteration_03, or the folder of a checkpoint, adapter or model."
+    ),
+]
+DEFAULT_JUDGE = "iteration_03"
+
+
+def load_quietly(what: str, recipe: str) -> "Judge":
+    """Loads a judge without the progress bars and warnings of `transformers`."""
+    from transformers.utils import logging
+
+    from selftaught_assets.judge import Judge
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    return Judge.load(what, recipe)
+
+
+@contextmanager
+def shown_progress(console: "Console") -> "Iterator[Callable[[VotingProgress], None]]":
+    """Shows how far judging is: a bar on a terminal, else a plain line every ten seconds."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    columns = (SpinnerColumn(), TextColumn("judging"), BarColumn(), TextColumn("{task.fields[detail]}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("judging", total=None, detail="")
+        last_line = time.monotonic()
+
+        def show(now: "VotingProgress") -> None:
+            nonlocal last_line
+            detail = (
+                f"{now.settled:,} of {now.questions:,} pairs, {now.judgments:,} judgments, "
+                f"{now.tokens_per_second:,.0f} tokens/s"
+            )
+            bar.update(task, total=now.questions, completed=now.settled, detail=detail)
+            if not console.is_terminal and time.monotonic() - last_line >= PLAIN_LINE_SECONDS:
+                last_line = time.monotonic()
+                console.print(f"judging: {detail}", highlight=False, soft_wrap=True)
+
+        yield show

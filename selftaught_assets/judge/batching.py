@@ -1,0 +1,95 @@
+"""Concurrent questions, answered together: one thread owns the judge, and what arrives while it works waits.
+
+Belongs here: gathering questions and handing answers back. Not here: HTTP (service.py).
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from selftaught_assets.errors import UserError
+from selftaught_assets.judge.answers import Question
+from selftaught_assets.judge.judge import Judge
+from selftaught_assets.judge.voting import Answer
+
+GATHERING_SECONDS = 0.01
+"""How long an idle judge waits for more questions after the first."""
+MOST_TOGETHER = 64
+MOST_WAITING = 1024
+
+
+class TooManyWaitingError(Exception):
+    """The queue is full."""
+
+
+class Batcher:
+    """Answers questions in batches. Create, use and close it in one event loop."""
+
+    def __init__(self, judge: Judge, on_batch: Callable[[Sequence[Answer]], None]) -> None:
+        """`on_batch` gets the answers of each batch."""
+        self._judge = judge
+        self._on_batch = on_batch
+        self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judge")
+        self._work = asyncio.create_task(self._answer_for_ever())
+
+    @property
+    def waiting(self) -> int:
+        """Questions that are not with the judge yet."""
+        return len(self._waiting)
+
+    async def ask(self, question: Question) -> Answer:
+        """The answer to one question, judged together with whatever else is asked meanwhile.
+
+        Raises:
+            TooManyWaitingError: the queue is full.
+            UserError: the judge cannot be asked such a question.
+        """
+        if len(self._waiting) >= MOST_WAITING:
+            raise TooManyWaitingError
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, answer))
+        self._arrived.set()
+        return await answer
+
+    async def close(self) -> None:
+        """Answers what is waiting, then ends the thread."""
+        while self._waiting:
+            await asyncio.wait([answer for _, answer in self._waiting])
+        self._work.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._work
+        self._thread.shutdown()
+
+    async def _answer_for_ever(self) -> None:
+        while True:
+            if not self._waiting:
+                self._arrived.clear()
+                await self._arrived.wait()
+                await asyncio.sleep(GATHERING_SECONDS)
+            batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
+            wanted = [(question, answer) for question, answer in batch if not answer.done()]
+            if wanted:
+                await self._answer(wanted)
+
+    async def _answer(self, batch: Sequence[tuple[Question, "asyncio.Future[Answer]"]]) -> None:
+        ask = asyncio.get_running_loop().run_in_executor(
+            self._thread, self._judge.answer, [question for question, _ in batch]
+        )
+        (answers,) = await asyncio.gather(ask, return_exceptions=True)
+        if isinstance(answers, UserError) and len(batch) > 1:  # One question must not spoil the others.
+            for one in batch:
+                await self._answer([one])
+            return
+        failed = isinstance(answers, BaseException)
+        if not failed:
+            self._on_batch(answers)
+        for place, (_, answer) in enumerate(batch):
+            if answer.done():  # Whoever asked has gone.
+                continue
+            if failed:
+                answer.set_exception(answers)
+            else:
+                answer.set_result(answers[place])

@@ -1,0 +1,253 @@
+"""A trained judge in three lines of Python.
+
+Belongs here: loading a judge, and its questions for one pair, many pairs and single responses. Not here: which model is
+meant (references.py), how votes are sampled (voting.py), files and services (files.py, service.py).
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import polars as pl
+
+from selftaught_assets.engines.factory import open_engine
+from selftaught_assets.engines.protocol import Engine
+from selftaught_assets.errors import UserError
+from selftaught_assets.judge.answers import VOTES, Comparison, PairQuestion, Question, ResponseQuestion, Score
+from selftaught_assets.judge.references import find_judge
+from selftaught_assets.judge.voting import Answer, VotingProgress, answer
+from selftaught_assets.method.round_robin import Standing, games, standings
+from selftaught_assets.recipe import Recipe, load_recipe
+from selftaught_assets.storage.journal import Journal, MemoryJournal
+from selftaught_assets.storage.layout import Layout, default_data_root
+
+PAIR_FIELDS = ("instruction", "response_a", "response_b")
+PAIRS_AT_ONCE = 1024
+"""Pairs whose votes are sampled together: enough to keep a device busy, few enough for memory."""
+
+VERDICT_SCHEMA = pl.Schema(
+    {
+        "verdict": pl.String,
+        "confidence": pl.Float64,
+        "votes_a": pl.Int64,
+        "votes_b": pl.Int64,
+        "votes_tie": pl.Int64,
+        "votes_invalid": pl.Int64,
+        "abstained": pl.Boolean,
+        "error": pl.String,
+    }
+)
+"""What `compare_many` adds to each row."""
+JUDGMENTS_DTYPE = pl.List(pl.Struct({"order": pl.String, "text": pl.String, "verdict": pl.String}))
+
+
+class Judge:
+    """A loaded judge. Use it in one thread, in a `with` block or with `close` at the end.
+
+    >>> with Judge.load("iteration_03") as judge:
+    ...     judge.compare("Sort the numbers up : 27 19 24", "19 27 24", "19 24 27").verdict
+    """
+
+    def __init__(self, name: str, engine: Engine, recipe: Recipe, journal: Journal) -> None:
+        """Takes a loaded engine; `load` is the way to a judge by its name."""
+        self.name = name
+        """`seed`, `iteration_03`, or the folder's name."""
+        self.recipe = recipe
+        """How it is asked: prompts, sampling, format of the verdict."""
+        self._engine = engine
+        self._journal = journal
+        self._at_the_end = ExitStack()
+
+    @classmethod
+    def load(cls, what: str | Path, recipe: str = "demo", *, data: Path | None = None) -> "Judge":
+        """Loads a judge onto the device that the recipe names.
+
+        Args:
+            what: `seed`; `iteration_03` for that iteration's newest finished checkpoint; or the path of a checkpoint,
+                an adapter, a model folder, or a folder that `selftaught export` wrote. The last brings its own
+                prompts, sampling and verdict format.
+            recipe: name of a shipped recipe, or path of a .yaml file.
+            data: the data folder; `SELFTAUGHT_DATA`, or `data` in the current folder, by default.
+
+        Raises:
+            UserError: there is no such judge or recipe, or the model cannot be loaded.
+        """
+        loaded = load_recipe(recipe)
+        layout = Layout(data or default_data_root(), loaded.name)
+        found = find_judge(str(what), loaded, layout)
+        with ExitStack() as stack:
+            engine = stack.enter_context(open_engine(loaded.engine, found.model))
+            judge = cls(found.name, engine, found.recipe, Journal(layout.journal("judge")))
+            judge._at_the_end = stack.pop_all()
+        return judge
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights, as 64 hex digits."""
+        return self._engine.model_digest
+
+    def compare(
+        self,
+        instruction: str,
+        response_a: str,
+        response_b: str,
+        *,
+        votes: int = VOTES,
+        both_orders: bool = False,
+        abstain_below: float = 0.0,
+    ) -> Comparison:
+        """Says which response to an instruction is better (paper section 3, inference by majority vote).
+
+        The same question has the same answer, always: the random streams belong to its content.
+
+        Args:
+            instruction: what was asked.
+            response_a: one response.
+            response_b: the other.
+            votes: judgments in each order, at most; sampling ends once nothing can change the majority. 1 is a single
+                greedy judgment.
+            both_orders: also judge with the responses swapped, and pool the votes: a judge's preference for a position
+                then cancels.
+            abstain_below: confidence, in [0, 1], below which the answer is marked `abstained`; all votes are then cast.
+
+        Raises:
+            UserError: the texts are too long for the model.
+        """
+        return self._single(PairQuestion(instruction, response_a, response_b, votes, both_orders, abstain_below))
+
+    def best(self, instruction: str, responses: Sequence[str], *, votes: int = VOTES) -> list[Standing]:
+        """Ranks several responses by round robin: each against each other one, in both orders.
+
+        Args:
+            instruction: what was asked.
+            responses: two or more.
+            votes: as in `compare`, in each of the k × (k - 1) games.
+
+        Returns:
+            The table of the tournament, the best response first; `candidate` is its index among the responses.
+
+        Raises:
+            ValueError: there are fewer than two responses.
+            UserError: the texts are too long for the model.
+        """
+        played = games(len(responses))
+        found = self.answer([PairQuestion(instruction, responses[a], responses[b], votes) for a, b in played])
+        for one in found:
+            if isinstance(one, UserError):
+                raise one
+        return standings(len(responses), {game: one.verdict for game, one in zip(played, found, strict=True)})
+
+    def score(self, instruction: str, response: str, *, votes: int = VOTES) -> Score:
+        """Rates one response to an instruction from 1 to 10: the mean of `votes` judgments; 1 is a greedy one.
+
+        Raises:
+            UserError: the recipe has no prompt `score.jinja`, or the texts are too long for the model.
+        """
+        return self._single(ResponseQuestion(instruction, response, votes))
+
+    def compare_many(
+        self,
+        pairs: pl.DataFrame,
+        *,
+        votes: int = VOTES,
+        both_orders: bool = False,
+        abstain_below: float = 0.0,
+        judgments: bool = False,
+        on_progress: Callable[[VotingProgress], None] = lambda progress: None,
+    ) -> pl.DataFrame:
+        """Compares every pair of a frame, as `compare` does.
+
+        Judgments are remembered in the data folder: the same call after a kill samples only what is missing.
+
+        Args:
+            pairs: text columns instruction, response_a, response_b, and any others.
+            votes: as in `compare`.
+            both_orders: as in `compare`.
+            abstain_below: as in `compare`.
+            judgments: add the judgments themselves.
+            on_progress: called about twice a second.
+
+        Returns:
+            The rows of `pairs` in their order, with the columns of `VERDICT_SCHEMA` (verdict A, B, TIE or INVALID), and
+            `judgments` where wanted. A row that cannot be judged has `error`, a sentence, and nulls.
+
+        Raises:
+            UserError: a column is missing, holds no text, or would be replaced; or the disk is full.
+        """
+        added = [*VERDICT_SCHEMA, *(["judgments"] if judgments else [])]
+        _require_columns(pairs, added)
+        errors = [_problem(row) for row in pairs.select(PAIR_FIELDS).iter_rows(named=True)]
+        sound = [place for place, error in enumerate(errors) if error is None]
+        questions = [
+            PairQuestion(*row, votes, both_orders, abstain_below)
+            for row in pairs[sound].select(PAIR_FIELDS).iter_rows()
+        ]
+        answers: list[Answer] = []
+        judged = 0
+        for start in range(0, len(questions), PAIRS_AT_ONCE):
+            part = questions[start : start + PAIRS_AT_ONCE]
+
+            def report(now: VotingProgress, start: int = start, judged: int = judged) -> None:
+                on_progress(
+                    now._replace(
+                        settled=start + now.settled, questions=len(questions), judgments=judged + now.judgments
+                    )
+                )
+
+            found = answer(self._engine, self._journal, self.recipe, part, report)
+            answers += found
+            judged += sum(len(one.judgments) for one in found if isinstance(one, Comparison))
+        rows: list[dict[str, Any]] = [{"error": error} for error in errors]
+        for place, found in zip(sound, answers, strict=True):
+            rows[place] = _row(found)
+        schema = {**VERDICT_SCHEMA, **({"judgments": JUDGMENTS_DTYPE} if judgments else {})}
+        return pairs.hstack(pl.DataFrame(rows, schema=schema))
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answers questions of both kinds together; nothing is kept on disk. For services."""
+        return answer(self._engine, MemoryJournal(), self.recipe, questions, lambda progress: None)
+
+    def close(self) -> None:
+        """Gives the model's memory back."""
+        self._at_the_end.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _single(self, question: Question) -> Any:
+        (found,) = self.answer([question])
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+
+def _require_columns(pairs: pl.DataFrame, added: Sequence[str]) -> None:
+    for name in PAIR_FIELDS:
+        if name not in pairs.columns:
+            raise UserError(f"The pairs have no column {name!r}; they have {', '.join(pairs.columns) or 'none'}.")
+        if pairs.schema[name] not in (pl.String, pl.Null):
+            raise UserError(f"The column {name!r} must hold text, not {pairs.schema[name]}.")
+    for name in added:
+        if name in pairs.columns:
+            raise UserError(f"The pairs have a column {name!r} already, which the verdicts need: rename it.")
+
+
+def _problem(row: dict[str, str | None]) -> str | None:
+    for name, text in row.items():
+        if text is None or not text.strip():
+            return f"{name} is empty"
+    return None
+
+
+def _row(found: Answer) -> dict[str, Any]:
+    if isinstance(found, UserError):
+        return {"error": str(found)}
+    row = found._asdict()
+    return row | {"judgments": [judgment._asdict() for judgment in found.judgments]}

@@ -1,0 +1,280 @@
+"""The judge over HTTP: a small FastAPI application around one loaded judge.
+
+Belongs here: routes, what is refused and with which status, metrics. Not here: batching (batching.py), the token and
+the rate limit themselves (guards.py), and starting a server (commands/serve.py).
+"""
+
+import math
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from selftaught_assets import __version__
+from selftaught_assets.errors import UserError
+from selftaught_assets.judge.answers import VOTES, PairQuestion, Question, ResponseQuestion
+from selftaught_assets.judge.batching import Batcher, TooManyWaitingError
+from selftaught_assets.judge.guards import BearerToken, RateLimit
+from selftaught_assets.judge.judge import Judge
+from selftaught_assets.judge.voting import Answer
+from selftaught_assets.method.verdicts import Verdict
+
+Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+
+
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 8.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Votes = Annotated[int, Field(ge=1, le=256), BeforeValidator(_whole)]
+_UNGUARDED = {"/health"}
+_COUNTED = {"/v1/compare", "/v1/score", "/health", "/metrics"}
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class CompareRequest(_Body):
+    """A pair to compare."""
+
+    instruction: Text
+    response_a: Text
+    response_b: Text
+    votes: Votes = VOTES
+    """Judgments in each order, at most; 1 is a single greedy one."""
+    both_orders: bool = False
+    """Judge with the responses swapped as well, and pool the votes."""
+    abstain_below: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Confidence below which the answer is marked as abstained; all votes are then cast."""
+    judgments: bool = False
+    """Send the judgments themselves, too."""
+
+
+class ShownJudgment(BaseModel):
+    """A judgment; its text calls the second response A in order BA, its verdict does not."""
+
+    order: Literal["AB", "BA"]
+    text: str
+    verdict: Verdict
+
+
+class CompareResponse(BaseModel):
+    """The verdict on a pair."""
+
+    verdict: Verdict
+    confidence: float
+    votes_a: int
+    votes_b: int
+    votes_tie: int
+    votes_invalid: int
+    abstained: bool
+    judgments: list[ShownJudgment] | None
+    judge: str
+    """Digest of its weights."""
+
+
+class ScoreRequest(_Body):
+    """A response to rate."""
+
+    instruction: Text
+    response: Text
+    votes: Votes = VOTES
+    judgments: bool = False
+
+
+class ScoreResponse(BaseModel):
+    """The score of a response, 1 to 10; null where no judgment has a valid rating."""
+
+    score: float | None
+    ratings: list[int | None]
+    judgments: list[str] | None
+    judge: str
+
+
+class Health(BaseModel):
+    """The service is up."""
+
+    status: Literal["ok"]
+    judge: str
+    digest: str
+    waiting: int
+
+
+class Refusal(BaseModel):
+    """Why a request was not answered, in one sentence."""
+
+    detail: str
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Refusal, "description": "The body cannot be read."},
+    401: {"model": Refusal, "description": "The bearer token is missing or wrong."},
+    413: {"description": "The body is too large.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    422: {"model": Refusal, "description": "A field is missing, of the wrong kind, or too long for the judge."},
+    429: {"model": Refusal, "description": "Too many requests; Retry-After says when to come back."},
+}
+
+
+def build_app(
+    judge: Judge, *, token: str | None = None, rate: float = 100.0, burst: int = 200, most_bytes: int = 1_048_576
+) -> FastAPI:
+    """The service around a judge.
+
+    Args:
+        judge: loaded; the caller closes it after the server has ended.
+        token: that clients must send as `Authorization: Bearer …`, but to /health; None asks for none.
+        rate: requests a second that each client's address may send in the long run.
+        burst: requests that it may send at once.
+        most_bytes: of a request's body.
+    """
+    metrics = _Metrics()
+    batchers: list[Batcher] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        batchers.append(Batcher(judge, metrics.count_batch))
+        yield
+        await batchers.pop().close()
+
+    app = FastAPI(
+        title="selftaught judge",
+        description=f"Compares and scores responses to instructions. Judge: {judge.name} ({judge.digest[:12]}).",
+        version=__version__,
+        lifespan=lifespan,
+        max_body_size=most_bytes,
+    )
+    limit = RateLimit(rate, burst)
+    app.add_middleware(_Guard, token=BearerToken(token) if token else None, limit=limit, metrics=metrics)
+    app.add_exception_handler(RequestValidationError, _refuse_invalid)
+    app.add_exception_handler(UserError, _refuse_mistake)
+    app.add_exception_handler(TooManyWaitingError, _refuse_for_now)
+
+    async def ask(question: Question) -> Answer:
+        answer = await batchers[0].ask(question)
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+    @app.post("/v1/compare", responses=REFUSALS)
+    async def compare(body: CompareRequest) -> CompareResponse:
+        """Says which of two responses to an instruction is better, by a majority vote."""
+        texts = body.instruction, body.response_a, body.response_b
+        question = PairQuestion(*texts, body.votes, body.both_orders, body.abstain_below)
+        answer = (await ask(question))._asdict()
+        shown = [ShownJudgment(**judgment._asdict()) for judgment in answer.pop("judgments")]
+        return CompareResponse(**answer, judgments=shown if body.judgments else None, judge=judge.digest)
+
+    @app.post("/v1/score", responses=REFUSALS)
+    async def score(body: ScoreRequest) -> ScoreResponse:
+        """Rates a single response to an instruction from 1 to 10."""
+        answer = await ask(ResponseQuestion(body.instruction, body.response, body.votes))
+        return ScoreResponse(
+            score=answer.score,
+            ratings=list(answer.ratings),
+            judgments=list(answer.judgments) if body.judgments else None,
+            judge=judge.digest,
+        )
+
+    @app.get("/health", responses={429: REFUSALS[429]})
+    async def health() -> Health:
+        """Says that the service is up, and which judge it has."""
+        return Health(status="ok", judge=judge.name, digest=judge.digest, waiting=batchers[0].waiting)
+
+    @app.get("/metrics", response_class=PlainTextResponse, responses={401: REFUSALS[401], 429: REFUSALS[429]})
+    async def read_metrics() -> Response:
+        """Counters and times in the format of Prometheus."""
+        metrics.waiting.set(batchers[0].waiting)
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+class _Metrics:
+    """What the service counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        kind = {"registry": self.registry}
+        self.requests = Counter("selftaught_requests", "Requests by path and status.", ["path", "status"], **kind)
+        self.seconds = Histogram("selftaught_request_seconds", "Time to the response.", ["path"], **kind)
+        self.batches = Histogram(
+            "selftaught_batch_questions", "Questions judged together.", buckets=(1, 2, 4, 8, 16, 32, 64), **kind
+        )
+        self.in_flight = Gauge("selftaught_requests_in_flight", "Requests not answered yet.", ["path"], **kind)
+        self.judgments = Counter("selftaught_judgments", "Judgments written.", **kind)
+        self.waiting = Gauge("selftaught_waiting_questions", "Questions that wait for the judge.", **kind)
+
+    def count_batch(self, answers: Sequence[Answer]) -> None:
+        self.batches.observe(len(answers))
+        self.judgments.inc(sum(len(answer.judgments) for answer in answers if not isinstance(answer, UserError)))
+
+
+class _Guard:
+    """Refuses who has no token or asks too often, before anything is read; and counts every request."""
+
+    def __init__(self, app: ASGIApp, token: BearerToken | None, limit: RateLimit, metrics: _Metrics) -> None:
+        self._app = app
+        self._token = token
+        self._limit = limit
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.monotonic(), 500
+
+        async def send_noting_status(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        path = scope["path"] if scope["path"] in _COUNTED else "other"
+        self._metrics.in_flight.labels(path).inc()
+        try:
+            await (self._refusal(scope) or self._app)(scope, receive, send_noting_status)
+        finally:
+            self._metrics.in_flight.labels(path).dec()
+            self._metrics.requests.labels(path, str(status)).inc()
+            self._metrics.seconds.labels(path).observe(time.monotonic() - started)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        if wait := self._limit.seconds_to_wait(scope["client"][0] if scope["client"] else ""):
+            return _come_back("Too many requests: come back later.", wait)
+        sent = dict(scope["headers"]).get(b"authorization", b"")
+        if self._token is None or scope["path"] in _UNGUARDED or self._token.admits(sent):
+            return None
+        return _refusal(401, "The bearer token is missing or wrong.", {"WWW-Authenticate": "Bearer"})
+
+
+def _refuse_invalid(request: Request, error: RequestValidationError) -> Response:
+    """One sentence on the first mistake. What was sent is not repeated: it may be long, secret or no text."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
+    return _refusal(422, f"{place[:100]}: {first['msg'].lower()}")
+
+
+def _refuse_mistake(request: Request, error: UserError) -> Response:
+    return _refusal(422, str(error))
+
+
+def _refuse_for_now(request: Request, error: TooManyWaitingError) -> Response:
+    return _come_back("Too many questions are waiting for the judge: come back later.", 5.0)
+
+
+def _come_back(sentence: str, seconds: float) -> Response:
+    return _refusal(429, sentence, {"Retry-After": str(math.ceil(seconds))})
+
+
+def _refusal(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
+    detail = sentence.encode("utf-8", "replace").decode()
+    return JSONResponse({"detail": detail}, status, headers)

@@ -1,0 +1,199 @@
+"""Sampling votes in waves, until each question is decided.
+
+Belongs here: how many votes are sampled next, and when a question is settled. Not here: what a vote says
+(method/verdicts.py, method/ratings.py) and the engine.
+
+Most pairs are clear. So the first wave is the smallest number of votes that can decide a pair, and each further one the
+smallest that still can; when nothing can change the majority any more, the rest is not sampled. The verdict is that of
+all votes, always.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from selftaught_assets.engines.journalled import GenerationTask, Progress, generate
+from selftaught_assets.engines.protocol import Engine, SamplingParameters
+from selftaught_assets.errors import UserError
+from selftaught_assets.judge.answers import (
+    MOST_VOTES,
+    Comparison,
+    PairQuestion,
+    Question,
+    Score,
+    comparison,
+    in_one_row,
+    score_of,
+)
+from selftaught_assets.method.identity import derive_seed
+from selftaught_assets.method.prompts import judge_messages, score_messages
+from selftaught_assets.method.ratings import parse_rating
+from selftaught_assets.method.verdicts import Verdict, parse_verdict
+from selftaught_assets.method.votes import is_decided
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.storage.journal import Journal, MemoryJournal
+
+Answer = Comparison | Score | UserError
+"""A UserError stands where a question cannot be asked: its prompt is longer than the model's context."""
+
+
+class VotingProgress(NamedTuple):
+    """How far the judging is."""
+
+    settled: int
+    questions: int
+    judgments: int
+    """Sampled or remembered so far."""
+    tokens_per_second: float
+    """Of the wave that is sampled now."""
+
+
+def answer(
+    engine: Engine,
+    journal: Journal | MemoryJournal,
+    recipe: Recipe,
+    questions: Sequence[Question],
+    on_progress: Callable[[VotingProgress], None],
+) -> list[Answer]:
+    """Answers every question, in their order; an answer does not depend on the others (DESIGN rule 5).
+
+    Raises:
+        UserError: a question asks for a score and the recipe has no prompt for it, or for an impossible number of
+            votes; or the disk is full.
+    """
+    ballots = [_Ballot(str(place), recipe, question) for place, question in enumerate(questions)]
+    waiting = ballots
+    while waiting:
+        for greedy in (True, False):
+            group = [ballot for ballot in waiting if ballot.is_greedy is greedy]
+            _cast(engine, journal, _sampling(recipe, greedy=greedy), group, _reporting(ballots, on_progress))
+        waiting = [ballot for ballot in waiting if not ballot.is_settled]
+    return [ballot.answer() for ballot in ballots]
+
+
+def next_wave(votes: Sequence[Verdict], n: int) -> int:
+    """How many more votes are sampled: the fewest that can decide, if all are for the leader; 0 if none is left."""
+    left = n - len(votes)
+    _, second, first = sorted(votes.count(verdict) for verdict in (Verdict.A, Verdict.B, Verdict.TIE))
+    return min(left, (left - first + second) // 2 + 1)
+
+
+class _Ballot:
+    """A question, and the judgments that it has so far."""
+
+    def __init__(self, name: str, recipe: Recipe, question: Question) -> None:
+        if not 1 <= question.votes <= MOST_VOTES:
+            raise UserError(f"The number of votes must lie between 1 and {MOST_VOTES}, not {question.votes}.")
+        self.is_greedy = question.votes == 1
+        self._recipe = recipe
+        self._question = question
+        self._prompts = _prompts(recipe, question)
+        self._names = [f"{name}/{order}" for order in range(len(self._prompts))]
+        self._texts: list[list[str]] = [[] for _ in self._prompts]
+        self._verdicts: list[list[Verdict]] = [[] for _ in self._prompts]
+        self._too_long = False
+
+    def tasks(self) -> list[GenerationTask]:
+        n = len(self._texts[0]) + self._next_wave()
+        return [
+            GenerationTask(name, messages, n, seed)
+            for name, (messages, seed) in zip(self._names, self._prompts, strict=True)
+        ]
+
+    def take(self, completions: dict[str, list[tuple[str, str]]]) -> None:
+        """Takes the texts and finish reasons of all judgments so far, by the tasks' names."""
+        for order, name in enumerate(self._names):
+            self._texts[order] = [text for text, _ in completions[name]]
+            self._too_long |= completions[name][0][1] == "prompt_too_long"
+        if isinstance(self._question, PairQuestion):
+            form, ties = self._recipe.verdicts.format, self._recipe.verdicts.ties
+            self._verdicts = [[parse_verdict(text, form, ties=ties) for text in texts] for texts in self._texts]
+
+    @property
+    def _casts_all(self) -> bool:
+        """Whether all votes are cast, also where the verdict is decided earlier."""
+        return not isinstance(self._question, PairQuestion) or self._question.abstain_below > 0
+
+    @property
+    def judgments(self) -> int:
+        return sum(map(len, self._texts))
+
+    @property
+    def is_settled(self) -> bool:
+        if self._too_long or len(self._texts[0]) == self._question.votes:
+            return True
+        if self._casts_all:
+            return False
+        return self.judgments > 0 and is_decided(in_one_row(self._verdicts), self._question.votes * len(self._texts))
+
+    def answer(self) -> Answer:
+        if self._too_long:
+            return UserError("The texts are too long for the judge: its prompt does not fit into the model's context.")
+        if isinstance(self._question, PairQuestion):
+            return comparison(self._texts, self._verdicts, self._question.abstain_below)
+        (texts,) = self._texts
+        return score_of(texts, [parse_rating(text) for text in texts])
+
+    def _next_wave(self) -> int:
+        """Votes of each order."""
+        if self._casts_all:
+            return self._question.votes
+        orders = len(self._texts)
+        return -(-next_wave(in_one_row(self._verdicts), self._question.votes * orders) // orders)
+
+
+def _prompts(recipe: Recipe, question: Question) -> list[tuple[list[dict[str, str]], int]]:
+    """Messages and seed of each order. The seed is of what is shown, so equal questions get equal answers."""
+    templates = recipe.templates
+    try:
+        if isinstance(question, PairQuestion):
+            orders = [(question.response_a, question.response_b), (question.response_b, question.response_a)]
+            asked = [(question.instruction, *shown) for shown in orders[: 1 + question.both_orders]]
+            ties = recipe.verdicts.ties
+            return [(judge_messages(templates, *shown, ties=ties), _seed(recipe, *shown)) for shown in asked]
+        if templates.score is None:
+            raise UserError(
+                f"Recipe {recipe.name} has no prompt for scoring a single response: add score.jinja to its prompts."
+            )
+        asked = question.instruction, question.response
+        return [(score_messages(templates, *asked), _seed(recipe, *asked))]
+    except ValueError as error:
+        raise UserError(f"Recipe {recipe.name}: {error}") from None
+
+
+def _seed(recipe: Recipe, *shown: str) -> int:
+    return derive_seed(recipe.seed, "use", *shown)
+
+
+def _sampling(recipe: Recipe, *, greedy: bool) -> SamplingParameters:
+    sampling = recipe.evaluation.sampling
+    return sampling.model_copy(update={"temperature": 0.0, "top_p": 1.0}) if greedy else sampling
+
+
+def _cast(
+    engine: Engine,
+    journal: Journal | MemoryJournal,
+    sampling: SamplingParameters,
+    ballots: Sequence[_Ballot],
+    on_progress: Callable[[Progress], None],
+) -> None:
+    """Samples the next wave of some ballots."""
+    if not ballots:
+        return
+    tasks = [task for ballot in ballots for task in ballot.tasks()]
+    frame = generate(engine, journal, tasks, sampling, on_progress).frame
+    completions: dict[str, list[tuple[str, str]]] = {}
+    for name, *completion in frame.select("request_id", "text", "finish_reason").iter_rows():
+        completions.setdefault(name, []).append(tuple(completion))
+    for ballot in ballots:
+        ballot.take(completions)
+
+
+def _reporting(ballots: Sequence[_Ballot], on_progress: Callable[[VotingProgress], None]) -> Callable[[Progress], None]:
+    """Tells how far all questions are, whenever the engine tells how far its wave is."""
+    settled = sum(ballot.judgments > 0 and ballot.is_settled for ballot in ballots)
+    done = sum(ballot.judgments for ballot in ballots if ballot.judgments and ballot.is_settled)
+
+    def report(progress: Progress) -> None:
+        on_progress(VotingProgress(settled, len(ballots), done + progress.done, progress.tokens_per_second))
+
+    return report

@@ -1,0 +1,126 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from selftaught_assets.judge.card import card
+from selftaught_assets.judge.export import export_judge
+from selftaught_assets.judge.references import Description, find_judge
+from selftaught_assets.method.scores import with_score
+from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.models import reference_model
+from selftaught_assets_tests.judge.conftest import Workplace
+
+RIGHT_OF_TWENTY = {"iteration_03": 18, "seed": 12}
+
+
+def _evaluation(judge: str, right: int) -> pl.DataFrame:
+    """Greedy verdicts on ten pairs in both orders, the first `right` of them right."""
+    rows = [
+        {
+            "benchmark": "tiny",
+            "subset": None,
+            "item_id": str(n // 2),
+            "group_id": str(n // 2),
+            "instruction_id": str(n // 2),
+            "order": ("AB", "BA")[n % 2],
+            "decoding": "greedy",
+            "judge": judge,
+            "label": "AB"[n % 2],
+            "votes_a": int(("AB"[n % 2] == "A") == (n < right)),
+            "votes_b": int(("AB"[n % 2] == "B") == (n < right)),
+            "votes_tie": 0,
+            "votes_invalid": 0,
+            "verdict": "AB"[n % 2] if n < right else "BA"[n % 2],
+        }
+        for n in range(20)
+    ]
+    return with_score(pl.DataFrame(rows, schema_overrides={"subset": pl.String}))
+
+
+def _card(workplace: Workplace, layout: Layout, what: str = "iteration_03", *, merged: bool = False) -> str:
+    found = find_judge(what, workplace.recipe, workplace.layout)
+    description = Description(
+        judge=found.name,
+        recipe="small",
+        digest=found.model.digest,
+        base_digest=reference_model(found.model.base).digest,
+        seed=7,
+        verdicts=workplace.recipe.verdicts,
+        evaluation=workplace.recipe.evaluation,
+    )
+    return card(found, layout, description, merged=merged)
+
+
+@pytest.fixture
+def layout(workplace: Workplace, tmp_path: Path) -> Layout:
+    """Tables of two iterations, and the evaluations of the judge and of the seed."""
+    layout = Layout(tmp_path, "small")
+    seed = reference_model(workplace.recipe.seed_model).digest
+    judge = find_judge("iteration_03", workplace.recipe, workplace.layout).model.digest
+    for iteration in ("iteration_01", "iteration_03"):
+        for name, reasons in (("pairs", [None, None, "same"]), ("filtered_set", [None, None, "wrong_verdict"])):
+            path = layout.table(name, iteration)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            frame = pl.DataFrame(
+                {"drop_reason": reasons, "split": ["train", "validation", "train"]},
+                schema_overrides={"drop_reason": pl.String},
+            )
+            frame.write_parquet(path)
+    path = layout.table("evaluation", "iteration_03")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _evaluation(judge, RIGHT_OF_TWENTY["iteration_03"]).write_parquet(path)
+    _evaluation(seed, RIGHT_OF_TWENTY["seed"]).write_parquet(layout.table("seed_evaluation"))
+    return layout
+
+
+def test_the_card_states_data_iterations_accuracy_licence_and_prompt(workplace: Workplace, layout: Layout) -> None:
+    said = _card(workplace, layout)
+    heading = yaml.safe_load(said.split("---\n")[1])
+    assert (heading["license"], heading["library_name"]) == ("apache-2.0", "peft")
+    assert "| iteration_01 | 2 | 1 | 1 |" in said
+    assert "| iteration_03 | 2 | 1 | 1 |" in said
+    assert "pool.jsonl" in said
+    assert "| tiny | 20 | 90.0% | 69.9% to 97.2% | 90.0% | 90.0% | 90.0% | 0.0% | 0.031 |" in said
+    assert workplace.recipe.templates.judge.strip() in said
+    assert "2 steps on 1,368 judgments, mean loss at the end 0.250, 0.375 on held-out ones" in said
+    assert "## Limits" in said
+    assert str(workplace.data) not in said
+
+
+def test_the_seed_is_not_compared_with_itself(workplace: Workplace, layout: Layout) -> None:
+    said = _card(workplace, layout, "seed", merged=True)
+    assert "| tiny | 20 | 60.0% |" in said
+    assert "its own card says what it was trained on" in said
+
+
+def test_without_an_evaluation_the_card_says_so_and_has_no_number(workplace: Workplace, tmp_path: Path) -> None:
+    said = _card(workplace, Layout(tmp_path, "small"))
+    assert "Not evaluated: no evaluation of these weights is recorded." in said
+    assert "%" not in said.partition("## Accuracy")[2].partition("## How")[0]
+
+
+def test_figures_of_other_weights_are_not_taken(workplace: Workplace, layout: Layout) -> None:
+    _evaluation("0" * 64, 20).write_parquet(layout.table("evaluation", "iteration_03"))
+    assert "Not evaluated" in _card(workplace, layout)
+
+
+def test_a_prompt_cannot_break_out_of_its_block(workplace: Workplace, layout: Layout, tmp_path: Path) -> None:
+    said = _card(workplace, layout)
+    assert "\n```\nJudge: {{ instruction }}" in said
+    from selftaught_assets.judge.card import _longest_run_of_backticks
+
+    assert _longest_run_of_backticks("a ``` b ````` c ` d") == 5
+
+
+def test_a_licence_that_nobody_stated_is_not_invented(workplace: Workplace, layout: Layout, tmp_path: Path) -> None:
+    import shutil
+
+    base = shutil.copytree(workplace.recipe.seed_model, tmp_path / "base")
+    (base / "README.md").write_text("# A model\n")
+    folder = tmp_path / "out"
+    export_judge(str(base), folder, workplace.recipe, layout, merge=False)
+    said = (folder / "README.md").read_text()
+    assert "| licence | not stated by the base model's card |" in said
+    assert "license" not in said.split("---\n")[1]

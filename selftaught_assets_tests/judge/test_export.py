@@ -1,0 +1,159 @@
+"""An exported judge in other hands: plain `transformers`, PEFT and vLLM give the verdicts that the platform gives."""
+
+import json
+from pathlib import Path
+
+import jinja2
+import polars as pl
+import pytest
+
+from selftaught_assets.errors import UserError
+from selftaught_assets.judge import Judge
+from selftaught_assets.judge.export import export_judge
+from selftaught_assets.method.verdicts import parse_verdict
+from selftaught_assets_tests.judge.conftest import Workplace
+
+
+@pytest.fixture(scope="module")
+def adapter(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exports") / "adapter"
+    export_judge("iteration_03", folder, workplace.recipe, workplace.layout, merge=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def merged(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exports") / "merged"
+    export_judge("iteration_03", folder, workplace.recipe, workplace.layout, merge=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(trained_judge: Judge, seed_judge: Judge, pairs: pl.DataFrame) -> list[str]:
+    """The platform's greedy judgments, which are not those of the seed model."""
+    judged = [_greedy(judge, pairs) for judge in (trained_judge, seed_judge)]
+    assert judged[0] != judged[1]
+    assert {"A", "B"} <= {parse_verdict(text) for text in judged[0]}
+    return judged[0]
+
+
+def _greedy(judge: Judge, pairs: pl.DataFrame) -> list[str]:
+    rows = pairs.select("instruction", "response_a", "response_b").iter_rows()
+    return [judge.compare(*row, votes=1).judgments[0].text for row in rows]
+
+
+def _prompts(folder: Path, pairs: pl.DataFrame) -> list[list[dict[str, str]]]:
+    """What a stranger makes of the folder's own prompt."""
+    template = jinja2.Template((folder / "prompts" / "judge.jinja").read_text(encoding="utf-8"))
+    return [[{"role": "user", "content": template.render(row)}] for row in pairs.iter_rows(named=True)]
+
+
+def _generated(model: object, folder: Path, pairs: pl.DataFrame) -> list[str]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    texts = []
+    for messages in _prompts(folder, pairs):
+        inputs = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        tokens = model.generate(**inputs, do_sample=False, max_new_tokens=96)
+        texts.append(tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+    return texts
+
+
+def _agree(texts: list[str], expected: list[str]) -> None:
+    assert [parse_verdict(text) for text in texts] == [parse_verdict(text) for text in expected]
+
+
+def test_merged_weights_give_the_same_verdicts_in_transformers(merged, pairs, expected) -> None:
+    from transformers import AutoModelForCausalLM
+
+    _agree(_generated(AutoModelForCausalLM.from_pretrained(merged), merged, pairs), expected)
+
+
+def test_the_adapter_gives_the_same_verdicts_in_peft(adapter, pairs, expected) -> None:
+    import torch
+    from peft import AutoPeftModelForCausalLM
+
+    _agree(_generated(AutoPeftModelForCausalLM.from_pretrained(adapter, dtype=torch.float32), adapter, pairs), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["merged", "adapter"])
+def test_the_folder_gives_the_same_verdicts_in_vllm(kind: str, workplace, merged, adapter, pairs, expected) -> None:
+    pytest.importorskip("vllm", reason="vllm is not installed")
+    from vllm import LLM, SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    options = {"dtype": "float32", "enforce_eager": True, "max_model_len": 1024, "gpu_memory_utilization": 0.3}
+    greedy = SamplingParams(temperature=0, max_tokens=96)
+    if kind == "merged":
+        outputs = LLM(str(merged), **options).chat(_prompts(merged, pairs), greedy)
+    else:
+        model = LLM(str(workplace.recipe.seed_model), enable_lora=True, max_lora_rank=8, **options)
+        outputs = model.chat(_prompts(adapter, pairs), greedy, lora_request=LoRARequest("judge", 1, str(adapter)))
+    _agree([output.outputs[0].text for output in outputs], expected)
+
+
+@pytest.mark.parametrize("kind", ["merged", "adapter"])
+def test_an_exported_judge_is_loaded_again_and_asked_as_it_was(
+    kind: str, workplace: Workplace, pairs: pl.DataFrame, expected: list[str], request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(kind)
+    with Judge.load(folder, "demo") as judge:  # Its own prompts and sampling, not the demo's.
+        assert judge.name == kind
+        assert judge.recipe.evaluation == workplace.recipe.evaluation
+        assert judge.recipe.prompts == folder / "prompts"
+        assert _greedy(judge, pairs) == expected
+
+
+def test_the_folder_is_a_plain_one_without_pickles_or_leftovers(merged: Path, adapter: Path) -> None:
+    common = {"README.md", "judge.json", "prompts", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert {path.name for path in merged.iterdir()} == {
+        *common,
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+    }
+    assert {path.name for path in adapter.iterdir()} == {
+        *common,
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    for folder in (merged, adapter):
+        assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+        assert all(path.stat().st_mode & 0o044 == 0o044 for path in folder.iterdir())
+
+
+def test_a_target_that_is_not_empty_is_refused_and_left_alone(workplace: Workplace, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="is there already and is not empty: name a new folder"):
+        export_judge("seed", tmp_path, workplace.recipe, workplace.layout, merge=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_export_that_fails_leaves_nothing(workplace: Workplace, tmp_path: Path, monkeypatch) -> None:
+    def fail(*arguments: object, **options: object) -> str:
+        raise RuntimeError("no card")
+
+    monkeypatch.setattr("selftaught_assets.judge.export.card", fail)
+    with pytest.raises(RuntimeError):
+        export_judge("seed", tmp_path / "out", workplace.recipe, workplace.layout, merge=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_may_be_there(workplace: Workplace, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    export_judge("iteration_03", tmp_path / "out", workplace.recipe, workplace.layout, merge=False)
+    assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+
+
+def test_weights_changed_after_the_export_are_refused(workplace: Workplace, adapter: Path, tmp_path: Path) -> None:
+    import shutil
+
+    changed = shutil.copytree(adapter, tmp_path / "changed")
+    config = json.loads((changed / "adapter_config.json").read_text())
+    (changed / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 64}))
+    with pytest.raises(UserError, match="are not those that were exported"):
+        Judge.load(changed, str(workplace.recipe_path))
