@@ -1,7 +1,7 @@
 """The recipe: everything that a user may choose, typed, validated, loaded from one YAML file.
 
 Belongs here: the choices, their limits and defaults, and the digest of a section. Not here: what is done with them, and
-what may be said of a benchmark (`benchmark_settings`).
+what may be said of a benchmark (`benchmark_settings`) and of an engine (`engine_settings`).
 Paths in a recipe are relative to the recipe's own file.
 """
 
@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from selftaught_assets.benchmark_settings import Benchmark, Section
+from selftaught_assets.engine_settings import EngineSettings, TransformersSettings
 from selftaught_assets.engines.protocol import SamplingParameters
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.attacks import AttackName
@@ -35,16 +36,6 @@ class Pool(Section):
     instruction_field: str = "instruction"
     id_field: str | None = None
     category_field: str | None = None
-
-
-class Engine(Section):
-    """Who samples text."""
-
-    name: Literal["transformers"] = "transformers"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    max_rows: int = Field(512, ge=1)
-    """Sequences decoded together: more is faster until memory is full."""
 
 
 class Instructions(Section):
@@ -175,7 +166,7 @@ class Recipe(Section):
     prompts: Path = PROMPTS_FOLDER
     """Folder with the prompt templates (Jinja2): response, modified_instruction, modified_pair, judge; and score, where
     `judgments.form` is single."""
-    engine: Engine = Engine()
+    engine: EngineSettings = TransformersSettings()
     instructions: Instructions = Instructions()
     pairs: Pairs = Pairs()
     judgments: Judgments = Judgments()

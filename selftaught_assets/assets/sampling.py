@@ -12,7 +12,7 @@ import polars as pl
 
 from selftaught_assets.assets.family import Family
 from selftaught_assets.engines.factory import open_engine
-from selftaught_assets.engines.journalled import GenerationTask, Progress, generate
+from selftaught_assets.engines.journalled import GenerationTask, Progress, Usage, generate
 from selftaught_assets.engines.protocol import Engine, SamplingParameters
 from selftaught_assets.method.evaluation import Decoding, verdict_table
 from selftaught_assets.method.identity import derive_seed
@@ -37,9 +37,7 @@ class Sampler:
         self._engine = engine
         self._journal = Journal(family.layout.journal(stage))
         self._last_logged = time.monotonic()
-        self._totals = {"completions": 0, "completions_sampled": 0, "completion_tokens": 0}
-        self._tokens_sampled = 0
-        self._seconds = 0.0
+        self._sampled = self._used = Usage()
 
     @property
     def model_digest(self) -> str:
@@ -48,17 +46,24 @@ class Sampler:
     def sample(self, tasks: Sequence[GenerationTask], sampling: SamplingParameters) -> pl.DataFrame:
         """The completions of the tasks, sampled now or remembered, in the order of the tasks."""
         generated = generate(self._engine, self._journal, tasks, sampling, self._report)
-        self._totals["completions"] += generated.frame.height
-        self._totals["completions_sampled"] += generated.sampled
-        self._totals["completion_tokens"] += int(generated.frame["completion_tokens"].sum())
-        self._tokens_sampled += generated.sampled_tokens
-        self._seconds += generated.seconds
+        self._sampled = self._sampled.plus(generated.sampled)
+        self._used = self._used.plus(generated.used)
         return generated.frame
 
     def costs(self) -> dict[str, int | float]:
         """Metadata: what was asked for, what of it had to be sampled, and how fast."""
-        rate = self._tokens_sampled / self._seconds if self._seconds else 0.0
-        return {**self._totals, "tokens_per_second": round(rate, 1), "sampling_seconds": round(self._seconds, 2)}
+        sampled, used = self._sampled, self._used
+        rate = sampled.completion_tokens / sampled.seconds if sampled.seconds else 0.0
+        return {
+            "completions": used.completions,
+            "completions_sampled": sampled.completions,
+            "completions_failed": used.failed,
+            "prompt_tokens": used.prompt_tokens,
+            "shared_prompt_tokens": used.shared_prompt_tokens,
+            "completion_tokens": used.completion_tokens,
+            "tokens_per_second": round(rate, 1),
+            "sampling_seconds": round(sampled.seconds, 2),
+        }
 
     def _report(self, progress: Progress) -> None:
         iteration = self._context.partition_key if self._context.has_partition_key else None

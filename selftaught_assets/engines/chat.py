@@ -38,7 +38,7 @@ def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, st
     specials = special_token_pattern(tokenizer)
     contents = [message["content"] for message in messages]
     if specials is None or not any(specials.search(content) for content in contents):
-        return Prompt(text, tuple(_encoded(tokenizer, text)))
+        return Prompt(text, tuple(_encoded(tokenizer, text)), tuple(messages))
     return _rendered_around(tokenizer, messages, text, specials)
 
 
@@ -113,7 +113,7 @@ def _rendered_around(
             plain, start = "", special.end()
         plain += part[start:]
     token_ids += _encoded_as_text(tokenizer, plain)
-    return Prompt("".join(filled.get(part, part) for part in parts), tuple(token_ids))
+    return Prompt("".join(filled.get(part, part) for part in parts), tuple(token_ids), tuple(messages))
 
 
 def _templated(

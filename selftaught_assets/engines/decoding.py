@@ -63,6 +63,8 @@ class _Cohort:
     state: Any
     keys: np.ndarray
     limits: np.ndarray
+    shared: np.ndarray
+    """Prompt tokens that another row computed."""
     tokens: np.ndarray
     length: int = 0
 
@@ -77,9 +79,10 @@ class _Cohort:
         live = len(self.samples) - int(ended.sum())
         destinations = np.flatnonzero(ended[:live])
         sources = live + np.flatnonzero(~ended[live:])
-        for array in (self.keys, self.limits, self.tokens):
+        for array in (self.keys, self.limits, self.shared, self.tokens):
             array[destinations] = array[sources]
-        self.keys, self.limits, self.tokens = self.keys[:live], self.limits[:live], self.tokens[:live]
+        self.keys, self.limits, self.shared = self.keys[:live], self.limits[:live], self.shared[:live]
+        self.tokens = self.tokens[:live]
         for destination, source in zip(destinations, sources, strict=True):
             self.samples[destination] = self.samples[source]
         del self.samples[live:]
@@ -155,10 +158,12 @@ class _Run:
             if not self._decoder.mixes_lengths and len(self._waiting[-1].request.prompt.token_ids) != length:
                 break
             samples.append(self._waiting.pop())
-        prompts, owners = [], np.empty(len(samples), dtype=np.int64)
+        prompts, owners, shared = [], *np.zeros((2, len(samples)), dtype=np.int64)
         for row, sample in enumerate(samples):
             prompt = sample.request.prompt.token_ids or (self._limits.empty_prompt_token,)
-            if not prompts or prompts[-1] != prompt:
+            if prompts and prompts[-1] == prompt:
+                shared[row] = len(sample.request.prompt.token_ids)
+            else:
                 prompts.append(prompt)
             owners[row] = len(prompts) - 1
         limits = np.full(len(samples), self._sampling.max_tokens)
@@ -166,7 +171,8 @@ class _Run:
             limits = np.minimum(limits, self._limits.context - np.array([len(prompt) for prompt in prompts])[owners])
         state, logits = self._decoder.start(prompts, owners)
         keys = stream_keys([sample.request.seed for sample in samples], [sample.index for sample in samples])
-        return _Cohort(samples, state, keys, limits, np.empty((len(samples), 64), dtype=np.int64)), logits
+        tokens = np.empty((len(samples), 64), dtype=np.int64)
+        return _Cohort(samples, state, keys, limits, shared, tokens), logits
 
     def _advance(self, cohorts: Sequence[_Cohort], logits: "torch.Tensor") -> Iterator[Completion]:
         """Draws the next token of every row, of all cohorts in turn, and takes out the rows that end with it."""
@@ -205,8 +211,8 @@ class _Run:
             request, index = cohort.samples[row]
             cut = min((at for stop in self._sampling.stop if (at := text.find(stop)) >= 0), default=len(text))
             reason: FinishReason = "stop" if stopped[row] else "length"
-            prompt_tokens = len(request.prompt.token_ids)
-            completions.append(Completion(request.request_id, index, text[:cut], reason, prompt_tokens, cohort.length))
+            tokens_of = len(request.prompt.token_ids), cohort.length, int(cohort.shared[row])
+            completions.append(Completion(request.request_id, index, text[:cut], reason, *tokens_of))
         return completions
 
     def _decoded(self, tokens: list[list[int]]) -> list[str]:

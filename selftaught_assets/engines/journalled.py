@@ -40,17 +40,34 @@ class Progress(NamedTuple):
     """None before there is anything to judge by."""
 
 
+class Usage(NamedTuple):
+    """What completions cost; add two with `plus`."""
+
+    completions: int = 0
+    prompt_tokens: int = 0
+    """Once for each completion, whoever computed them."""
+    shared_prompt_tokens: int = 0
+    """Of these, those that were not computed again, since the cache of another completion had them."""
+    completion_tokens: int = 0
+    failed: int = 0
+    """Completions that failed for good."""
+    seconds: float = 0.0
+    """From the first request to the last completion; 0 where nothing was sampled."""
+
+    def plus(self, other: "Usage") -> "Usage":
+        return Usage(*(one + another for one, another in zip(self, other, strict=True)))
+
+
 class Generated(NamedTuple):
-    """The completions, and what they cost this time."""
+    """The completions, and what they cost."""
 
     frame: pl.DataFrame
-    """request_id, sample_index, text, finish_reason, prompt_tokens, completion_tokens; in the order of the tasks, then
-    of the sample indices."""
-    sampled: int
-    """Completions that the journal did not have."""
-    sampled_tokens: int
-    seconds: float
-    """From the first request to the last completion."""
+    """request_id, sample_index, text, finish_reason, prompt_tokens, completion_tokens, error; in the order of the
+    tasks, then of the sample indices."""
+    sampled: Usage
+    """Of the completions that the journal did not have."""
+    used: Usage
+    """Of all completions, each once, when they were sampled; without seconds."""
 
 
 def generate(
@@ -92,22 +109,27 @@ def generate(
     if missing.height:
         recorder.record(engine, _asking_for(missing, requests))
     recorder.report()
-    completions = pl.concat([known, *recorder.frames])
+    sampled = pl.concat([SCHEMA.to_frame(), *recorder.frames])
+    completions = pl.concat([known.join(unique, on=["key", "sample_index"], how="semi"), sampled])
     frame = wanted.join(completions, on=["key", "sample_index"], how="left", maintain_order="left", validate="m:1")
     if frame["text"].null_count():
         raise RuntimeError(f"The engine left out {frame['text'].null_count()} completions of {frame.height}.")
-    return Generated(frame.drop("order", "key", "n"), recorder.sampled, recorder.tokens, recorder.seconds)
+    return Generated(
+        frame.drop("order", "key", "n", "shared_prompt_tokens"),
+        sampled=_usage(sampled)._replace(seconds=recorder.seconds),
+        used=_usage(completions),
+    )
 
 
-def completion_key(model_digest: str, request: Request) -> str:
+def completion_key(identity: str, request: Request) -> str:
     """What a completion depends on, but for its sample index: never a model's name or path (DESIGN rule 2)."""
-    return digest("completion", model_digest, request.prompt.token_ids, request.sampling.model_dump(), request.seed)
+    return digest("completion", identity, request.prompt.token_ids, request.sampling.model_dump(), request.seed)
 
 
 def _requests(engine: Engine, tasks: Sequence[GenerationTask], sampling: SamplingParameters) -> list[Request]:
     """A request for all samples of each task, named by its key."""
     unnamed = [Request("", engine.render(task.messages), sampling, task.seed, tuple(range(task.n))) for task in tasks]
-    return [replace(request, request_id=completion_key(engine.model_digest, request)) for request in unnamed]
+    return [replace(request, request_id=completion_key(engine.identity, request)) for request in unnamed]
 
 
 def _asking_for(missing: pl.DataFrame, requests: Sequence[Request]) -> list[Request]:
@@ -115,6 +137,11 @@ def _asking_for(missing: pl.DataFrame, requests: Sequence[Request]) -> list[Requ
     by_key = {request.request_id: request for request in requests}
     indices = missing.group_by("key", maintain_order=True).agg(pl.col("sample_index").sort())
     return [replace(by_key[key], sample_indices=tuple(wanted)) for key, wanted in indices.iter_rows()]
+
+
+def _usage(completions: pl.DataFrame) -> Usage:
+    tokens = completions.select("prompt_tokens", "shared_prompt_tokens", "completion_tokens").sum().row(0)
+    return Usage(completions.height, *tokens, failed=int((completions["finish_reason"] == "failed").sum()))
 
 
 class _Recorder:

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FinishReason = Literal["stop", "length", "prompt_too_long"]
+FinishReason = Literal["stop", "length", "prompt_too_long", "failed"]
+"""`failed`: the engine gave up on this sample for good; `error` says why, and a later run asks for it again."""
 
 
 class SamplingParameters(BaseModel):
@@ -25,10 +26,12 @@ class SamplingParameters(BaseModel):
 
 
 class Prompt(NamedTuple):
-    """A rendered conversation: as text for people and servers, as token ids for engines that run the model."""
+    """A rendered conversation: as text for people, as token ids for engines and servers that take those."""
 
     text: str
     token_ids: tuple[int, ...]
+    messages: tuple[dict[str, str], ...] = ()
+    """What was rendered, for servers that insist on rendering it themselves."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,22 @@ class Completion(NamedTuple):
     finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
+    shared_prompt_tokens: int = 0
+    """Of the prompt's tokens, those that were not computed for this sample: the cache of another one had them."""
+    error: str | None = None
+    """Why it failed, in one sentence; null unless the finish reason is `failed`."""
 
 
 class Engine(Protocol):
     """A loaded model that completes prompts."""
 
     model_digest: str
-    """Digest of the weights (base and adapter), the model's identity in the journal."""
+    """Digest of the weights (base and adapter)."""
+    identity: str
+    """What the journal knows its completions by: the digest of the weights, or for a remote server a digest of them and
+    of what the recipe says is served there."""
+    capacity: int
+    """Samples that it works on together; fewer leave it partly idle."""
 
     def render(self, messages: list[dict[str, str]]) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""

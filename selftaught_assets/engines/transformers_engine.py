@@ -7,6 +7,7 @@ decoders) and chat templates (chat.py).
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from selftaught_assets.engine_settings import TransformersSettings
 from selftaught_assets.engines import chat, llama_forward
 from selftaught_assets.engines.decoding import Decoder, Limits, decode
 from selftaught_assets.engines.llama_forward import LlamaForward
@@ -15,7 +16,6 @@ from selftaught_assets.engines.plain import PlainDecoder
 from selftaught_assets.engines.protocol import Completion, Prompt, Request
 from selftaught_assets.engines.shared_prefix import SharedPrefixDecoder
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe import Engine as EngineSettings
 from selftaught_assets.storage.models import ModelReference
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class TransformersEngine:
         decoder: Decoder | None = None,
     ) -> None:
         """Takes the decoder that suits the model, unless one is given."""
-        self.model_digest = model_digest
+        self.model_digest = self.identity = model_digest
+        self.capacity = max_rows
         self.device = model.device
         self.dtype = model.dtype
         self._tokenizer = tokenizer
@@ -70,7 +71,7 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
 
-def load_engine(settings: EngineSettings, model: ModelReference) -> TransformersEngine:
+def load_engine(settings: TransformersSettings, model: ModelReference) -> TransformersEngine:
     """Loads base and adapter from their folders, never from the network, never code or pickles.
 
     Raises:
@@ -80,7 +81,9 @@ def load_engine(settings: EngineSettings, model: ModelReference) -> Transformers
     return TransformersEngine(loaded, tokenizer, model.digest, settings.max_rows)
 
 
-def load_model(settings: EngineSettings, model: ModelReference) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def load_model(
+    settings: TransformersSettings, model: ModelReference
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The model on the recipe's device, in its dtype, with the adapter merged into the weights; and the tokenizer.
 
     Raises:
@@ -162,7 +165,7 @@ def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") 
     return tuple(sorted(ends - {None}))
 
 
-def _device(settings: EngineSettings) -> "torch.device":
+def _device(settings: TransformersSettings) -> "torch.device":
     import torch
 
     if settings.device == "cuda" and not torch.cuda.is_available():

@@ -10,6 +10,7 @@ import json
 import shutil
 from pathlib import Path
 
+from selftaught_assets.engine_settings import TransformersSettings
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge.card import card
 from selftaught_assets.judge.references import DESCRIPTION, PROMPTS, Description, FoundJudge, find_judge
@@ -61,12 +62,13 @@ def export_judge(what: str, folder: Path, recipe: Recipe, layout: Layout, *, mer
 
 
 def _write_weights(recipe: Recipe, model: ModelReference, folder: Path) -> None:
-    """Merged as the engine merges them, in the dtype that it judges in, so that the verdicts are the same."""
+    """Merged as the embedded engine merges them, in its dtype, so that the verdicts are the same."""
     from safetensors import SafetensorError
 
     from selftaught_assets.engines.transformers_engine import load_model
 
-    loaded, _ = load_model(recipe.engine, model)
+    settings = recipe.engine if isinstance(recipe.engine, TransformersSettings) else TransformersSettings()
+    loaded, _ = load_model(settings, model)
     try:
         loaded.save_pretrained(folder)
     except SafetensorError as error:

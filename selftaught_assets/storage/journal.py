@@ -25,10 +25,13 @@ SCHEMA = pl.Schema(
         "finish_reason": pl.String,
         "prompt_tokens": pl.Int64,
         "completion_tokens": pl.Int64,
+        "shared_prompt_tokens": pl.Int64,
+        "error": pl.String,
     }
 )
 """One row is one completion: `key` stands for everything about it but the sample index."""
 
+_SUCCEEDED = pl.col("finish_reason") != "failed"
 _ABANDONED_AFTER_SECONDS = 600.0
 _logger = logging.getLogger(__name__)
 
@@ -40,8 +43,8 @@ class MemoryJournal:
         self._rows = SCHEMA.to_frame()
 
     def lookup(self, keys: pl.Series) -> pl.DataFrame:
-        """Every completion under one of the keys, once each: a frame of SCHEMA, in no particular order."""
-        return self._rows.filter(pl.col("key").is_in(keys.unique().implode()))
+        """Every completion under one of the keys, as `Journal.lookup` finds them."""
+        return self._rows.filter(pl.col("key").is_in(keys.unique().implode()) & _SUCCEEDED)
 
     def append(self, rows: pl.DataFrame) -> None:
         """Adds completions: a frame of SCHEMA."""
@@ -56,6 +59,8 @@ class Journal:
 
     def lookup(self, keys: pl.Series) -> pl.DataFrame:
         """Every completion under one of the keys, once each: a frame of SCHEMA, in no particular order.
+
+        Failed ones are on record, but not found: whoever asks gets another try at them.
 
         Damaged and foreign shards, and files that a killed process left half-written, are set aside (renamed to
         `*.corrupt`) with a warning; what was in them counts as never sampled.
@@ -92,7 +97,8 @@ class Journal:
         if not shards:
             return SCHEMA.to_frame()
         wanted = pl.LazyFrame({"key": keys.unique()}, schema={"key": pl.String})
-        found = pl.scan_parquet(shards, schema=SCHEMA, glob=False).join(wanted, on="key", how="semi").collect()
+        rows = pl.scan_parquet(shards, schema=SCHEMA, glob=False).filter(_SUCCEEDED)
+        found = rows.join(wanted, on="key", how="semi").collect()
         return found.unique(["key", "sample_index"], keep="first", maintain_order=True)
 
     def _set_aside_damaged(self) -> None:

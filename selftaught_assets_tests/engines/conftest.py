@@ -80,12 +80,12 @@ def byte_ids(text: str) -> list[int]:
 
 
 def by_sample(completions: object) -> dict[tuple[str, int], Completion]:
-    """Completions by request and sample; fails if one comes twice."""
+    """Completions by request and sample, but for what their neighbours spared them; fails if one comes twice."""
     found = {}
     for completion in completions:
         key = completion.request_id, completion.sample_index
         assert key not in found
-        found[key] = completion
+        found[key] = completion._replace(shared_prompt_tokens=0)
     return found
 
 

@@ -25,7 +25,8 @@ class Echo:
     """An engine whose completions say what they were asked. Finishes them out of order; fails after `fail_after`."""
 
     def __init__(self, model_digest: str = "model", fail_after: int | None = None, delay: float = 0.0) -> None:
-        self.model_digest = model_digest
+        self.model_digest = self.identity = model_digest
+        self.capacity = 8
         self.asked: list[tuple[str, int]] = []
         self._fail_after = fail_after
         self._delay = delay
@@ -61,11 +62,12 @@ def test_the_frame_is_in_the_order_of_tasks_and_samples(tmp_path: Path) -> None:
         "finish_reason",
         "prompt_tokens",
         "completion_tokens",
+        "error",
     ]
     assert generated.frame["request_id"].to_list() == [task.request_id for task in TASKS for _ in range(3)]
     assert generated.frame["sample_index"].to_list() == [0, 1, 2] * 30
     assert generated.frame["text"].to_list() == [f"model: question {i}, {i}, {n}" for i in range(30) for n in range(3)]
-    assert (generated.sampled, generated.sampled_tokens) == (90, 450)
+    assert (generated.sampled.completions, generated.sampled.completion_tokens) == (90, 450)
 
 
 def test_a_second_run_samples_nothing_and_gives_the_same_frame(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_a_second_run_samples_nothing_and_gives_the_same_frame(tmp_path: Path) -
     engine = Echo()
     second = generate(engine, Journal(tmp_path), TASKS, SAMPLING, ignore)
     assert second.frame.equals(first.frame)
-    assert (second.sampled, engine.asked) == (0, [])
+    assert (second.sampled.completions, engine.asked) == (0, [])
 
 
 def test_more_samples_ask_only_for_the_new_ones(tmp_path: Path) -> None:
@@ -92,20 +94,20 @@ def test_whatever_a_completion_depends_on_makes_it_another(change: str, tmp_path
     if change == "content":
         task = replace(task, messages=[{"role": "user", "content": "another question"}])
     sampling = SamplingParameters(temperature=0.1) if change == "sampling" else SAMPLING
-    assert generate(engine, Journal(tmp_path), [task], sampling, ignore).sampled == 3
+    assert generate(engine, Journal(tmp_path), [task], sampling, ignore).sampled.completions == 3
 
 
 def test_the_name_of_a_request_is_no_part_of_the_key(tmp_path: Path) -> None:
     generate(Echo(), Journal(tmp_path), TASKS, SAMPLING, ignore)
     again = generate(Echo(), Journal(tmp_path), [replace(TASKS[4], request_id="renamed")], SAMPLING, ignore)
-    assert again.sampled == 0
+    assert again.sampled.completions == 0
     assert again.frame["request_id"].to_list() == ["renamed"] * 3
 
 
 def test_tasks_with_equal_content_share_their_completions(tmp_path: Path) -> None:
     twins = [replace(TASKS[0], request_id="one", n=2), replace(TASKS[0], request_id="two", n=4)]
     generated = generate(Echo(), Journal(tmp_path), twins, SAMPLING, ignore)
-    assert generated.sampled == 4
+    assert generated.sampled.completions == 4
     assert generated.frame["request_id"].to_list() == ["one"] * 2 + ["two"] * 4
     assert generated.frame["text"][:2].to_list() == generated.frame["text"][2:4].to_list()
 
@@ -119,7 +121,7 @@ def test_no_tasks_give_an_empty_frame(tmp_path: Path) -> None:
 def test_what_an_engine_gave_before_it_failed_is_kept(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         generate(Echo(fail_after=50), Journal(tmp_path), TASKS, SAMPLING, ignore)
-    assert generate(Echo(), Journal(tmp_path), TASKS, SAMPLING, ignore).sampled == 40
+    assert generate(Echo(), Journal(tmp_path), TASKS, SAMPLING, ignore).sampled.completions == 40
 
 
 def test_an_engine_that_leaves_completions_out_is_caught(tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_after_a_kill_only_what_is_missing_is_sampled_and_the_frame_is_that_of_a
     tmp_path: Path, model_folder: Path
 ) -> None:
     undisturbed = _run(model_folder, tmp_path / "undisturbed")
-    assert undisturbed.sampled == 120
+    assert undisturbed.sampled.completions == 120
 
     journal = tmp_path / "killed"
     victim = subprocess.Popen([sys.executable, "-m", __name__, str(model_folder), str(journal)], env=dict(os.environ))
@@ -172,17 +174,17 @@ def test_after_a_kill_only_what_is_missing_is_sampled_and_the_frame_is_that_of_a
     kept = sum(pl.read_parquet(shard).height for shard in journal.glob("*.parquet"))
     assert 0 < kept < 120
     resumed = _run(model_folder, journal)
-    assert resumed.sampled == 120 - kept
+    assert resumed.sampled.completions == 120 - kept
     assert resumed.frame.equals(undisturbed.frame)
 
 
 def _run(model_folder: Path, journal: Path) -> journalled.Generated:
+    from selftaught_assets.engine_settings import TransformersSettings
     from selftaught_assets.engines.factory import open_engine
-    from selftaught_assets.recipe import Engine
     from selftaught_assets.storage.models import reference_model
 
     tasks = [replace(task, n=4) for task in TASKS]
-    with open_engine(Engine(device="cpu", max_rows=8), reference_model(model_folder)) as engine:
+    with open_engine(TransformersSettings(device="cpu", max_rows=8), reference_model(model_folder)) as engine:
         return generate(engine, Journal(journal), tasks, SamplingParameters(max_tokens=40), ignore)
 
 

@@ -11,13 +11,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from selftaught_assets.engine_settings import TransformersSettings
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.plain import PlainDecoder
 from selftaught_assets.engines.protocol import Request
 from selftaught_assets.engines.shared_prefix import SharedPrefixDecoder
 from selftaught_assets.engines.transformers_engine import TransformersEngine, suitable_decoder
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe import Engine as EngineSettings
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.engines.conftest import (
     CONFIGS,
@@ -31,7 +31,7 @@ from selftaught_assets_tests.engines.conftest import (
 )
 
 Make = Callable[..., TransformersEngine]
-CPU = EngineSettings(device="cpu", max_rows=32)
+CPU = TransformersSettings(device="cpu", max_rows=32)
 
 
 def many_requests(count: int, n: int, max_tokens: int = 24) -> list[Request]:
@@ -165,8 +165,15 @@ def test_a_prompt_longer_than_the_context_is_a_completion_that_says_so(name: str
     requests = [request("x" * CONTEXT, name="long", n=2), request("x" * (CONTEXT - 3), name="nearly", max_tokens=9)]
     completions = by_sample(make_engine(name).generate(requests))
     for index in (0, 1):
-        assert completions["long", index][2:] == ("", "prompt_too_long", CONTEXT, 0)
+        assert completions["long", index][2:6] == ("", "prompt_too_long", CONTEXT, 0)
     assert completions["nearly", 0].completion_tokens <= 3
+
+
+def test_a_prompt_is_computed_once_for_samples_that_start_together(engine: TransformersEngine) -> None:
+    completions = list(engine.generate([request("abc", name="a", n=4), request("some more", name="b", n=2)]))
+    for name, length, samples in (("a", 3, 4), ("b", 9, 2)):
+        shared = sorted(c.shared_prompt_tokens for c in completions if c.request_id == name)
+        assert shared == [0] + [length] * (samples - 1)
 
 
 def test_an_empty_prompt_is_completed(engine: TransformersEngine) -> None:
@@ -212,7 +219,7 @@ def test_a_gpu_that_is_not_there_is_the_users_mistake(model_folder: Path, monkey
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with (
         pytest.raises(UserError, match="no GPU"),
-        open_engine(EngineSettings(device="cuda"), reference_model(model_folder)),
+        open_engine(TransformersSettings(device="cuda"), reference_model(model_folder)),
     ):
         pass
 

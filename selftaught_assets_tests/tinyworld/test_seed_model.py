@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from selftaught_assets.engine_settings import TransformersSettings
 from selftaught_assets.engines.protocol import Request, SamplingParameters
 from selftaught_assets.engines.transformers_engine import load_engine
 from selftaught_assets.method.pairs import split_modified_pair
@@ -14,7 +15,7 @@ from selftaught_assets.method.prompts import (
     response_messages,
 )
 from selftaught_assets.method.verdicts import Verdict, parse_verdict
-from selftaught_assets.recipe import Engine, load_recipe
+from selftaught_assets.recipe import load_recipe
 from selftaught_assets.storage.models import reference_model
 from selftaught_assets.tinyworld.make_data import make_benchmark
 from selftaught_assets.tinyworld.world import draw_task, read_instruction
@@ -25,7 +26,7 @@ GREEDY = SamplingParameters(temperature=0, max_tokens=64)
 
 @pytest.fixture(scope="module")
 def engine():
-    loaded = load_engine(Engine(device="cpu"), reference_model(RECIPE.seed_model))
+    loaded = load_engine(TransformersSettings(device="cpu"), reference_model(RECIPE.seed_model))
     yield loaded
     loaded.close()
 

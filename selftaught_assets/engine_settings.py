@@ -1,0 +1,113 @@
+"""The section `engine` of a recipe: who samples text, and what each engine lets one choose.
+
+Belongs here: the choices, their limits and defaults. Not here: the other sections (`recipe`) and the engines themselves
+(engines/).
+
+One line is enough (`engine: vllm`); a mapping with `name` sets the rest. The tables do not depend on the engine, so no
+asset becomes stale when it changes.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from selftaught_assets.benchmark_settings import Section
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""Of weights and activations; `auto`: bfloat16 on a GPU, float32 on a CPU."""
+
+
+class TransformersSettings(Section):
+    """The embedded engine: any causal model that `transformers` loads, in the step's own process, on one device."""
+
+    name: Literal["transformers"] = "transformers"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    max_rows: int = Field(512, ge=1)
+    """Sequences decoded together: more is faster until memory is full."""
+
+
+class VllmSettings(Section):
+    """vLLM in the step's own process (it starts processes of its own), on one or several devices of this machine."""
+
+    name: Literal["vllm"]
+    dtype: Dtype = "auto"
+    max_rows: int = Field(256, ge=1)
+    """Sequences decoded together, at most; vLLM's `max_num_seqs`."""
+    tensor_parallel_size: int = Field(1, ge=1)
+    """Devices that one copy of the model is spread over."""
+    context: int | None = Field(None, ge=8)
+    """Tokens of prompt and completion together; null is the model's own. A shorter one leaves more room for rows."""
+    memory_share: float = Field(0.9, gt=0, le=1)
+    """Of each device's memory that vLLM takes: weights, activations and KV cache together. On a CPU, of the machine's
+    memory."""
+    eager: bool = False
+    """Without compilation and CUDA graphs: starts sooner, samples slower."""
+
+
+class OpenAISettings(Section):
+    """A server that somebody else runs, at an OpenAI-compatible address."""
+
+    name: Literal["openai"]
+    address: str = Field(pattern=r"^https?://[^\s?#]+$")
+    """As clients take it: with the version, such as http://127.0.0.1:8000/v1."""
+    model: str = Field(min_length=1)
+    """The name under which the server has the recipe's seed model."""
+    identity: str = Field(min_length=1)
+    """What is served there, as exactly as you know it: model, revision, quantisation. A name says nothing about
+    weights, so completions are remembered under this text together with the digest of the judge; change it whenever
+    the server's weights change."""
+    api: Literal["completions", "chat"] = "completions"
+    """`completions` sends the tokens of the prompt as we rendered it; `chat` sends the messages, for servers that have
+    nothing else: the server's own template then applies, and it alone decides what special tokens in a text do."""
+    adapters: Literal["load", "named"] = "load"
+    """How the judges of later iterations are reached. `load`: the server reads the checkpoint's folder (vLLM with
+    --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 on a shared disk); `named`: whoever runs it has put each
+    checkpoint there under the first 16 digits of its digest."""
+    key_variable: str = Field("OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """The environment variable that holds the key. Never the key itself."""
+    max_rows: int = Field(64, ge=1)
+    """Requests in flight, at most."""
+    timeout_seconds: float = Field(600, gt=0)
+    """For one try of a request."""
+    attempts: int = Field(6, ge=1)
+    """Tries of a request, with growing pauses, before it counts as failed."""
+
+
+class RaySettings(Section):
+    """Ray Data over actors that hold one of the other engines each: several devices, or several machines."""
+
+    name: Literal["ray"]
+    engine: Annotated[TransformersSettings | VllmSettings | OpenAISettings, Field(discriminator="name")]
+    """What each actor holds. Its paths must exist wherever an actor runs."""
+    address: str | None = None
+    """Of a running cluster (`auto` finds the one of this machine); null starts a local one and ends it afterwards."""
+    replicas: int = Field(1, ge=1)
+    """Actors, each with a whole copy of the model."""
+    cpus: float = Field(1, ge=0)
+    """For each replica."""
+    gpus: float = Field(0, ge=0)
+    """For each replica."""
+
+
+class AutoSettings(Section):
+    """vLLM where it is installed and a GPU is there, else the embedded engine; both with their defaults."""
+
+    name: Literal["auto"]
+
+
+def _named(value: object) -> object:
+    """`engine: vllm` means `engine: {name: vllm}`, and a mapping without a name is about the embedded engine."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and "name" not in value:
+        return {"name": "transformers", **value}
+    return value
+
+
+EngineSettings = Annotated[
+    Annotated[
+        TransformersSettings | VllmSettings | OpenAISettings | RaySettings | AutoSettings, Field(discriminator="name")
+    ],
+    BeforeValidator(_named),
+]
