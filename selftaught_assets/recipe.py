@@ -17,6 +17,7 @@ from selftaught_assets.engine_settings import EngineSettings, TransformersSettin
 from selftaught_assets.engines.protocol import SamplingParameters
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.attacks import AttackName
+from selftaught_assets.method.costs import Prices
 from selftaught_assets.method.identity import digest
 from selftaught_assets.method.promotion import Rule
 from selftaught_assets.method.prompts import TEMPLATE_NAMES, PromptTemplates, require_templates
@@ -36,6 +37,38 @@ class Pool(Section):
     instruction_field: str = "instruction"
     id_field: str | None = None
     category_field: str | None = None
+
+
+class Price(Section):
+    """What sampling costs: by the hour, for devices of one's own, or by tokens, for a server of somebody else."""
+
+    currency: str = "USD"
+    per_hour: float | None = Field(None, ge=0)
+    """Of all devices that sample together: the price of a GPU-hour times their number."""
+    per_million_prompt_tokens: float | None = Field(None, ge=0)
+    per_million_shared_prompt_tokens: float | None = Field(None, ge=0)
+    """Prompt tokens that a cache had; null is the price of the others."""
+    per_million_completion_tokens: float | None = Field(None, ge=0)
+
+    @property
+    def prices(self) -> Prices:
+        prompt = self.per_million_prompt_tokens or 0.0
+        shared = self.per_million_shared_prompt_tokens
+        return Prices(
+            per_hour=self.per_hour or 0.0,
+            per_million_prompt_tokens=prompt,
+            per_million_shared_prompt_tokens=prompt if shared is None else shared,
+            per_million_completion_tokens=self.per_million_completion_tokens or 0.0,
+        )
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> "Price":
+        needed = (self.per_million_prompt_tokens, self.per_million_completion_tokens)
+        if self.per_hour is None and None in needed:
+            raise ValueError("price needs per_hour, or per_million_prompt_tokens and per_million_completion_tokens")
+        if self.per_hour is not None and {*needed, self.per_million_shared_prompt_tokens} != {None}:
+            raise ValueError("price is either per_hour or by tokens, not both")
+        return self
 
 
 class Instructions(Section):
@@ -69,6 +102,10 @@ class Judgments(Section):
     """`pairwise` compares the two responses, as in the paper; `single` rates one response at a time, from 1 to 10."""
     n: int = Field(15, ge=1)
     """Judgments of each pair (in each order, where `positions` is both); of each response in the single form."""
+    stop: Literal["first_correct", "never"] = "first_correct"
+    """`first_correct`: no more judgments of a pair that has a right one. The examples have the same distribution as in
+    the paper, for a fraction of the samples. `never`: all n of every pair, as in the paper; needed for pass rates, and
+    for pairs of right and wrong judgments. A single response has no right rating by itself, so all n are sampled."""
     sampling: SamplingParameters = SamplingParameters()
     positions: Literal["random", "both"] = "random"
     """Where the winner stands: in a seeded random position, or in both in turn. A single response has no position."""
@@ -167,6 +204,8 @@ class Recipe(Section):
     """Folder with the prompt templates (Jinja2): response, modified_instruction, modified_pair, judge; and score, where
     `judgments.form` is single."""
     engine: EngineSettings = TransformersSettings()
+    price: Price | None = None
+    """What sampling costs; the sampling assets then report it."""
     instructions: Instructions = Instructions()
     pairs: Pairs = Pairs()
     judgments: Judgments = Judgments()
@@ -206,6 +245,14 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_control_keeps_what_is_drawn(self) -> "Recipe":
+        if self.filter.keep == "any" and self.stops_when_right:
+            raise ValueError(
+                "filter.keep: any needs judgments.stop: never, or the last judgment of each pair is a right one"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _the_prompt_asks_for_the_format(self) -> "Recipe":
         if self.verdicts.format != "brackets" and self.prompts == PROMPTS_FOLDER:
             raise ValueError(
@@ -230,6 +277,11 @@ class Recipe(Section):
                 f"benchmark {counting[0]}: `ties: count` needs verdicts.ties: true, or the judge is never offered a tie"
             )
         return self
+
+    @property
+    def stops_when_right(self) -> bool:
+        """Whether a pair that has a right judgment is not sampled any more (method/sequential.py)."""
+        return self.judgments.stop == "first_correct" and self.judgments.form == "pairwise"
 
     @cached_property
     def templates(self) -> PromptTemplates:
@@ -288,9 +340,14 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"])
+    parts = [str(part) for part in problem["loc"]]
+    # Behind `engine` stands which of the engines was meant, which is no field.
+    place = ".".join(part for before, part in zip(["", *parts], parts, strict=False) if before != "engine")
     if not place:
         return problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "union_tag_invalid":
+        tag, known = (problem["ctx"][name] for name in ("tag", "expected_tags"))
+        return f"`{place}.name` is {tag!r}: it must be one of {known}"
     if problem["type"] == "extra_forbidden":
         return f"unknown field `{place}`"
     if problem["type"] == "missing":

@@ -38,6 +38,19 @@ def test_lines_of_own_data_that_are_commented_out_can_be_used() -> None:
     assert Benchmark.model_validate(published).hub == "allenai/reward-bench"
 
 
+@pytest.mark.parametrize(
+    ("engine", "name"),
+    [({"engine": "auto"}, "auto"), ({"engine": {"device": "cpu"}}, "transformers"), ({}, "transformers")],
+)
+def test_one_line_names_an_engine_and_the_embedded_one_needs_none(small_recipe, engine, name) -> None:
+    assert small_recipe(**engine).engine.name == name
+
+
+def test_the_engine_is_no_part_of_any_code_version(small_recipe) -> None:
+    sections = ("pairs", "judgments", "evaluation")
+    assert small_recipe(engine="vllm").version(*sections) == small_recipe().version(*sections)
+
+
 def test_paths_are_relative_to_the_recipe(small_recipe, tmp_path: Path) -> None:
     assert small_recipe().pool.path == tmp_path / "pool.jsonl"
 
@@ -65,6 +78,17 @@ def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: 
         ({"judgments": {"m": 3}}, "unknown field `judgments.m`"),
         ({"judgments": {"n": 0}}, "`judgments.n` is 0: input should be greater than or equal to 1"),
         ({"engine": {"name": "abacus"}}, "`engine.name` is 'abacus'"),
+        ({"engine": "abacus"}, "`engine.name` is 'abacus'"),
+        ({"engine": {"max_rows": 0}}, "`engine.max_rows` is 0: input should be greater than or equal to 1"),
+        ({"engine": {"name": "vllm", "devices": 2}}, "unknown field `engine.devices`"),
+        ({"engine": "openai"}, "field `engine.address` is missing"),
+        (
+            {"engine": {"name": "ray", "engine": {"name": "vllm", "dtype": "int8"}}},
+            "`engine.engine.dtype` is 'int8'",
+        ),
+        ({"price": {}}, "price needs per_hour, or per_million_prompt_tokens and per_million_completion_tokens"),
+        ({"price": {"per_hour": 2, "per_million_prompt_tokens": 1}}, "price is either per_hour or by tokens, not both"),
+        ({"filter": {"keep": "any"}}, "filter.keep: any needs judgments.stop: never"),
         ({"pool": {}}, "field `pool.path` is missing"),
         ({"pool": {"path": "nowhere.jsonl"}}, "`pool.path` names"),
         ({"verdicts": {"format": "stars"}}, "`verdicts.format` is 'stars'"),

@@ -55,7 +55,7 @@ def _evaluate(
         robustness = attack_numbers(
             family.recipe, judge, requests.filter(pl.col("benchmark") == first), on_benchmark(greedy, first)
         )
-        costs = judge.costs()
+        costs = judge.costs(kept=kept(benchmarks).height)
     frame = pl.concat([greedy, voted])
     numbers: dict[str, object] = {}
     earlier = earlier_verdicts(family, context.partition_key if context.has_partition_key else None)

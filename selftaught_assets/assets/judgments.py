@@ -7,7 +7,8 @@ import polars as pl
 
 from selftaught_assets.assets.family import Family, table_output
 from selftaught_assets.assets.sampling import judge_tasks, sampler
-from selftaught_assets.method.judging import judging_requests, judgments_table
+from selftaught_assets.method.judging import judging_requests, judgment_quality, judgments_table
+from selftaught_assets.method.sequential import SETTLES, sample_until_right
 from selftaught_assets.method.single import rating_quality, rating_requests, ratings_table
 from selftaught_assets.storage.models import read_pointer
 
@@ -23,38 +24,37 @@ def build_judgments(family: Family) -> dg.AssetsDefinition:
         deps=("judge",),
     )
     def judgments(context: dg.AssetExecutionContext, pairs: pl.DataFrame) -> dg.Output[pl.DataFrame]:
-        """Chain-of-thought judgments of every valid pair by the current judge, `n` of each, right and wrong alike."""
+        """Chain-of-thought judgments of every valid pair by the current judge, right and wrong alike.
+
+        Up to `n` of each: a pair that has a right one is not sampled any more, unless the recipe says otherwise.
+        """
         settings = recipe.judgments
         if settings.form == "single":
             requests, table, quality = rating_requests(pairs), ratings_table, rating_quality
         else:
             requests = judging_requests(pairs, positions=settings.positions, seed=recipe.seed)
             table = partial(judgments_table, form=recipe.verdicts.format, ties=recipe.verdicts.ties)
-            quality = _quality
+            quality = partial(judgment_quality, firsts_only=recipe.stops_when_right)
         model = read_pointer(family.layout.judge(context.partition_key), root=family.layout.root)
         with sampler(context, family, "judgments", model) as judge:
-            tasks = judge_tasks(recipe, requests, settings.n)
-            frame = table(requests, judge.sample(tasks, settings.sampling), judge=model.digest)
-            costs = judge.costs()
-        rows_in = requests.height * settings.n
-        return table_output(frame, rows_in=rows_in, judge_digest=model.digest, **quality(frame), **costs)
+
+            def ask(some: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
+                answers = judge.sample(judge_tasks(recipe, some, end, first), settings.sampling)
+                return table(some, answers, judge=model.digest)
+
+            if recipe.stops_when_right:
+                frame = sample_until_right(requests, ask, n=settings.n, capacity=judge.capacity)
+            else:
+                frame = ask(requests, 0, settings.n)
+        solved = frame.filter(SETTLES).n_unique(["pair_id", "chosen_position"])
+        costs = judge.costs(kept=solved)
+        return table_output(
+            frame,
+            rows_in=frame.height,
+            judge_digest=model.digest,
+            completions_surplus=costs["completions"] - frame.height,
+            **quality(frame),
+            **costs,
+        )
 
     return judgments
-
-
-def _quality(judgments: pl.DataFrame) -> dict[str, float]:
-    """Shares of all judgments, and of the pairs for which at least one judgment is right.
-
-    `position_bias` is by how much the verdict A is more frequent, among verdicts for a side, than it ought to be.
-    """
-    says_a, is_a = ((pl.col(name) == "A").cast(pl.Float64) for name in ("verdict", "chosen_position"))
-    says_a = pl.when(pl.col("verdict") != "TIE").then(says_a)
-    shares = judgments.select(
-        correct_share=pl.col("is_correct").mean(),
-        invalid_share=pl.col("verdict").is_null().mean(),
-        label_a_share=says_a.mean(),
-        position_bias=(says_a - is_a).mean(),
-        truncated_share=(pl.col("finish_reason") == "length").mean(),
-    ).row(0, named=True)
-    solved = judgments.group_by("pair_id", "chosen_position").agg(pl.col("is_correct").any())["is_correct"].mean()
-    return {name: value or 0.0 for name, value in {**shares, "solved_share": solved}.items()}

@@ -36,9 +36,11 @@ def build_pairs_asset(family: Family) -> dg.AssetsDefinition:
             frame = write(generator, family, frame).with_columns(
                 generator=pl.lit(generator.model_digest), strategy=pl.lit(STRATEGY)
             )
-            costs = generator.costs()
         frame = build_pairs(frame)
-        return table_output(frame, rows_in=selected.height, valid_share=kept(frame).height / frame.height, **costs)
+        valid = kept(frame).height
+        return table_output(
+            frame, rows_in=selected.height, valid_share=valid / frame.height, **generator.costs(kept=valid)
+        )
 
     return pairs
 

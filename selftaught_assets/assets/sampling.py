@@ -14,6 +14,8 @@ from selftaught_assets.assets.family import Family
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.journalled import GenerationTask, Progress, Usage, generate
 from selftaught_assets.engines.protocol import Engine, SamplingParameters
+from selftaught_assets.errors import UserError
+from selftaught_assets.method.costs import cost, per_kept
 from selftaught_assets.method.evaluation import Decoding, verdict_table
 from selftaught_assets.method.identity import derive_seed
 from selftaught_assets.method.judging import benchmark_requests
@@ -38,6 +40,7 @@ class Sampler:
         self._journal = Journal(family.layout.journal(stage))
         self._last_logged = time.monotonic()
         self._sampled = self._used = Usage()
+        self._requests = 0
 
     @property
     def model_digest(self) -> str:
@@ -48,13 +51,26 @@ class Sampler:
         generated = generate(self._engine, self._journal, tasks, sampling, self._report)
         self._sampled = self._sampled.plus(generated.sampled)
         self._used = self._used.plus(generated.used)
+        self._requests += sum(task.first == 0 for task in tasks)
         return generated.frame
 
-    def costs(self) -> dict[str, int | float]:
-        """Metadata: what was asked for, what of it had to be sampled, and how fast."""
+    @property
+    def capacity(self) -> int:
+        return self._engine.capacity
+
+    def costs(self, kept: int) -> dict[str, int | float | str]:
+        """Metadata: what was asked for, what of it had to be sampled, how fast, and what it costs.
+
+        Prices by tokens count every completion, also those of earlier attempts; prices by the hour only the time that
+        was spent now.
+
+        Args:
+            kept: examples, pairs or items that came of it.
+        """
         sampled, used = self._sampled, self._used
         rate = sampled.completion_tokens / sampled.seconds if sampled.seconds else 0.0
-        return {
+        numbers = {
+            "requests": self._requests,
             "completions": used.completions,
             "completions_sampled": sampled.completions,
             "completions_failed": used.failed,
@@ -63,7 +79,18 @@ class Sampler:
             "completion_tokens": used.completion_tokens,
             "tokens_per_second": round(rate, 1),
             "sampling_seconds": round(sampled.seconds, 2),
+            "samples_per_kept": per_kept(used.completions, kept),
         }
+        if price := self._family.recipe.price:
+            amount = cost(
+                price.prices,
+                seconds=sampled.seconds,
+                prompt_tokens=used.prompt_tokens,
+                shared_prompt_tokens=used.shared_prompt_tokens,
+                completion_tokens=used.completion_tokens,
+            )
+            numbers |= {"cost": amount, "cost_per_kept": per_kept(amount, kept), "currency": price.currency}
+        return {name: number for name, number in numbers.items() if number is not None}
 
     def _report(self, progress: Progress) -> None:
         iteration = self._context.partition_key if self._context.has_partition_key else None
@@ -89,14 +116,15 @@ def sampler(context: dg.AssetExecutionContext, family: Family, stage: str, model
         yield Sampler(context, family, stage, engine)
 
 
-def judge_tasks(recipe: Recipe, requests: pl.DataFrame, n: int) -> list[GenerationTask]:
+def judge_tasks(recipe: Recipe, requests: pl.DataFrame, n: int, first: int = 0) -> list[GenerationTask]:
     """What to ask the judge. Seeds belong to the pair as shown, so all judges are compared on the same random streams.
 
     Args:
         recipe: for the form, the template, whether it offers a tie, and the seed.
         requests: request_id, instruction, reference (an answer known to be good; may be null), and response_a and
             response_b, or response in the single form.
-        n: judgments of each.
+        n: judgments of each, those before `first` included.
+        first: index of the first judgment that is wanted.
     """
     return [
         GenerationTask(
@@ -104,6 +132,7 @@ def judge_tasks(recipe: Recipe, requests: pl.DataFrame, n: int) -> list[Generati
             _question(recipe, request),
             n=n,
             seed=derive_seed(recipe.seed, "judgment", request["request_id"]),
+            first=first,
         )
         for request in requests.iter_rows(named=True)
     ]
@@ -130,6 +159,11 @@ def _verdicts(
     recipe: Recipe, judge: Sampler, requests: pl.DataFrame, decoding: Decoding, *, n: int, sampling: SamplingParameters
 ) -> pl.DataFrame:
     answers = judge.sample(judge_tasks(recipe, requests, n=n), sampling)
+    if (failed := answers.filter(pl.col("finish_reason") == "failed")).height:
+        raise UserError(
+            f"{failed.height} of {answers.height} verdicts could not be had ({failed['error'][0]}): a measurement with "
+            "holes means nothing, so materialize it again; only the missing ones are asked for."
+        )
     if recipe.judgments.form == "single":
         return rating_verdicts(requests, answers, decoding=decoding, judge=judge.model_digest)
     return verdict_table(

@@ -12,10 +12,11 @@ from typing import Literal, get_args
 import polars as pl
 
 from selftaught_assets.checks.rules import Suite, Tables, holds
-from selftaught_assets.method import balance, benchmarks, pairs, rejection, selection, single_examples
+from selftaught_assets.method import balance, benchmarks, judging, pairs, rejection, selection, single_examples
 from selftaught_assets.method.benchmarks.formats import FORMATS
 from selftaught_assets.method.evaluation import Decoding
 from selftaught_assets.method.judging import NO_ORDER, ORDERS, POSITIONS
+from selftaught_assets.method.sequential import SETTLES
 from selftaught_assets.method.single import RATED
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.benchmarks import read_benchmark
@@ -54,11 +55,8 @@ def _accounts(recipe: Recipe) -> list[_Account]:
     order = pl.DataFrame({"order": (NO_ORDER,) if single else ORDERS}).join(
         pl.DataFrame({"decoding": get_args(Decoding)}), how="cross"
     )
-    sample = pl.DataFrame({"sample_index": range(recipe.judgments.n)})
-    if recipe.judgments.positions == "both":
-        sample = sample.join(pl.DataFrame({"chosen_position": POSITIONS}), how="cross")
-    if single:
-        sample = sample.join(pl.DataFrame({"rated": RATED}), how="cross")
+    asked = pl.DataFrame({"chosen_position": POSITIONS}) if recipe.judgments.positions == "both" else None
+    asked = pl.DataFrame({"rated": RATED}) if single else asked
     item = ("item_id", "benchmark")
     pool_reasons = selection.POOL_DROP_REASONS
     return [
@@ -90,11 +88,11 @@ def _accounts(recipe: Recipe) -> list[_Account]:
         ),
         _Account(
             "judgments",
-            ("pair_id", *sample.columns),
-            lambda tables: _kept(tables["pairs"]).select("pair_id").join(sample, how="cross"),
+            ("pair_id", "sample_index", *(asked.columns if asked is not None else ())),
+            partial(_judgments, recipe, asked),
             upstream=("pairs",),
             id="judgment_id",
-            reasons=("prompt_too_long",),
+            reasons=judging.UNASKED_REASONS,
         ),
         _Account(
             "filtered_set",
@@ -173,6 +171,20 @@ def _count(rows: pl.DataFrame) -> dict[str, int]:
         "rows_kept": int(rows["kept"].sum()),
         **{f"dropped_{reason}": count for reason, count in reasons.iter_rows()},
     }
+
+
+def _judgments(recipe: Recipe, asked: pl.DataFrame | None, tables: Tables) -> pl.DataFrame:
+    """All n samples of each request; where the search ends early, those up to the first judgment that ends it."""
+    requests, n = _kept(tables["pairs"]).select("pair_id"), recipe.judgments.n
+    if asked is not None:
+        requests = requests.join(asked, how="cross")
+    samples = requests.with_columns(last=pl.lit(n - 1))
+    if recipe.stops_when_right:
+        ends = tables["judgments"].filter(SETTLES).group_by(requests.columns).agg(pl.col("sample_index").min())
+        samples = requests.join(ends, on=requests.columns, how="left", maintain_order="left").with_columns(
+            last=pl.col("sample_index").fill_null(n - 1)
+        )
+    return samples.select(*requests.columns, sample_index=pl.int_ranges(pl.col("last") + 1)).explode("sample_index")
 
 
 def _kept(table: pl.DataFrame) -> pl.DataFrame:

@@ -21,12 +21,13 @@ REPORT_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class GenerationTask:
-    """A conversation to complete `n` times, as sample indices 0 to n - 1."""
+    """A conversation to complete, as sample indices `first` to n - 1."""
 
     request_id: str
     messages: list[dict[str, str]]
     n: int
     seed: int
+    first: int = 0
 
 
 class Progress(NamedTuple):
@@ -97,11 +98,12 @@ def generate(
             "order": range(len(tasks)),
             "request_id": [task.request_id for task in tasks],
             "key": [request.request_id for request in requests],
+            "first": [task.first for task in tasks],
             "n": [task.n for task in tasks],
         },
-        schema={"order": pl.Int64, "request_id": pl.String, "key": pl.String, "n": pl.Int64},
+        schema={"order": pl.Int64, "request_id": pl.String, "key": pl.String, "first": pl.Int64, "n": pl.Int64},
     )
-    wanted = wanted.with_columns(sample_index=pl.int_ranges("n")).explode("sample_index", empty_as_null=False)
+    wanted = wanted.with_columns(sample_index=pl.int_ranges("first", "n")).explode("sample_index", empty_as_null=False)
     known = journal.lookup(wanted["key"])
     unique = wanted.select("key", "sample_index").unique()
     missing = unique.join(known, on=["key", "sample_index"], how="anti")
@@ -115,7 +117,7 @@ def generate(
     if frame["text"].null_count():
         raise RuntimeError(f"The engine left out {frame['text'].null_count()} completions of {frame.height}.")
     return Generated(
-        frame.drop("order", "key", "n", "shared_prompt_tokens"),
+        frame.drop("order", "key", "first", "n", "shared_prompt_tokens"),
         sampled=_usage(sampled)._replace(seconds=recorder.seconds),
         used=_usage(completions),
     )
@@ -127,13 +129,13 @@ def completion_key(identity: str, request: Request) -> str:
 
 
 def _requests(engine: Engine, tasks: Sequence[GenerationTask], sampling: SamplingParameters) -> list[Request]:
-    """A request for all samples of each task, named by its key."""
-    unnamed = [Request("", engine.render(task.messages), sampling, task.seed, tuple(range(task.n))) for task in tasks]
+    """A request for each task, named by its key, without sample indices yet."""
+    unnamed = [Request("", engine.render(task.messages), sampling, task.seed, ()) for task in tasks]
     return [replace(request, request_id=completion_key(engine.identity, request)) for request in unnamed]
 
 
 def _asking_for(missing: pl.DataFrame, requests: Sequence[Request]) -> list[Request]:
-    """The requests, cut to the missing sample indices."""
+    """The requests for the missing sample indices."""
     by_key = {request.request_id: request for request in requests}
     indices = missing.group_by("key", maintain_order=True).agg(pl.col("sample_index").sort())
     return [replace(by_key[key], sample_indices=tuple(wanted)) for key, wanted in indices.iter_rows()]

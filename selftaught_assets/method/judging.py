@@ -20,6 +20,9 @@ ORDERS = ("AB", "BA")
 NO_ORDER = "none"
 """In the place of an order where the responses were not shown together, but rated one by one (`single_evaluation`)."""
 
+UNASKED_REASONS = ("prompt_too_long", "failed")
+"""Drop reasons of judgments: the prompt does not fit into the judge's context, or the engine gave up on it for good."""
+
 JUDGMENT_COLUMNS = (
     "judgment_id",
     "pair_id",
@@ -78,8 +81,8 @@ def judgments_table(
     """The table of judgments (paper section 3, "Judgment Annotation"): one row for each completion, in their order.
 
     An invalid verdict is null in `verdict` and never correct. A tie is not correct either: one response of a
-    constructed pair is the better one. A row is dropped (`prompt_too_long`) only where the judge
-    could not be asked at all; whether a judgment is good enough to train on is decided later (`rejection`).
+    constructed pair is the better one. A row is dropped only where the judge could not be
+    asked at all (`unasked_reason`); whether a judgment is good enough to train on is decided later (`rejection`).
 
     Args:
         requests: from `judging_requests`.
@@ -107,8 +110,40 @@ def judgments_table(
     return table.with_columns(
         pl.Series("judgment_id", row_ids("judgment", *identity), dtype=pl.String),
         pl.col("verdict").eq(pl.col("chosen_position")).fill_null(False).alias("is_correct"),
-        pl.when(pl.col("finish_reason") == "prompt_too_long").then(pl.lit("prompt_too_long")).alias("drop_reason"),
+        unasked_reason().alias("drop_reason"),
     ).select(JUDGMENT_COLUMNS)
+
+
+def judgment_quality(judgments: pl.DataFrame, *, firsts_only: bool) -> dict[str, float]:
+    """What the judgments of one judge look like, as numbers that can be followed over the iterations.
+
+    Args:
+        judgments: the table.
+        firsts_only: take shares over the first judgment of each pair. Needed where a right one ends the search: over
+            all judgments they would then be too low.
+
+    Returns:
+        Shares of judgments: right, invalid, cut off, and for A among those for a side; `position_bias`, by how much
+        the verdict A is more frequent, among verdicts for a side, than it ought to be; and `solved_share`, of the pairs
+        for which at least one judgment is right. 0.0 where there is nothing to count.
+    """
+    says_a, is_a = ((pl.col(name) == "A").cast(pl.Float64) for name in ("verdict", "chosen_position"))
+    says_a = pl.when(pl.col("verdict") != "TIE").then(says_a)
+    counted = judgments.filter(pl.col("sample_index") == 0) if firsts_only else judgments
+    shares = counted.select(
+        correct_share=pl.col("is_correct").mean(),
+        invalid_share=pl.col("verdict").is_null().mean(),
+        label_a_share=says_a.mean(),
+        position_bias=(says_a - is_a).mean(),
+        truncated_share=(pl.col("finish_reason") == "length").mean(),
+    ).row(0, named=True)
+    solved = judgments.group_by("pair_id", "chosen_position").agg(pl.col("is_correct").any())["is_correct"].mean()
+    return {name: value or 0.0 for name, value in {**shares, "solved_share": solved}.items()}
+
+
+def unasked_reason() -> pl.Expr:
+    """Why a completion is no answer: one of `UNASKED_REASONS`, which are finish reasons; null for an answer."""
+    return pl.when(pl.col("finish_reason").is_in(UNASKED_REASONS)).then("finish_reason")
 
 
 def benchmark_requests(items: pl.DataFrame) -> pl.DataFrame:

@@ -32,6 +32,8 @@ TEMPLATE_LEFTOVER = (
 markers, an unfilled variable, tokens of chat templates."""
 
 DROP_REASONS = (
+    "failed",
+    "prompt_too_long",
     "chosen_empty",
     "modified_instruction_missing",
     "modified_instruction_unchanged",
@@ -84,16 +86,21 @@ def build_pairs(frame: pl.DataFrame) -> pl.DataFrame:
     """
     unchanged = normalized_instruction("modified_instruction") == normalized_instruction("instruction")
     equal = with_single_spaces("chosen") == with_single_spaces("rejected")
-    truncated = pl.any_horizontal((pl.col(name) == "length").fill_null(False) for name in _FINISH)
     generated = ("modified_instruction", "chosen", "rejected")
     leftover = pl.any_horizontal(pl.col(name).str.contains(TEMPLATE_LEFTOVER) for name in generated)
+    finished = {
+        reason: pl.any_horizontal((pl.col(name) == reason).fill_null(False) for name in _FINISH)
+        for reason in ("failed", "prompt_too_long", "length")
+    }
     faults = {
+        "failed": finished["failed"],
+        "prompt_too_long": finished["prompt_too_long"],
         "chosen_empty": is_empty("chosen"),
         "modified_instruction_missing": is_empty("modified_instruction"),
         "modified_instruction_unchanged": unchanged,
         "rejected_empty": is_empty("rejected"),
         "responses_equal": equal,
-        "truncated": truncated,
+        "truncated": finished["length"],
         "template_leftover": leftover,
     }
     reason = pl.coalesce(pl.when(faults[name]).then(pl.lit(name)) for name in DROP_REASONS)

@@ -11,7 +11,7 @@ Belongs here: the requests about both responses of a pair, and which judgments c
 import polars as pl
 
 from selftaught_assets.method.identity import row_ids
-from selftaught_assets.method.judging import JUDGMENT_COLUMNS
+from selftaught_assets.method.judging import JUDGMENT_COLUMNS, unasked_reason
 from selftaught_assets.method.ratings import parse_ratings
 
 RATED = ("chosen", "rejected")
@@ -74,7 +74,7 @@ def ratings_table(requests: pl.DataFrame, completions: pl.DataFrame, *, judge: s
             pl.Series("judgment_id", row_ids("judgment", *identity), dtype=pl.String),
             pl.lit(None, dtype=pl.String).alias("chosen_position"),
             pl.col("rating").cast(pl.String).alias("verdict"),
-            pl.when(pl.col("finish_reason") == "prompt_too_long").then(pl.lit("prompt_too_long")).alias("drop_reason"),
+            unasked_reason().alias("drop_reason"),
         )
     ).select(COLUMNS)
 

@@ -122,7 +122,8 @@ def test_continued_training_starts_from_the_current_judge(tmp_path: Path) -> Non
 
 
 def test_unfiltered_control_trains_on_wrong_verdicts_as_well(tmp_path: Path) -> None:
-    one = loop(tmp_path, filter={"keep": "any", "label_tolerance": 0.5})
+    judgments = SMALL["judgments"] | {"stop": "never"}
+    one = loop(tmp_path, judgments=judgments, filter={"keep": "any", "label_tolerance": 0.5})
     judge(one)
     one.run("iteration", "iteration_01", ["filtered_set"])
     kept = one.table("filtered_set", "iteration_01").filter(pl.col("drop_reason").is_null())

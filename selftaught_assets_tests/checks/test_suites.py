@@ -265,6 +265,23 @@ def test_judging_both_positions_expects_twice_the_judgments(tmp_path):
     assert value(result_of(both, half, "judgments", "rows_accounted"), "rows_missing") == 29 * 3
 
 
+def test_a_judgment_after_the_one_that_ends_the_search_is_unexpected(recipe: Recipe, tables: Tables, tmp_path):
+    pair = tables["judgments"]["pair_id"][0]
+    first = (pl.col("pair_id") == pair) & (pl.col("sample_index") == 0)
+    spoiled = changed(tables, "judgments", lambda frame: frame.with_columns(is_correct=pl.col("is_correct") | first))
+    result = result_of(recipe, spoiled, "judgments", "rows_accounted")
+    assert offenders(result, "rows_unexpected", "pair_id") == [pair, pair]
+    every = write_recipe(tmp_path, judgments={"n": 3, "stop": "never"})
+    assert result_of(every, spoiled, "judgments", "rows_accounted").passed
+
+
+def test_a_search_that_ended_without_a_right_judgment_lacks_rows(recipe: Recipe, tables: Tables):
+    pair = tables["judgments"]["pair_id"][0]
+    last = (pl.col("pair_id") == pair) & (pl.col("sample_index") == 2)
+    spoiled = changed(tables, "judgments", lambda frame: frame.filter(~last))
+    assert offenders(result_of(recipe, spoiled, "judgments", "rows_accounted"), "rows_missing", "pair_id") == [pair]
+
+
 def test_the_description_of_a_check_is_made_of_its_rules(recipe: Recipe):
     for suite in suites_of(recipe):
         assert suite.description.splitlines() == [suite.purpose, *(f"- {rule.claim}" for rule in suite.rules)]

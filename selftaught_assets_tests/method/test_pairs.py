@@ -47,7 +47,8 @@ def test_a_good_pair_is_kept():
     ("change", "expected"),
     [
         ({"chosen": " \n"}, "chosen_empty"),
-        ({"chosen": None, "chosen_finish": "prompt_too_long"}, "chosen_empty"),
+        ({"chosen": None, "chosen_finish": "prompt_too_long"}, "prompt_too_long"),
+        ({"rejected": "", "rejected_finish": "failed"}, "failed"),
         ({"modified_instruction": None}, "modified_instruction_missing"),
         ({"modified_instruction": ""}, "modified_instruction_missing"),
         ({"modified_instruction": "sort:  B a\nc "}, "modified_instruction_unchanged"),
@@ -105,8 +106,10 @@ def test_the_first_reason_in_the_documented_order_is_reported():
         "rejected": None,
         "chosen_finish": "length",
     }
-    assert reason(**everything) == DROP_REASONS[0]
-    assert reason(**everything | {"chosen": "a"}) == DROP_REASONS[1]
+    assert reason(**everything | {"chosen_finish": "failed"}) == DROP_REASONS[0]
+    assert reason(**everything | {"chosen_finish": "prompt_too_long"}) == DROP_REASONS[1]
+    assert reason(**everything) == DROP_REASONS[2]
+    assert reason(**everything | {"chosen": "a"}) == DROP_REASONS[3]
 
 
 def test_the_second_call_that_was_not_made_has_no_finish_reason():

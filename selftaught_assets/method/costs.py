@@ -1,0 +1,43 @@
+"""What sampling costs, for each example that it keeps.
+
+Belongs here: the arithmetic from counts and prices. Not here: counting (engines/journalled.py) and the prices, which a
+recipe states.
+"""
+
+from typing import NamedTuple
+
+
+class Prices(NamedTuple):
+    """Either by the hour or by tokens, in one currency; the other is 0."""
+
+    per_hour: float = 0.0
+    """Of all devices that sample together."""
+    per_million_prompt_tokens: float = 0.0
+    per_million_shared_prompt_tokens: float = 0.0
+    """Prompt tokens that a cache had; they are not among those of the price above."""
+    per_million_completion_tokens: float = 0.0
+
+
+def cost(
+    prices: Prices, *, seconds: float, prompt_tokens: int, shared_prompt_tokens: int, completion_tokens: int
+) -> float:
+    """The price of some sampling, in the currency of the prices.
+
+    Args:
+        prices: of one engine.
+        seconds: that it worked.
+        prompt_tokens: of all its completions, shared ones included.
+        shared_prompt_tokens: of these, those that a cache had.
+        completion_tokens: sampled.
+    """
+    by_tokens = (
+        (prompt_tokens - shared_prompt_tokens) * prices.per_million_prompt_tokens
+        + shared_prompt_tokens * prices.per_million_shared_prompt_tokens
+        + completion_tokens * prices.per_million_completion_tokens
+    )
+    return seconds / 3600 * prices.per_hour + by_tokens / 1e6
+
+
+def per_kept(amount: float, kept: int) -> float | None:
+    """Samples, or money, for each example kept; None where none is."""
+    return amount / kept if kept else None
