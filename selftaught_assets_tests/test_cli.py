@@ -218,6 +218,10 @@ def test_results_as_json_have_a_row_for_each_judge(ran: Ran) -> None:
     assert 0 < trained["p_vs_seed"] <= 1
     assert 0 < trained["kept"] <= trained["pairs"] <= 40
     assert trained["seconds"] > 0
+    assert list(trained["costs"]) == ["pairs", "judgments", "evaluation"]
+    assert trained["costs"]["judgments"]["completions"] >= trained["pairs"]
+    assert trained["costs"]["judgments"]["samples_per_kept"] >= 1
+    assert list(seed["costs"]) == ["evaluation"]
 
 
 @pytest.mark.slow

@@ -8,10 +8,12 @@ from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.assets.measured import SEED, on_benchmark, read_verdicts
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key
+from selftaught_assets.method.costs import ACCOUNT, Account
 from selftaught_assets.method.numbers import flat_numbers
 from selftaught_assets.method.results import Measured, ResultRow, result_rows
 from selftaught_assets.storage.tables import read_table
 
+SAMPLING_STAGES = ("pairs", "judgments", "evaluation")
 STAGES = ("instructions", "pairs", "judge", "judgments", "filtered_set", "checkpoint", "evaluation")
 """Assets of an iteration; its time is the sum of theirs."""
 
@@ -48,7 +50,7 @@ def collect_results(instance: dg.DagsterInstance, family: Family, benchmark: str
     seed = on_benchmark(read_verdicts(family, SEED), benchmark)
     if seed is None:
         raise UserError(f"Recipe {family.recipe.name} has no results yet: run it first (selftaught run).")
-    judges = [Measured(SEED, seed, None, None, None)]
+    judges = [Measured(SEED, seed, None, None, None, _costs(instance, family, {"evaluation": "seed_evaluation"}, None))]
     for number in range(1, family.recipe.iterations + 1):
         key = iteration_key(number)
         evaluation = on_benchmark(read_verdicts(family, key), benchmark)
@@ -57,7 +59,8 @@ def collect_results(instance: dg.DagsterInstance, family: Family, benchmark: str
             continue
         trained_on = kept(examples).filter(pl.col("split") == "train").height
         seconds = _seconds(instance, family, key)
-        judges.append(Measured(key, evaluation, kept(pairs).height, trained_on, seconds))
+        costs = _costs(instance, family, {stage: stage for stage in SAMPLING_STAGES}, key)
+        judges.append(Measured(key, evaluation, kept(pairs).height, trained_on, seconds, costs))
     try:
         return result_rows(judges, form)
     except ValueError as error:
@@ -68,6 +71,18 @@ def _seconds(instance: dg.DagsterInstance, family: Family, iteration: str) -> fl
     made = [newest_materialization(instance, family.key(stage), iteration) for stage in STAGES]
     spent = [record.metadata[SECONDS].value for record in made if record and SECONDS in record.metadata]
     return round(sum(spent), 1) if spent else None
+
+
+def _costs(
+    instance: dg.DagsterInstance, family: Family, assets: dict[str, str], iteration: str | None
+) -> dict[str, Account]:
+    """The accounts of stages, each from the newest materialization of its asset."""
+    made = {stage: newest_materialization(instance, family.key(asset), iteration) for stage, asset in assets.items()}
+    return {
+        stage: {name: record.metadata[name].value for name in ACCOUNT if name in record.metadata}
+        for stage, record in made.items()
+        if record is not None
+    }
 
 
 def _flat(row: ResultRow) -> dict[str, object]:

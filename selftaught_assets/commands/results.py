@@ -61,12 +61,13 @@ def print_results(recipe: str, benchmark: str | None) -> None:
     )
     print_published({row["judge"]: {name: got["value"] for name, got in row["published"].items()} for row in rows})
     pool = f"{votes} votes\nby majority" if single else f"{votes} + {votes} votes\npooled"
-    costs = new_table("judge", "one\nsample", pool, "pairs\njudged", "trained\non", "time")
+    costs = new_table("judge", "one\nsample", pool, "pairs\njudged", "samples\nper right", "trained\non", "time")
     for row in rows:
-        counts = ("" if row[name] is None else f"{row[name]:,}" for name in ("pairs", "kept"))
+        pairs, kept = ("" if row[name] is None else f"{row[name]:,}" for name in ("pairs", "kept"))
+        samples = row["costs"].get("judgments", {}).get("samples_per_kept")
         seconds = "" if row["seconds"] is None else f"{row['seconds']:,.0f} s"
         sample, pooled = percent(row["single_sample_accuracy"]), percent(row["pooled_vote_accuracy"])
-        costs.add_row(row["judge"], sample, pooled, *counts, seconds)
+        costs.add_row(row["judge"], sample, pooled, pairs, "" if samples is None else f"{samples:.2f}", kept, seconds)
     console.print(costs)
 
 

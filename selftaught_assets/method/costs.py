@@ -6,6 +6,26 @@ recipe states.
 
 from typing import NamedTuple
 
+Account = dict[str, int | float | str]
+"""What a stage sampled, by the names in `ACCOUNT`; what is not known is left out."""
+
+ACCOUNT = (
+    "requests",
+    "completions",
+    "completions_sampled",
+    "completions_failed",
+    "prompt_tokens",
+    "shared_prompt_tokens",
+    "completion_tokens",
+    "tokens_per_second",
+    "sampling_seconds",
+    "samples_per_kept",
+    "cost",
+    "cost_per_kept",
+    "currency",
+)
+"""Names of the account of a sampling stage, in its metadata and in results."""
+
 
 class Prices(NamedTuple):
     """Either by the hour or by tokens, in one currency; the other is 0."""

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypedDict
 import polars as pl
 
 from selftaught_assets.method.benchmarks.formats import FormatName
+from selftaught_assets.method.costs import Account
 from selftaught_assets.method.intervals import bootstrap_interval, ratio
 from selftaught_assets.method.pooling import pooled_verdicts, single_sample_accuracy
 from selftaught_assets.method.published import published_scores
@@ -37,6 +38,8 @@ class Measured(NamedTuple):
     """Judgments that it was trained on, validation split excluded."""
     seconds: float | None
     """Of all stages of its iteration."""
+    costs: dict[str, Account]
+    """What each stage sampled for it, by the stage's name."""
 
 
 class SubsetRow(TypedDict):
@@ -91,6 +94,7 @@ class ResultRow(SubsetRow):
     pairs: int | None
     kept: int | None
     seconds: float | None
+    costs: dict[str, Account]
 
 
 def result_rows(judges: Sequence[Measured], form: FormatName = "pairs") -> list[ResultRow]:
@@ -116,6 +120,7 @@ def result_rows(judges: Sequence[Measured], form: FormatName = "pairs") -> list[
             "pairs": judge.pairs,
             "kept": judge.kept,
             "seconds": judge.seconds,
+            "costs": judge.costs,
         }
         for index, judge in enumerate(judges)
     ]

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import pytest
 
+from selftaught_assets.method.sequential import SETTLES, until_settled
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.assets.loop import Loop, sentences
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
@@ -64,6 +66,23 @@ def test_same_seed_gives_the_same_tables(tmp_path: Path) -> None:
     for name in ("pairs", "judgments", "filtered_set"):
         assert first.table(name, "iteration_01").equals(second.table(name, "iteration_01"))
         assert first.version(name, "iteration_01") == second.version(name, "iteration_01")
+
+
+def test_judgments_end_with_the_first_right_one_and_are_otherwise_those_of_the_fixed_number(tmp_path: Path) -> None:
+    never = loop(tmp_path, "never", judgments=SMALL["judgments"] | {"stop": "never"})
+    first = loop(tmp_path, "first", engine={"max_rows": 16}, price={"per_hour": 3600.0})
+    for one in (never, first):
+        judge(one)
+    whole, table = (one.table("judgments", "iteration_01") for one in (never, first))
+    assert table.equals(until_settled(whole))
+    assert 0 < table.height < whole.height
+    account = first.metadata("judgments", "iteration_01")
+    assert account["completions"] == table.height + account["completions_surplus"]
+    assert account["requests"] == whole["pair_id"].n_unique()
+    assert account["samples_per_kept"] == account["completions"] / table.filter(SETTLES).height
+    assert account["cost"] == pytest.approx(account["sampling_seconds"], abs=0.01)
+    shares = [one.metadata("judgments", "iteration_01") for one in (never, first)]
+    assert shares[0]["solved_share"] == shares[1]["solved_share"]
 
 
 def test_another_seed_gives_other_instructions(tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ def verdicts(greedy: str, digest: str = "digest") -> pl.DataFrame:
     return pl.concat([table(pairs).with_columns(judge, decoding=pl.lit(name)) for name, pairs in by_decoding.items()])
 
 
-SEED = Measured("seed", verdicts("BBBBBBBA", "d0"), None, None, None)
-FIRST = Measured("iteration_01", verdicts("AAAAAAAB", "d1"), 100, 80, 12.5)
-SECOND = Measured("iteration_02", verdicts("AAAAAAAA", "d2"), 100, 90, 12.5)
+SEED = Measured("seed", verdicts("BBBBBBBA", "d0"), None, None, None, {})
+FIRST = Measured("iteration_01", verdicts("AAAAAAAB", "d1"), 100, 80, 12.5, {"judgments": {"samples_per_kept": 1.5}})
+SECOND = Measured("iteration_02", verdicts("AAAAAAAA", "d2"), 100, 90, 12.5, {})
 
 
 def test_a_row_names_the_judge_and_scores_its_greedy_verdicts():
@@ -85,7 +85,7 @@ def test_the_scores_that_the_benchmark_defines_are_there_with_their_intervals():
 
 def test_judges_on_different_pairs_are_refused():
     with pytest.raises(ValueError, match="not measured on the same items"):
-        result_rows([SEED, Measured("iteration_01", verdicts("A"), 1, 1, 1.0)])
+        result_rows([SEED, Measured("iteration_01", verdicts("A"), 1, 1, 1.0, {})])
 
 
 def test_every_number_has_a_name_of_its_own_and_is_a_plain_finite_number():
