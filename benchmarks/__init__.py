@@ -1,1 +1,4 @@
-"""Benchmarks of the platform's own parts. Each module is a command: `python -m benchmarks.<name>`."""
+"""Benchmarks of the platform's own parts: `python -m benchmarks [NAME …]`. docs/performance.md explains each.
+
+They are no tests of speed: the test suite runs them small, for correctness only.
+"""

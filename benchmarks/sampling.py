@@ -8,16 +8,15 @@ turns, and medians are compared.
 Short requests are the demo's judge requests, n = 8. Long ones are several of them in a row, cut to 300 tokens, n = 15.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
+from benchmarks.measuring import Result, Side, compared, in_turn
 from selftaught_assets.engines.protocol import Prompt, Request
 from selftaught_assets.engines.transformers_engine import TransformersEngine, load_engine
 from selftaught_assets.method.prompts import judge_messages
@@ -27,52 +26,24 @@ from selftaught_assets.storage.models import reference_model
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-RESULTS = Path(__file__).parent / "results.json"
 LONG_TOKENS = 300
 TRIED_ROWS = (32, 64, 128, 256)
 """Batch sizes of `generate` in sequences."""
 TRIAL_PROMPTS = 32
 
 
-class Side(NamedTuple):
-    """Tokens per second of one side, one number a round."""
-
-    name: str
-    rates: list[float]
-
-    def __str__(self) -> str:
-        low, high = min(self.rates), max(self.rates)
-        return f"{self.name}: {median(self.rates):,.0f} tokens/s ({low:,.0f} to {high:,.0f})"
-
-
-def main() -> None:
-    """Runs both benchmarks and writes their results."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--recipe", default="demo")
-    parser.add_argument("--model", type=Path, help="model folder; default: the recipe's seed model")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--small", action="store_true", help="a few requests, one round: shows that it runs, not how fast"
-    )
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
-    recipe = load_recipe(arguments.recipe)
-    rounds, short, long = (1, 8, 2) if arguments.small else (arguments.rounds, 544, 64)
-    engine, model, tokenizer = load_both(recipe, arguments.model or recipe.seed_model)
-    print(
-        f"{torch.get_num_threads()} threads, {sum(p.numel() for p in model.parameters()):,} parameters, {model.dtype}"
-    )
-    results = {
-        "sampling_transformers": compare(
-            "short", engine, model, tokenizer, short_requests(recipe, engine, short, n=8), rounds
-        ),
-        "sampling_transformers_long": compare(
-            "long", engine, model, tokenizer, long_requests(recipe, engine, long, n=15), rounds
-        ),
+def run(*, small: bool, rounds: int, model: Path | None = None) -> dict[str, Result]:
+    """Both benchmarks, on the recipe's seed model or another one."""
+    recipe = load_recipe("demo")
+    short, long = (8, 2) if small else (544, 64)
+    engine, plain, tokenizer = load_both(recipe, model or recipe.seed_model)
+    parameters = sum(weights.numel() for weights in plain.parameters())
+    print(f"{torch.get_num_threads()} threads, {parameters:,} parameters, {plain.dtype}")
+    requests = {
+        "sampling_transformers": short_requests(recipe, engine, short, n=8),
+        "sampling_transformers_long": long_requests(recipe, engine, long, n=15),
     }
-    known = json.loads(arguments.results.read_text(encoding="utf-8")) if arguments.results.is_file() else {}
-    arguments.results.write_text(json.dumps(known | results, indent=2) + "\n", encoding="utf-8")
-    print(f"Written to {arguments.results}.")
+    return {name: compare(name, engine, plain, tokenizer, some, rounds) for name, some in requests.items()}
 
 
 def load_both(recipe: Recipe, folder: Path) -> "tuple[TransformersEngine, PreTrainedModel, PreTrainedTokenizerBase]":
@@ -116,8 +87,8 @@ def compare(
     tokenizer: "PreTrainedTokenizerBase",
     requests: Sequence[Request],
     rounds: int,
-) -> dict[str, float | int | str]:
-    """Measures both sides in turn, and prints and returns what was found."""
+) -> Result:
+    """Measures both sides in turn."""
     completions = sum(len(request.sample_indices) for request in requests)
     prompt_tokens = sum(len(request.prompt.token_ids) for request in requests) / len(requests)
     print(f"\n{name}: {len(requests)} prompts of {prompt_tokens:.0f} tokens, {completions} completions")
@@ -127,26 +98,15 @@ def compare(
         tried[rows] = max(tried[rows], _rate(lambda rows=rows: by_generate(model, tokenizer, part, rows))[0])
     print("generate by batch size: " + ", ".join(f"{rows}: {rate:,.0f}" for rows, rate in tried.items()))
     best = max(tried, key=lambda rows: tried[rows])
-    ours, plain = Side("ours", []), Side(f"generate, {best} rows", [])
     by_engine(engine, requests)
-    lengths = []
-    for _ in range(rounds):
-        for side, run in (
-            (ours, lambda: by_engine(engine, requests)),
-            (plain, lambda: by_generate(model, tokenizer, requests, best)),
-        ):
-            rate, tokens = _rate(run)
-            side.rates.append(rate)
-            lengths.append(tokens / completions)
-    ratio = median(ours.rates) / median(plain.rates)
-    print(f"{ours}\n{plain}\ncompletions of {lengths[0]:.1f} and {lengths[1]:.1f} tokens; ratio {ratio:.2f}")
-    return {
-        "value": round(median(ours.rates), 1),
-        "baseline": round(median(plain.rates), 1),
-        "ratio": round(ratio, 2),
-        "unit": "tokens/s",
-        "n": completions,
-    }
+    rates = in_turn(
+        lambda: _rate(lambda: by_engine(engine, requests))[0],
+        lambda: _rate(lambda: by_generate(model, tokenizer, requests, best))[0],
+        rounds,
+    )
+    return compared(
+        Side("ours", rates[0], "tokens/s"), Side(f"generate, {best} rows", rates[1], "tokens/s"), n=completions
+    )
 
 
 def by_engine(engine: TransformersEngine, requests: Sequence[Request]) -> int:
@@ -186,7 +146,3 @@ def _rate(run: Callable[[], int]) -> tuple[float, int]:
     started = time.perf_counter()
     tokens = run()
     return tokens / (time.perf_counter() - started), tokens
-
-
-if __name__ == "__main__":
-    main()

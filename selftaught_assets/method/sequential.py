@@ -8,15 +8,20 @@ one pair are independent draws from one distribution, so the first right one amo
 one of N is: as the distribution given that it is right. And the same pairs have one, since it is looked for among the
 same N. The argument is in docs/method.md.
 
-Waves: of each pair that is not settled, equally many judgments are sampled at once, as many as fill the engine; so a
-wave is one of each while there are many pairs, and more the fewer are left, since an engine that is half empty costs
-the same. What a wave gives beyond the first right judgment is left out: the table depends on the random streams alone,
-never on the size of the waves.
+Waves: of each pair that is not settled, equally many judgments are sampled at once. That is one of each while there are
+many pairs, and more the fewer are left, so that the tail of hard pairs does not leave the engine idle. What a wave
+gives beyond the first right judgment is left out: the table depends on the random streams alone, never on the size of
+the waves.
 """
 
 from collections.abc import Callable
 
 import polars as pl
+
+FILLED_SHARE = 0.25
+"""The part of the engine that a wave fills at least. Measured with the demo's seed model on 1,632 pairs, N = 15, 1,024
+rows: with a quarter 7 % more samples than with one of each, in 62 % fewer decoding steps; with all of it 39 % more, in
+76 % fewer."""
 
 SETTLES = pl.col("is_correct") & (pl.col("finish_reason") != "length")
 """Whether a judgment ends the search: right, and not cut off by the token limit, so that it can be trained on."""
@@ -50,7 +55,7 @@ def sample_until_right(requests: pl.DataFrame, ask: Ask, *, n: int, capacity: in
 
 
 def wave_size(waiting: int, *, sampled: int, n: int, capacity: int) -> int:
-    """How many judgments of each waiting request are sampled next: as many as fit into the engine together, at least 1.
+    """How many judgments of each waiting request are sampled next: as many as fill a quarter of the engine, at least 1.
 
     Args:
         waiting: requests that are not settled.
@@ -58,7 +63,7 @@ def wave_size(waiting: int, *, sampled: int, n: int, capacity: int) -> int:
         n: that each may have.
         capacity: samples that the engine works on together.
     """
-    return min(n - sampled, max(capacity // max(waiting, 1), 1))
+    return min(n - sampled, max(int(FILLED_SHARE * capacity) // max(waiting, 1), 1))
 
 
 def until_settled(judgments: pl.DataFrame) -> pl.DataFrame:

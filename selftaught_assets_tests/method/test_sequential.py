@@ -98,7 +98,7 @@ def test_a_wave_fits_into_the_engine_or_is_one_judgment_of_each(streams, capacit
 
 
 @pytest.mark.parametrize(
-    ("waiting", "sampled", "expected"), [(1800, 0, 1), (450, 1, 2), (100, 3, 5), (100, 7, 1), (1, 0, 8)]
+    ("waiting", "sampled", "expected"), [(1800, 0, 1), (250, 1, 1), (100, 2, 2), (40, 4, 4), (1, 0, 8), (0, 0, 8)]
 )
 def test_waves_grow_as_pairs_are_settled(waiting, sampled, expected):
     assert wave_size(waiting, sampled=sampled, n=8, capacity=1024) == expected
