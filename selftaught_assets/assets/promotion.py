@@ -15,6 +15,7 @@ import polars as pl
 from selftaught_assets.assets.family import Family, kept
 from selftaught_assets.assets.handover import hand_over, reference_current_checkpoint
 from selftaught_assets.assets.sampling import evaluation_requests, greedy_verdicts, sampler
+from selftaught_assets.engines.factory import open_in_turn
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import next_iteration, previous_iteration
 from selftaught_assets.method.promotion import Outcome, decide
@@ -45,8 +46,7 @@ def consider(context: dg.AssetExecutionContext, family: Family, checkpoint: Mode
     iteration, settings, layout = context.partition_key, family.recipe.handover, family.layout
     in_office = read_pointer(layout.judge(iteration), root=layout.root)
     decision = decide(
-        _verdicts(context, family, in_office),
-        _verdicts(context, family, checkpoint),
+        *_verdicts(context, family, in_office, checkpoint),
         rule=settings.promote,
         alpha=settings.alpha,
         stop_when_flat=settings.stop_when_flat,
@@ -195,7 +195,8 @@ def override_metadata(promotion: Promotion | None) -> Mapping[str, dg.MetadataVa
     }
 
 
-def _verdicts(context: dg.AssetExecutionContext, family: Family, model: ModelReference) -> pl.DataFrame:
+def _verdicts(context: dg.AssetExecutionContext, family: Family, *judges: ModelReference) -> list[pl.DataFrame]:
+    """What each judge says about the validation benchmark."""
     name = family.recipe.handover.validation
     benchmarks = read_table(family.layout.table("benchmarks"))
     if benchmarks is None:
@@ -203,8 +204,12 @@ def _verdicts(context: dg.AssetExecutionContext, family: Family, model: ModelRef
     requests = evaluation_requests(family.recipe, kept(benchmarks).filter(pl.col("benchmark") == name))
     if requests.is_empty():
         raise UserError(f"No pair of the benchmark {name} can be scored; see `drop_reason` in the table `benchmarks`.")
-    with sampler(context, family, "evaluation", model) as judge:
-        return greedy_verdicts(family.recipe, judge, requests)
+    verdicts = []
+    with open_in_turn(family.recipe.engine, judges) as open_judge:
+        for model in judges:
+            with sampler(context, family, "evaluation", model, open_judge) as judge:
+                verdicts.append(greedy_verdicts(family.recipe, judge, requests))
+    return verdicts
 
 
 def _flat_before(family: Family, iteration: str, in_office: ModelReference) -> int:

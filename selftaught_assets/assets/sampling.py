@@ -11,7 +11,7 @@ import dagster as dg
 import polars as pl
 
 from selftaught_assets.assets.family import Family
-from selftaught_assets.engines.factory import open_engine
+from selftaught_assets.engines.factory import OpenEngine, open_engine
 from selftaught_assets.engines.journalled import GenerationTask, Progress, Usage, generate
 from selftaught_assets.engines.protocol import Engine, SamplingParameters
 from selftaught_assets.errors import UserError
@@ -110,9 +110,24 @@ class Sampler:
 
 
 @contextmanager
-def sampler(context: dg.AssetExecutionContext, family: Family, stage: str, model: ModelReference) -> Iterator[Sampler]:
-    """Loads the model for sampling, and gives its memory back at the end."""
-    with open_engine(family.recipe.engine, model) as engine:
+def sampler(
+    context: dg.AssetExecutionContext,
+    family: Family,
+    stage: str,
+    model: ModelReference,
+    open_model: OpenEngine | None = None,
+) -> Iterator[Sampler]:
+    """Loads the model for sampling, and gives its memory back at the end.
+
+    Args:
+        context: of the step.
+        family: of the recipe.
+        stage: whose journal it is.
+        model: that samples.
+        open_model: opens its engine, where several models sample in one step; the recipe's own by default.
+    """
+    opened = open_model(model) if open_model else open_engine(family.recipe.engine, model)
+    with opened as engine:
         yield Sampler(context, family, stage, engine)
 
 

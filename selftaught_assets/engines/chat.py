@@ -71,6 +71,39 @@ def end_of_turn(tokenizer: "PreTrainedTokenizerBase") -> int | None:
     return tokenizer.convert_tokens_to_ids(found.group()) if found else tokenizer.eos_token_id
 
 
+def end_tokens(tokenizer: "PreTrainedTokenizerBase", configured: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Every token that ends a completion: of the generation configuration, the tokenizer and the chat template.
+
+    Args:
+        tokenizer: of the model.
+        configured: `eos_token_id` of the model's generation configuration.
+    """
+    ends = {tokenizer.eos_token_id, *(configured if isinstance(configured, Sequence) else [configured])}
+    if tokenizer.chat_template:
+        ends.add(end_of_turn(tokenizer))
+    return tuple(sorted(ends - {None}))
+
+
+def empty_prompt_token(tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int]) -> int:
+    """Stands for a prompt without tokens, which no model can be asked about: the first token of texts, else an end."""
+    if tokenizer.bos_token_id is not None:
+        return tokenizer.bos_token_id
+    return ends[0] if ends else 0
+
+
+def completion_texts(
+    tokenizer: "PreTrainedTokenizerBase",
+    completions: Sequence[Sequence[int]],
+    ends: Sequence[int],
+    stop: Sequence[str],
+) -> list[str]:
+    """What sampled tokens say: without the token that ended them, special tokens, and the first stop string with what
+    follows it."""
+    rows = [list(tokens[:-1] if tokens and tokens[-1] in ends else tokens) for tokens in completions]
+    texts = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return [text[: min((at for string in stop if (at := text.find(string)) >= 0), default=len(text))] for text in texts]
+
+
 def special_token_pattern(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | None:
     """Finds the strings that the tokenizer takes for special tokens, the longest first; None if it has none.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from selftaught_assets.engines.chat import completion_texts
 from selftaught_assets.engines.drawing import draw, stream_keys, uniforms
 from selftaught_assets.engines.protocol import Completion, FinishReason, Request, SamplingParameters
 
@@ -198,22 +199,18 @@ class _Run:
 
     def _holds_stop_string(self, cohort: _Cohort) -> np.ndarray:
         """In which rows the newest tokens hold a stop string."""
-        tails = self._decoded(cohort.tokens[:, max(cohort.length - self._stop_window, 0) : cohort.length].tolist())
+        newest = cohort.tokens[:, max(cohort.length - self._stop_window, 0) : cohort.length].tolist()
+        tails = self._tokenizer.batch_decode(newest, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return np.array([any(stop in tail for stop in self._sampling.stop) for tail in tails])
 
     def _finished(self, cohort: _Cohort, ended: np.ndarray, stopped: np.ndarray) -> list[Completion]:
         rows = np.flatnonzero(ended)
-        tokens = cohort.tokens[rows, : cohort.length]
-        at_end = np.isin(tokens[:, -1], self._end_tokens)
-        texts = self._decoded([row[:-1] if end else row for row, end in zip(tokens.tolist(), at_end, strict=True)])
+        tokens = cohort.tokens[rows, : cohort.length].tolist()
+        texts = completion_texts(self._tokenizer, tokens, self._limits.end_tokens, self._sampling.stop)
         completions = []
         for row, text in zip(rows, texts, strict=True):
             request, index = cohort.samples[row]
-            cut = min((at for stop in self._sampling.stop if (at := text.find(stop)) >= 0), default=len(text))
             reason: FinishReason = "stop" if stopped[row] else "length"
             tokens_of = len(request.prompt.token_ids), cohort.length, int(cohort.shared[row])
-            completions.append(Completion(request.request_id, index, text[:cut], reason, *tokens_of))
+            completions.append(Completion(request.request_id, index, text, reason, *tokens_of))
         return completions
-
-    def _decoded(self, tokens: list[list[int]]) -> list[str]:
-        return self._tokenizer.batch_decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -1,11 +1,16 @@
-"""Which engine a recipe means. Belongs here: the one place that knows the engines by name."""
+"""The engine that a recipe asks for. Imports of engines stay inside, since each brings its own heavy packages."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import partial
+from importlib.util import find_spec
 
-from selftaught_assets.engine_settings import EngineSettings, TransformersSettings
+from selftaught_assets.engine_settings import AutoSettings, EngineSettings, TransformersSettings, VllmSettings
 from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.storage.models import ModelReference
+
+OpenEngine = Callable[[ModelReference], AbstractContextManager[Engine]]
+"""Lends the engine of a model."""
 
 
 @contextmanager
@@ -15,16 +20,52 @@ def open_engine(settings: EngineSettings, model: ModelReference) -> Iterator[Eng
     Raises:
         UserError: the model cannot be loaded, the device is not there, or the engine's package is not installed.
     """
-    engine = _load(settings, model)
-    try:
+    with closing(_load(settings, model)) as engine:
         yield engine
-    finally:
-        engine.close()
+
+
+@contextmanager
+def open_in_turn(settings: EngineSettings, models: Sequence[ModelReference]) -> Iterator[OpenEngine]:
+    """Lends the engines of several models, one after the other, as `open_engine` does.
+
+    An engine that serves adapters (vllm) loads the base that the models have in common once, and gives its memory back
+    at the end of this block.
+
+    Raises:
+        UserError: as `open_engine`.
+    """
+    settings = chosen(settings)
+    if isinstance(settings, VllmSettings) and len({model.base.resolve() for model in models}) == 1:
+        from selftaught_assets.engines.vllm_base import load_base
+        from selftaught_assets.engines.vllm_engine import VllmEngine
+
+        with closing(load_base(settings, models)) as base:
+            yield lambda model: nullcontext(VllmEngine(base, model))
+    else:
+        yield partial(open_engine, settings)
+
+
+def chosen(settings: EngineSettings) -> EngineSettings:
+    """The engine that `auto` stands for on this machine; any other as it is."""
+    if not isinstance(settings, AutoSettings):
+        return settings
+    if find_spec("vllm") is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            return VllmSettings(name="vllm")
+    return TransformersSettings()
 
 
 def _load(settings: EngineSettings, model: ModelReference) -> Engine:
     match settings:
+        case AutoSettings():
+            return _load(chosen(settings), model)
         case TransformersSettings():
             from selftaught_assets.engines.transformers_engine import load_engine
 
             return load_engine(settings, model)
+        case VllmSettings():
+            from selftaught_assets.engines import vllm_engine
+
+            return vllm_engine.load_engine(settings, model)

