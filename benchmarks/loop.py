@@ -26,7 +26,14 @@ def run(*, small: bool, rounds: int) -> dict[str, Result]:
         environment = os.environ | {"DAGSTER_HOME": str(home), "SELFTAUGHT_DATA": str(Path(folder) / "data")}
         walls, busy, sampled = [], [], []
         for _ in range(2):
-            command = [sys.executable, "-c", "from selftaught_assets.cli import main; main()", "run", "--iterations", "1"]
+            command = [
+                sys.executable,
+                "-c",
+                "from selftaught_assets.cli import main; main()",
+                "run",
+                "--iterations",
+                "1",
+            ]
             subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
             with dg.DagsterInstance.from_config(str(home)) as instance:
                 walls.append(_wall(instance))

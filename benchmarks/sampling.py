@@ -95,13 +95,13 @@ def compare(
     part = requests[:: max(len(requests) // TRIAL_PROMPTS, 1)]
     tried = dict.fromkeys(TRIED_ROWS, 0.0)
     for rows in TRIED_ROWS * 2:  # The better of two trials: a busy moment of the machine must not choose the size.
-        tried[rows] = max(tried[rows], _rate(lambda rows=rows: by_generate(model, tokenizer, part, rows))[0])
+        tried[rows] = max(tried[rows], rate(lambda rows=rows: by_generate(model, tokenizer, part, rows)))
     print("generate by batch size: " + ", ".join(f"{rows}: {rate:,.0f}" for rows, rate in tried.items()))
     best = max(tried, key=lambda rows: tried[rows])
     by_engine(engine, requests)
     rates = in_turn(
-        lambda: _rate(lambda: by_engine(engine, requests))[0],
-        lambda: _rate(lambda: by_generate(model, tokenizer, requests, best))[0],
+        lambda: rate(lambda: by_engine(engine, requests)),
+        lambda: rate(lambda: by_generate(model, tokenizer, requests, best)),
         rounds,
     )
     return compared(
@@ -142,7 +142,8 @@ def _as_requests(prompts: Sequence[Prompt], recipe: Recipe, n: int) -> list[Requ
     return [Request(str(i), prompt, sampling, i, tuple(range(n))) for i, prompt in enumerate(prompts)]
 
 
-def _rate(run: Callable[[], int]) -> tuple[float, int]:
+def rate(sample: Callable[[], int]) -> float:
+    """Tokens per second of something that says how many tokens it sampled."""
     started = time.perf_counter()
-    tokens = run()
-    return tokens / (time.perf_counter() - started), tokens
+    tokens = sample()
+    return tokens / (time.perf_counter() - started)

@@ -50,14 +50,14 @@ class VllmBase:
         self.tokenizer = tokenizer
         self.context = llm.model_config.max_model_len
         self.request_names = count()
-        self._llm = llm
+        self.llm = llm
         self._release_guard = release_guard
         self._adapters: dict[str, LoRARequest] = {}
 
     @property
     def engine(self) -> "LLMEngine":
         """Takes requests and steps."""
-        return self._llm.llm_engine
+        return self.llm.llm_engine
 
     def adapter(self, model: ModelReference) -> "LoRARequest | None":
         """How a request names the model's adapter; None for the base itself. Its digest is its name.
@@ -84,7 +84,7 @@ class VllmBase:
         """Ends the processes, which gives the memory back."""
         self.engine.engine_core.shutdown(timeout=_SECONDS_TO_END)
         self._release_guard()
-        del self._llm
+        del self.llm
 
 
 def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmBase:

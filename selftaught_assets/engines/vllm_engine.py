@@ -39,8 +39,8 @@ class VllmEngine:
         self.capacity = base.max_rows
         self._base = base
         self._adapter = base.adapter(model)
-        self._end_tokens = chat.end_tokens(base.tokenizer, _configured_end(model))
-        self._empty_prompt = (chat.empty_prompt_token(base.tokenizer, self._end_tokens),)
+        self.end_tokens = chat.end_tokens(base.tokenizer, _configured_end(model))
+        self._empty_prompt = (chat.empty_prompt_token(base.tokenizer, self.end_tokens),)
 
     def render(self, messages: list[dict[str, str]]) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
@@ -107,7 +107,7 @@ class VllmEngine:
             seed=int(key >> 1),  # vLLM takes 63 bits.
             max_tokens=sampling.max_tokens,
             stop=list(sampling.stop),
-            stop_token_ids=list(self._end_tokens),
+            stop_token_ids=list(self.end_tokens),
             detokenize=bool(sampling.stop),
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_clone=True,
@@ -122,7 +122,7 @@ class VllmEngine:
         if generated.finish_reason not in ("stop", "length"):
             error = f"vLLM ended it with the reason {generated.finish_reason!r}."
             return Completion(request.request_id, sample.index, "", "failed", *usage, error)
-        (text,) = chat.completion_texts(self._base.tokenizer, [tokens], self._end_tokens, request.sampling.stop)
+        (text,) = chat.completion_texts(self._base.tokenizer, [tokens], self.end_tokens, request.sampling.stop)
         return Completion(request.request_id, sample.index, text, generated.finish_reason, *usage)
 
 
