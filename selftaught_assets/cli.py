@@ -13,6 +13,7 @@ from selftaught_assets import __version__
 from selftaught_assets.commands.common import RecipeOption, console, errors, use_dagster_home
 from selftaught_assets.commands.compare import compare
 from selftaught_assets.commands.export import export
+from selftaught_assets.commands.journal import journal
 from selftaught_assets.commands.judge import judge
 from selftaught_assets.commands.promote import promote
 from selftaught_assets.commands.results import print_results, results
@@ -87,3 +88,4 @@ def seed(
 
 for command in (results, compare, promote, judge, serve, export):
     app.command()(command)
+app.add_typer(journal)

@@ -71,7 +71,7 @@ def build_definitions(
         raise ValueError(f"Recipe names must differ, but these were given: {', '.join(names)}.")
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)  # Partitioned checks; the version is pinned.
     root = data or default_data_root()
-    families = [Family(recipe, Layout(root, recipe.name)) for recipe in recipes]
+    families = [Family(recipe, Layout.of(recipe, root)) for recipe in recipes]
     return dg.Definitions(
         jobs=[job for family in families for job in _jobs(family)],
         assets=[build(family) for family in families for build in ASSETS],

@@ -1,7 +1,8 @@
 """The recipe: everything that a user may choose, typed, validated, loaded from one YAML file.
 
 Belongs here: the choices, their limits and defaults, and the digest of a section. Not here: what is done with them, and
-what may be said of a benchmark (`benchmark_settings`) and of an engine (`engine_settings`).
+what may be said of a benchmark (`benchmark_settings`), of an engine (`engine_settings`) and of the journal's place
+(`journal_settings`).
 Paths in a recipe are relative to the recipe's own file.
 """
 
@@ -16,6 +17,7 @@ from selftaught_assets.benchmark_settings import Benchmark, Section
 from selftaught_assets.engine_settings import EngineSettings, TransformersSettings
 from selftaught_assets.engines.protocol import SamplingParameters
 from selftaught_assets.errors import UserError
+from selftaught_assets.journal_settings import Place, require_place
 from selftaught_assets.method.attacks import AttackName
 from selftaught_assets.method.costs import Prices
 from selftaught_assets.method.identity import digest
@@ -206,6 +208,10 @@ class Recipe(Section):
     engine: EngineSettings = TransformersSettings()
     price: Price | None = None
     """What sampling costs; the sampling assets then report it."""
+    journal: Place | None = None
+    """Where completions are remembered: a folder, or an address such as s3://bucket/prefix, for machines that share no
+    disk. Null is the data folder. In an object store each append is one upload, and each stage first copies its journal
+    here; recipes may share one, and then share their completions."""
     instructions: Instructions = Instructions()
     pairs: Pairs = Pairs()
     judgments: Judgments = Judgments()
@@ -214,6 +220,11 @@ class Recipe(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     handover: Handover = Handover()
+
+    @model_validator(mode="after")
+    def _the_journal_has_a_place(self) -> "Recipe":
+        require_place(self.journal)
+        return self
 
     @model_validator(mode="after")
     def _benchmark_names_differ(self) -> "Recipe":

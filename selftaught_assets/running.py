@@ -23,7 +23,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key, previous_iteration
 from selftaught_assets.method.promotion import Outcome
 from selftaught_assets.recipe import Recipe
-from selftaught_assets.storage.layout import Layout, default_data_root
+from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.progress import StageProgress, read_progress
 
 RUN_TAG = "selftaught/run"
@@ -63,7 +63,7 @@ def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console
         UserError: a step failed; the sentence is the step's own. Or a checkpoint was refused; a loop that ends because
             it brings no more gain only says so.
     """
-    family = Family(recipe, Layout(default_data_root(), recipe.name))
+    family = Family(recipe, Layout.of(recipe))
     keys = [iteration_key(number) for number in range(1, iterations + 1)]
     with dg.DagsterInstance.get() as instance:
         _run_job(instance, reference, recipe, "prepare", None, console)
@@ -89,7 +89,7 @@ def _run_job(
     if partition is not None:
         tags["dagster/partition"] = partition
     console.print(f"[bold]{partition or name}[/]", highlight=False)
-    layout = Layout(default_data_root(), recipe.name)
+    layout = Layout.of(recipe)
     layout.progress.unlink(missing_ok=True)
     with _shown(instance, tags, layout.progress, console), _standard_error_in(layout.log):
         result = dg.execute_job(job, instance, run_config=QUIET, tags=tags)

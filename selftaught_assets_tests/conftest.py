@@ -1,12 +1,14 @@
 """What tests of several rooms share: a small recipe on the real seed model, and where real data lies."""
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from upath import UPath
 
 from selftaught_assets.recipe import Recipe, load_recipe
 
@@ -63,3 +65,28 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"the real data is not here: {REAL_DATA} does not exist")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[str]:
+    """A local server of S3 with the bucket `bucket`, named by the environment as a user would; gives its address."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # It logs each request.
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    account = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "not secret", "AWS_DEFAULT_REGION": "us-east-1"}
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in (account | {"AWS_ENDPOINT_URL": address}).items():
+            patched.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        yield address
+    server.stop()
+
+
+@pytest.fixture
+def bucket(object_store: str, request: pytest.FixtureRequest) -> UPath:
+    """A prefix in the object store for this test alone."""
+    return UPath(f"s3://bucket/{request.node.name}")

@@ -55,6 +55,26 @@ def test_paths_are_relative_to_the_recipe(small_recipe, tmp_path: Path) -> None:
     assert small_recipe().pool.path == tmp_path / "pool.jsonl"
 
 
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        ("elsewhere", Path("elsewhere")),
+        ("/elsewhere", Path("/elsewhere")),
+        ("file:///elsewhere", Path("/elsewhere")),
+        ("s3://bucket/prefix/", "s3://bucket/prefix"),
+    ],
+)
+def test_the_journal_is_a_folder_or_an_address(written: str, place: Path | str, small_recipe, tmp_path: Path) -> None:
+    assert small_recipe(journal=written).journal == (tmp_path / place if isinstance(place, Path) else place)
+
+
+def test_a_password_in_the_address_of_the_journal_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    path = write_small_recipe(tmp_path, journal="s3://user:hunter2@bucket/prefix")
+    with pytest.raises(UserError, match="`journal` holds a password") as refused:
+        load_recipe(str(path))
+    assert "hunter2" not in str(refused.value)
+
+
 def test_code_version_changes_with_its_section_only(small_recipe) -> None:
     before, after = small_recipe(), small_recipe(judgments={"n": 5})
     assert before.version("judgments") != after.version("judgments")
@@ -94,6 +114,8 @@ def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: 
         ({"verdicts": {"format": "stars"}}, "`verdicts.format` is 'stars'"),
         ({"verdicts": {"format": "json"}, "prompts": str(PROMPTS_FOLDER)}, "json needs `prompts` of its own"),
         ({"seed_model": "nowhere"}, "`seed_model` names"),
+        ({"journal": "s4://bucket/prefix"}, "`journal` is 's4://bucket/prefix', but fsspec knows no storage s4://"),
+        ({"journal": "s3:///prefix"}, "`journal` is 's3:///prefix', which names no bucket"),
         ({"name": "Not A Name"}, "`name` is 'Not A Name'"),
         ({"evaluation": {"sampling": {"temperature": -1}}}, "`evaluation.sampling.temperature` is -1"),
         ({"benchmarks": [{"name": "a", "path": "benchmark.jsonl"}] * 2}, "two benchmarks have the same name"),

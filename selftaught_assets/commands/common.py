@@ -39,10 +39,10 @@ def family_of(recipe: str, benchmark: str | None) -> "tuple[Family, str]":
     """The assets of a recipe, and the benchmark that is meant; raises UserError if the recipe has no such benchmark."""
     from selftaught_assets.assets.family import Family
     from selftaught_assets.recipe import load_recipe
-    from selftaught_assets.storage.layout import Layout, default_data_root
+    from selftaught_assets.storage.layout import Layout
 
     loaded = load_recipe(recipe)
     names = [known.name for known in loaded.benchmarks]
     if benchmark is not None and benchmark not in names:
         raise UserError(f"Recipe {loaded.name} has no benchmark {benchmark!r}, only {', '.join(names)}.")
-    return Family(loaded, Layout(default_data_root(), loaded.name)), benchmark or names[0]
+    return Family(loaded, Layout.of(loaded)), benchmark or names[0]

@@ -20,11 +20,11 @@ def export(
 
     from selftaught_assets.judge.export import export_judge
     from selftaught_assets.recipe import load_recipe
-    from selftaught_assets.storage.layout import Layout, default_data_root
+    from selftaught_assets.storage.layout import Layout
 
     logging.disable_progress_bar()
     loaded = load_recipe(recipe)
-    found = export_judge(judge, folder, loaded, Layout(default_data_root(), loaded.name), merge=merge)
+    found = export_judge(judge, folder, loaded, Layout.of(loaded), merge=merge)
     errors.print(
         f"{escape(found.name)} ({found.model.digest[:12]}) is in {escape(str(folder))}.",
         highlight=False,

@@ -21,11 +21,11 @@ def promote(
     from selftaught_assets.assets.family import Family
     from selftaught_assets.assets.promotion import promote_by_hand
     from selftaught_assets.recipe import load_recipe
-    from selftaught_assets.storage.layout import Layout, default_data_root
+    from selftaught_assets.storage.layout import Layout
 
     loaded = load_recipe(recipe)
     use_dagster_home()
-    family = Family(loaded, Layout(default_data_root(), loaded.name))
+    family = Family(loaded, Layout.of(loaded))
     with dg.DagsterInstance.get() as instance:
         following = promote_by_hand(instance, family, iteration, reason)
     judges = "there is no next iteration" if following is None else f"it judges {following}"

@@ -21,7 +21,7 @@ from selftaught_assets.judge.voting import Answer, VotingProgress, answer
 from selftaught_assets.method.round_robin import Standing, games, standings
 from selftaught_assets.recipe import Recipe, load_recipe
 from selftaught_assets.storage.journal import Journal, MemoryJournal
-from selftaught_assets.storage.layout import Layout, default_data_root
+from selftaught_assets.storage.layout import Layout
 
 PAIR_FIELDS = ("instruction", "response_a", "response_b")
 PAIRS_AT_ONCE = 1024
@@ -75,7 +75,7 @@ class Judge:
             UserError: there is no such judge or recipe, or the model cannot be loaded.
         """
         loaded = load_recipe(recipe)
-        layout = Layout(data or default_data_root(), loaded.name)
+        layout = Layout.of(loaded, data)
         found = find_judge(str(what), loaded, layout)
         with ExitStack() as stack:
             engine = stack.enter_context(open_engine(loaded.engine, found.model))

@@ -1,21 +1,27 @@
 """The generation journal: every completion ever sampled, so that none is sampled twice (DESIGN rules 2 and 3).
 
-Belongs here: the shards on disk, what is found in them again, and what happens to damaged ones. Not here: what a key is
-made of, and who asks (engines/journalled.py).
+Belongs here: the shards, what is found in them again, and what happens to damaged ones. Not here: where they lie
+(journal_files.py), merging and counting them (journal_upkeep.py), what a key is made of, and who asks
+(engines/journalled.py).
 
-A journal is a folder of Parquet shards. A shard is written aside, synced and renamed, under a name of its own, so any
-number of processes can append, and a kill loses only what was not yet appended.
+A journal is a folder of Parquet shards. A shard appears whole, under a name of its own, and never changes, so any
+number of processes can append, and a kill loses only what was not yet appended. Names sort by age. There is no index to
+keep: Parquet reads single columns, and skips rows that cannot have a key, fast enough (benchmarks/journal_index.py).
 """
 
 import io
 import logging
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
+from upath import UPath
 
-from selftaught_assets.storage.files import written_aside
+from selftaught_assets.errors import UserError
+from selftaught_assets.storage.journal_files import files_in
 
 SCHEMA = pl.Schema(
     {
@@ -31,8 +37,11 @@ SCHEMA = pl.Schema(
 )
 """One row is one completion: `key` stands for everything about it but the sample index."""
 
-_SUCCEEDED = pl.col("finish_reason") != "failed"
-_ABANDONED_AFTER_SECONDS = 600.0
+SUCCEEDED = pl.col("finish_reason") != "failed"
+SUFFIX = ".parquet"
+SET_ASIDE_SUFFIX = ".corrupt"
+_FIRST_OF_ITS_KIND = pl.struct("key", "sample_index").is_first_distinct()
+_Result = TypeVar("_Result")
 _logger = logging.getLogger(__name__)
 
 
@@ -44,7 +53,7 @@ class MemoryJournal:
 
     def lookup(self, keys: pl.Series) -> pl.DataFrame:
         """Every completion under one of the keys, as `Journal.lookup` finds them."""
-        return self._rows.filter(pl.col("key").is_in(keys.unique().implode()) & _SUCCEEDED)
+        return self._rows.filter(_under(keys))
 
     def append(self, rows: pl.DataFrame) -> None:
         """Adds completions: a frame of SCHEMA."""
@@ -52,25 +61,24 @@ class MemoryJournal:
 
 
 class Journal:
-    """The completions in one folder."""
+    """The completions in one folder, on a disk or in an object store."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | UPath) -> None:
+        self.files = files_in(folder)
 
     def lookup(self, keys: pl.Series) -> pl.DataFrame:
-        """Every completion under one of the keys, once each: a frame of SCHEMA, in no particular order.
+        """Every completion under one of the keys, once each (the oldest): a frame of SCHEMA, oldest shards first.
 
         Failed ones are on record, but not found: whoever asks gets another try at them.
 
         Damaged and foreign shards, and files that a killed process left half-written, are set aside (renamed to
         `*.corrupt`) with a warning; what was in them counts as never sampled.
+
+        Raises:
+            UserError: the journal cannot be read.
         """
-        self._set_aside_abandoned()
-        try:
-            return self._find(keys)
-        except (pl.exceptions.PolarsError, OSError):
-            self._set_aside_damaged()
-            return self._find(keys)
+        found = self.undisturbed(lambda shards: self.scan(shards).filter(_under(keys)).collect())
+        return found.filter(_FIRST_OF_ITS_KIND)
 
     def append(self, rows: pl.DataFrame) -> None:
         """Adds completions, durably: when it returns they survive a crash of the machine.
@@ -79,52 +87,88 @@ class Journal:
             rows: a frame of SCHEMA.
 
         Raises:
-            UserError: the disk is full. Then none of the rows are in the journal.
+            UserError: the disk is full, or the store refuses. Then none of the rows are in the journal.
         """
-        if rows.is_empty():
-            return
-        content = io.BytesIO()
-        rows.select(SCHEMA.names()).cast(dict(SCHEMA)).write_parquet(content, compression="zstd")
-        name = f"{time.time_ns():020}-{uuid.uuid4().hex[:12]}.parquet"
-        with written_aside(self._folder / name) as aside:
-            aside.write_bytes(content.getbuffer())
+        if not rows.is_empty():
+            self.write_shard(f"{time.time_ns():020}", rows)
 
-    def _shards(self) -> list[Path]:
-        return sorted(path for path in self._folder.glob("*.parquet") if not path.name.startswith("."))
+    def undisturbed(self, work: Callable[[Sequence[str]], _Result]) -> _Result:
+        """Does what reads shards, given the names of all there are, oldest first; again if they change underneath.
 
-    def _find(self, keys: pl.Series) -> pl.DataFrame:
-        shards = self._shards()
-        if not shards:
-            return SCHEMA.to_frame()
-        wanted = pl.LazyFrame({"key": keys.unique()}, schema={"key": pl.String})
-        rows = pl.scan_parquet(shards, schema=SCHEMA, glob=False).filter(_SUCCEEDED)
-        found = rows.join(wanted, on="key", how="semi").collect()
-        return found.unique(["key", "sample_index"], keep="first", maintain_order=True)
-
-    def _set_aside_damaged(self) -> None:
-        for shard in self._shards():
+        A shard can vanish meanwhile, since another process has merged it into a new one or set it aside; and it can
+        turn out to be damaged or foreign, and is then set aside. In both cases the work starts anew on what is there.
+        """
+        for leftover in self.files.abandoned():
+            self._set_aside(leftover, "was never finished")
+        while True:
+            shards = self.shards()
             try:
-                pl.scan_parquet(shard, schema=SCHEMA, glob=False).collect()
+                return work(shards)
+            except FileNotFoundError:
+                problem = "a shard that is listed does not exist"
+            except OSError as error:
+                raise self._unreadable(str(error)) from None
+            except pl.exceptions.PolarsError as error:
+                problem = str(error)
+                self._set_aside_damaged(shards)
+            if self.shards() == shards:
+                raise self._unreadable(problem)
+
+    def shards(self) -> list[str]:
+        """The names of all shards, oldest first.
+
+        No listing is a snapshot: while one is made, another process may put a merged shard where the listing has
+        passed, and remove the ones it replaces where it has not. So there are two; the second one sees what the first
+        one missed, and what is in the first one only is found out when it is read.
+        """
+        listed = self.files.sizes().keys() | self.files.sizes().keys()
+        return sorted(name for name in listed if name.endswith(SUFFIX) and not name.startswith("."))
+
+    def scan(self, shards: Sequence[str]) -> pl.LazyFrame:
+        """The rows of shards, in order. Raises FileNotFoundError, now or when collected, if one has vanished."""
+        if not shards:
+            return SCHEMA.to_frame().lazy()
+        return pl.scan_parquet(self.files.on_disk(shards), schema=SCHEMA, glob=False)
+
+    def write_shard(self, age: str, rows: pl.DataFrame, *, rows_together: int | None = None) -> None:
+        """Puts a shard in place; its name begins with `age`, which names sort by. See `append` for what it raises.
+
+        Args:
+            age: nanoseconds in 20 digits, or what the name of another shard begins with.
+            rows: a frame of SCHEMA.
+            rows_together: size of the groups that a lookup can skip; null makes one group of all but the longest.
+        """
+        content = io.BytesIO()
+        rows = rows.select(SCHEMA.names()).cast(dict(SCHEMA))
+        rows.write_parquet(content, compression="zstd", row_group_size=rows_together)
+        self.files.write(f"{age}-{uuid.uuid4().hex[:12]}{SUFFIX}", content.getvalue())
+
+    def _set_aside_damaged(self, shards: Sequence[str]) -> None:
+        for shard in shards:
+            try:
+                self.scan([shard]).collect()
             except FileNotFoundError:
                 continue  # Another process has set it aside.
-            except (pl.exceptions.PolarsError, OSError) as error:
+            except pl.exceptions.PolarsError as error:
                 self._set_aside(shard, f"is damaged or no shard of a journal ({' '.join(str(error).split())[:200]})")
 
-    def _set_aside_abandoned(self) -> None:
-        for leftover in self._folder.glob(".*.partial"):
-            try:
-                age = time.time() - leftover.stat().st_mtime
-            except FileNotFoundError:
-                continue  # Another process has finished or removed it.
-            if age > _ABANDONED_AFTER_SECONDS:
-                self._set_aside(leftover, "was never finished")
-
-    def _set_aside(self, path: Path, problem: str) -> None:
-        aside = path.with_name(f"{path.name.removeprefix('.')}.corrupt")
+    def _set_aside(self, name: str, problem: str) -> None:
+        aside = f"{name.removeprefix('.')}{SET_ASIDE_SUFFIX}"
         try:
-            path.rename(aside)
+            self.files.rename(name, aside)
         except FileNotFoundError:
             return  # Another process was faster.
         _logger.warning(
-            "Journal: %s %s; it is now %s, and its completions are sampled again.", path, problem, aside.name
+            "Journal: %s/%s %s; it is now %s, and its completions are sampled again.",
+            self.files.place,
+            name,
+            problem,
+            aside,
         )
+
+    def _unreadable(self, problem: str) -> UserError:
+        return UserError(f"The journal {self.files.place} cannot be read: {' '.join(problem.split())[:200]}.")
+
+
+def _under(keys: pl.Series) -> pl.Expr:
+    return SUCCEEDED & pl.col("key").is_in(keys.unique().implode())

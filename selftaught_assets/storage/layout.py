@@ -1,11 +1,16 @@
 """Where a recipe's data lies on disk.
 
-Belongs here: every path below the data folder. Not here: what is in the files.
+Belongs here: every path below the data folder, and where the journal lies instead if the recipe says so. Not here: what
+is in the files.
 """
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from upath import UPath
+
+from selftaught_assets.recipe import Recipe
 
 
 def default_data_root() -> Path:
@@ -19,6 +24,13 @@ class Layout:
 
     root: Path
     recipe: str
+    journals: Path | str | None = None
+    """A folder, or an address of fsspec's, in the place of `journal` in the data folder."""
+
+    @classmethod
+    def of(cls, recipe: Recipe, root: Path | None = None) -> "Layout":
+        """Where a recipe's data lies: below `root`, or below the default data folder."""
+        return cls(root or default_data_root(), recipe.name, recipe.journal)
 
     @property
     def folder(self) -> Path:
@@ -28,9 +40,16 @@ class Layout:
         """The Parquet file of an asset, or of one of its partitions."""
         return self.folder / (f"{asset}.parquet" if partition is None else f"{asset}/{partition}.parquet")
 
-    def journal(self, stage: str) -> Path:
+    @property
+    def journal_root(self) -> Path | UPath:
+        """The folder of the journal, one folder in it for each stage."""
+        if isinstance(self.journals, str):
+            return UPath(self.journals)
+        return self.journals or self.folder / "journal"
+
+    def journal(self, stage: str) -> Path | UPath:
         """The folder of the completions of one stage."""
-        return self.folder / "journal" / stage
+        return self.journal_root / stage
 
     def judge(self, partition: str) -> Path:
         """The file that says which model judges an iteration."""

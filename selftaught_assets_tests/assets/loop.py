@@ -18,7 +18,7 @@ class Loop:
     def __init__(self, recipe: Recipe, data: Path, instance: dg.DagsterInstance) -> None:
         self.recipe = recipe
         self.instance = instance
-        self.layout = Layout(data, recipe.name)
+        self.layout = Layout.of(recipe, data)
         self.definitions = build_definitions([recipe], data=data, executor=dg.in_process_executor)
 
     def run(

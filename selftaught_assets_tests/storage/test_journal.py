@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -10,25 +9,9 @@ import polars as pl
 import pytest
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.storage.journal import SCHEMA, Journal
-
-
-def completions(*keys: str, samples: int = 2) -> pl.DataFrame:
-    rows = [(key, index, f"text {key} {index} é🦉", "stop", 3, 4) for key in keys for index in range(samples)]
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
-
-
-def found(journal: Journal, *keys: str) -> pl.DataFrame:
-    return journal.lookup(pl.Series(keys, dtype=pl.String)).sort("key", "sample_index")
-
-
-def shards(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.parquet"))
-
-
-def append_many(folder: Path, worker: int) -> None:
-    for index in range(20):
-        Journal(folder).append(completions(f"{worker}-{index}"))
+from selftaught_assets.storage.journal import SCHEMA, Journal, MemoryJournal
+from selftaught_assets.storage.journal_files import LocalFiles
+from selftaught_assets_tests.storage.rows import completions, found, shards
 
 
 def test_an_empty_journal_has_nothing(tmp_path: Path) -> None:
@@ -52,18 +35,23 @@ def test_appending_nothing_writes_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_many_processes_append_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=append_many, args=(tmp_path, worker)) for worker in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    keys = [f"{worker}-{index}" for worker in range(3) for index in range(20)]
-    assert found(Journal(tmp_path), *keys).equals(completions(*sorted(keys)))
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_failed_completion_is_on_record_and_not_found(memory: bool, tmp_path: Path) -> None:
+    journal = MemoryJournal() if memory else Journal(tmp_path)
+    journal.append(pl.concat([completions("a", error="the server said no"), completions("b")]))
+    assert found(journal, "a", "b").equals(completions("b"))
+    journal.append(completions("a"))
+    assert found(journal, "a", "b").equals(completions("a", "b"))
 
 
-@pytest.mark.parametrize("damage", ["cut", "emptied", "overwritten", "foreign"])
+def test_of_two_completions_of_one_sample_the_older_one_is_found(tmp_path: Path) -> None:
+    Journal(tmp_path).append(completions("a", text="older"))
+    Journal(tmp_path).append(completions("a", "b", text="newer"))
+    expected = pl.concat([completions("a", text="older"), completions("b", text="newer")])
+    assert found(Journal(tmp_path), "a", "b").equals(expected)
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "overwritten", "holed", "foreign", "other_types", "more_columns"])
 def test_a_damaged_shard_is_set_aside_with_a_warning_and_the_others_are_read(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -79,8 +67,14 @@ def test_a_damaged_shard_is_set_aside_with_a_warning_and_the_others_are_read(
             shard.write_bytes(b"")
         case "overwritten":
             shard.write_bytes(content[:40] + bytes(len(content) - 80) + content[-40:])
+        case "holed":
+            shard.write_bytes(content[:4] + bytes(400) + content[404:])
         case "foreign":
             pl.DataFrame({"other": [1]}).write_parquet(shard)
+        case "other_types":
+            pl.read_parquet(shard).cast({"sample_index": pl.String}).write_parquet(shard)
+        case "more_columns":
+            pl.read_parquet(shard).with_columns(model=pl.lit("m")).write_parquet(shard)
     with caplog.at_level(logging.WARNING):
         assert found(journal, "a", "b").equals(completions("b"))
     assert shard.name in caplog.text
@@ -120,3 +114,37 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path, m
             journal.append(completions("b"))
     assert sorted(tmp_path.iterdir()) == before
     assert found(journal, "a", "b").equals(completions("a"))
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"The journal .*file/pairs cannot be written \(Not a directory\)"):
+        Journal(tmp_path / "file" / "pairs").append(completions("a"))
+
+
+def test_a_shard_that_is_listed_and_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
+    class Imagining(LocalFiles):
+        def sizes(self) -> dict[str, int]:
+            return super().sizes() | {"9.parquet": 1}
+
+    journal = Journal(tmp_path)
+    journal.append(completions("a"))
+    journal.files = Imagining(tmp_path)
+    with pytest.raises(UserError, match="cannot be read: a shard that is listed does not exist"):
+        found(journal, "a")
+
+
+def test_what_a_listing_missed_while_shards_were_merged_is_found(tmp_path: Path) -> None:
+    """As a listing does that has passed the new shard's place before it came, and finds the old one gone."""
+
+    class Overtaken(LocalFiles):
+        listings = 0
+
+        def sizes(self) -> dict[str, int]:
+            self.listings += 1
+            return {} if self.listings == 1 else super().sizes()
+
+    journal = Journal(tmp_path)
+    journal.append(completions("a"))
+    journal.files = Overtaken(tmp_path)
+    assert found(journal, "a").equals(completions("a"))

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
 from selftaught_assets.storage.layout import Layout, default_data_root
 
@@ -42,3 +43,10 @@ def test_data_lies_in_the_current_folder_otherwise(
     else:
         monkeypatch.setenv("SELFTAUGHT_DATA", value)
     assert default_data_root() == tmp_path / "data"
+
+
+@pytest.mark.parametrize(("journal", "place"), [("s3://b/p", UPath("s3://b/p/pairs")), (Path("/j"), Path("/j/pairs"))])
+def test_the_journal_lies_where_the_recipe_says(journal: str | Path, place: Path | UPath, tmp_path: Path) -> None:
+    layout = Layout(tmp_path, "demo", journal)
+    assert layout.journal("pairs") == place
+    assert layout.table("pairs") == Layout(tmp_path, "demo").table("pairs")
