@@ -1,10 +1,5 @@
-"""The loop's promises about its tables, on the real seed model: resumption, sameness, and what recipes may choose."""
+"""The loop's promises about its tables, on the real seed model: sameness, and what recipes may choose."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import dagster as dg
@@ -15,8 +10,6 @@ from selftaught_assets.method.sequential import SETTLES, until_settled
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.assets.loop import Loop, sentences
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
-
-SLOW_SAMPLING = {"engine": {"max_rows": 2, "device": "cpu"}, "judgments": {"n": 8, "sampling": {"max_tokens": 96}}}
 
 
 def loop(folder: Path, data: str = "data", **overrides: object) -> Loop:
@@ -29,33 +22,6 @@ def loop(folder: Path, data: str = "data", **overrides: object) -> Loop:
 def judge(loop: Loop) -> None:
     loop.run("prepare", assets=["instruction_pool", "seed_model"])
     loop.run("iteration", "iteration_01", ["instructions", "pairs", "judge", "judgments"])
-
-
-if __name__ == "__main__":
-    judge(loop(Path(sys.argv[1]), data=sys.argv[2], **SLOW_SAMPLING))
-
-
-def test_killed_judgments_resume_and_end_with_the_undisturbed_table(tmp_path: Path) -> None:
-    undisturbed = loop(tmp_path, "undisturbed", **SLOW_SAMPLING)
-    judge(undisturbed)
-
-    command = [sys.executable, "-m", "selftaught_assets_tests.assets.test_loop", str(tmp_path), "killed"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    journal = tmp_path / "killed" / "small" / "journal" / "judgments"
-    deadline = time.monotonic() + 120
-    while not list(journal.glob("*.parquet")) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    remembered = sum(pl.read_parquet(shard).height for shard in journal.glob("*.parquet"))
-
-    resumed = loop(tmp_path, "killed", **SLOW_SAMPLING)
-    assert not resumed.layout.table("judgments", "iteration_01").exists()
-    judge(resumed)
-    metadata = resumed.metadata("judgments", "iteration_01")
-    assert 0 < remembered < metadata["completions"]
-    assert metadata["completions_sampled"] == metadata["completions"] - remembered
-    assert resumed.table("judgments", "iteration_01").equals(undisturbed.table("judgments", "iteration_01"))
 
 
 def test_same_seed_gives_the_same_tables(tmp_path: Path) -> None:
