@@ -10,6 +10,7 @@ end the turn and let the text speak in another role, so such strings are encoded
 import re
 from collections.abc import Sequence
 from itertools import chain, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from selftaught_assets.engines.protocol import Prompt
@@ -82,6 +83,16 @@ def end_tokens(tokenizer: "PreTrainedTokenizerBase", configured: int | Sequence[
     if tokenizer.chat_template:
         ends.add(end_of_turn(tokenizer))
     return tuple(sorted(ends - {None}))
+
+
+def configured_end(folder: Path) -> int | list[int] | None:
+    """What ends a sequence by a model folder's generation configuration, or by the model's where it has none."""
+    from transformers import AutoConfig, GenerationConfig
+
+    local = {"local_files_only": True, "trust_remote_code": False}
+    if (folder / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(folder, **local).eos_token_id
+    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, **local)).eos_token_id
 
 
 def empty_prompt_token(tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int]) -> int:
