@@ -112,7 +112,12 @@ def completion_texts(
     follows it."""
     rows = [list(tokens[:-1] if tokens and tokens[-1] in ends else tokens) for tokens in completions]
     texts = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return [text[: min((at for string in stop if (at := text.find(string)) >= 0), default=len(text))] for text in texts]
+    return [before_stop(text, stop) for text in texts]
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """The text before the first stop string."""
+    return text[: min((at for string in stop if (at := text.find(string)) >= 0), default=len(text))]
 
 
 def special_token_pattern(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | None:

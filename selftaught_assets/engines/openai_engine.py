@@ -4,7 +4,7 @@ Belongs here: what is made sure of before anything is sampled, adapters, and the
 flight (openai_sampling.py), tries and pauses (openai_client.py), the wording of requests (openai_messages.py).
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -20,7 +20,7 @@ from selftaught_assets.engines.openai_client import (
     Server,
     UnansweredError,
 )
-from selftaught_assets.engines.openai_messages import Dialect, ServedModel, read_models, vllm_extras
+from selftaught_assets.engines.openai_messages import Answer, Dialect, ServedModel, read_models, vllm_extras
 from selftaught_assets.engines.openai_sampling import complete_all
 from selftaught_assets.engines.protocol import Completion, Prompt, Request, SamplingParameters
 from selftaught_assets.errors import UserError
@@ -58,6 +58,7 @@ class OpenAIEngine:
         server: Server,
         served: Served,
         tokenizer: "PreTrainedTokenizerBase",
+        end_tokens: tuple[int, ...],
     ) -> None:
         """Takes a model that was found; `load_engine` finds it."""
         self.model_digest = model.digest
@@ -66,6 +67,7 @@ class OpenAIEngine:
         self._server = server
         self._served = served
         self._tokenizer = tokenizer
+        self._end_tokens = end_tokens
 
     def render(self, messages: list[dict[str, str]]) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
@@ -86,7 +88,9 @@ class OpenAIEngine:
         dialect, context, _ = self._served
         trial = self.render(_TRIAL)
         with start_blocking_portal(name=_THREAD) as portal:
-            work = portal.start_task_soon(complete_all, self._server, dialect, context, trial, samples, finished.put)
+            work = portal.start_task_soon(
+                complete_all, self._server, dialect, context, trial, self._text, samples, finished.put
+            )
             work.add_done_callback(lambda _: finished.put(None))
             yield from iter(finished.get, None)
             work.result()
@@ -95,6 +99,13 @@ class OpenAIEngine:
         """Takes the adapter away that was put there for this engine."""
         if (name := self._served.adapter) is not None:
             _ask(self._server, lambda connection: _unload(connection, name))
+
+    def _text(self, answer: Answer, stop: Sequence[str]) -> str:
+        """What an answer says: by its tokens where the server tells them, as in every engine, else by its own word."""
+        if answer.token_ids is None:
+            return chat.before_stop(answer.text, stop)
+        (text,) = chat.completion_texts(self._tokenizer, [answer.token_ids], self._end_tokens, stop)
+        return text
 
 
 def load_engine(settings: OpenAISettings, model: ModelReference) -> OpenAIEngine:
@@ -123,7 +134,7 @@ def load_engine(settings: OpenAISettings, model: ModelReference) -> OpenAIEngine
             raise
         return Served(dialect, None if listed is None else listed.context, name if loaded else None)
 
-    return OpenAIEngine(settings, model, server, _ask(server, found), tokenizer)
+    return OpenAIEngine(settings, model, server, _ask(server, found), tokenizer, ends)
 
 
 def _ask(server: Server, question: Callable[[Connection], Awaitable[Result]]) -> Result:

@@ -39,6 +39,8 @@ class Answer(NamedTuple):
     completion_tokens: int
     cached_tokens: int
     """Of the prompt's tokens, those that the server had computed before; 0 where it does not tell."""
+    token_ids: tuple[int, ...] | None
+    """What was sampled, with the token that ended it, where the server tells."""
 
 
 class Overflow(NamedTuple):
@@ -89,21 +91,28 @@ class Dialect:
             text = choice["text"] if self.api == "completions" else choice["message"]["content"]
             counts = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
             cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-            reason = choice["finish_reason"]
+            reason, token_ids = choice["finish_reason"], choice.get("token_ids")
         except (AttributeError, IndexError, KeyError, TypeError):
             raise ValueError("it lacks the text, finish_reason or usage of a completion") from None
         if reason not in ("stop", "length", "content_filter"):
             raise ValueError(f"its finish_reason is {reason}")
-        return Answer(text or "", reason, *counts, cached)
+        return Answer(text or "", reason, *counts, cached, None if token_ids is None else tuple(token_ids))
 
 
 def vllm_extras(end_tokens: tuple[int, ...]) -> dict[str, Any]:
-    """Fields that keep vLLM to the recipe: without them it takes what the model's generation_config.json suggests.
+    """Fields that keep vLLM to the recipe (without them it takes what the model's generation_config.json suggests),
+    and have it tell the tokens that it sampled.
 
     Args:
         end_tokens: that end a completion, besides those that the server knows.
     """
-    return {"stop_token_ids": list(end_tokens), "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+    return {
+        "stop_token_ids": list(end_tokens),
+        "top_k": 0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "return_token_ids": True,
+    }
 
 
 def sample_seed(request: Request, sample_index: int) -> int:

@@ -17,6 +17,8 @@ from selftaught_assets.engines.openai_messages import Answer, Dialect, overflow,
 from selftaught_assets.engines.protocol import Completion, FinishReason, Prompt, Request, SamplingParameters
 from selftaught_assets.errors import UserError
 
+TextOf = Callable[[Answer, Sequence[str]], str]
+
 _NEVER = -1.0
 """Before any time of an event loop's clock."""
 
@@ -26,6 +28,7 @@ async def complete_all(
     dialect: Dialect,
     context: int | None,
     trial: Prompt,
+    text_of: TextOf,
     samples: Sequence[tuple[Request, int]],
     finished: Callable[[Completion], None],
 ) -> None:
@@ -36,6 +39,7 @@ async def complete_all(
         dialect: how to ask.
         context: tokens of prompt and completion together; None: unknown.
         trial: a short prompt, to tell a request that fails from a server that fails.
+        text_of: what an answer says, by its stop strings.
         samples: requests and sample indices.
         finished: called in the event loop's thread.
 
@@ -44,7 +48,7 @@ async def complete_all(
     """
     waiting = iter(samples)
     async with server.connected() as connection:
-        sampling = _Sampling(connection, dialect, context, trial)
+        sampling = _Sampling(connection, dialect, context, trial, text_of)
 
         async def work() -> None:
             for request, index in waiting:
@@ -61,11 +65,14 @@ async def complete_all(
 class _Sampling:
     """The samples of one call."""
 
-    def __init__(self, connection: Connection, dialect: Dialect, context: int | None, trial: Prompt) -> None:
+    def __init__(
+        self, connection: Connection, dialect: Dialect, context: int | None, trial: Prompt, text_of: TextOf
+    ) -> None:
         self._connection = connection
         self._dialect = dialect
         self._context = context
         self._trial = trial
+        self._text_of = text_of
         self._on_trial = asyncio.Lock()
         self._answered_at: dict[SamplingParameters, float] = {}
         """When the server last answered a request with these parameters, by the event loop's clock."""
@@ -91,7 +98,7 @@ class _Sampling:
         return Completion(
             request.request_id,
             index,
-            _before_stop(answer.text, request.sampling.stop),
+            self._text_of(answer, request.sampling.stop),
             answer.finish_reason,
             prompt_tokens,
             answer.completion_tokens,
@@ -146,11 +153,6 @@ class _Sampling:
         if overflow(refusal.status, refusal.said) is not None:
             return True
         return refusal.status == 400 and self._room(prompt) <= 0
-
-
-def _before_stop(text: str, stop: Sequence[str]) -> str:
-    """The text before the first stop string, for servers that leave it in."""
-    return text[: min((at for string in stop if (at := text.find(string)) >= 0), default=len(text))]
 
 
 def _sentence(clause: Exception) -> str:

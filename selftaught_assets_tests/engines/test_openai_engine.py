@@ -126,6 +126,7 @@ def test_vllm_is_kept_to_the_recipe(opened, tokenizer) -> None:
     list(engine.generate([request("abc")]))
     (asked,) = server.completions()
     extras = {"stop_token_ids": [tokenizer.eos_token_id], "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+    extras["return_token_ids"] = True
     assert {name: asked.body[name] for name in extras} == extras
 
 
@@ -161,6 +162,15 @@ def test_a_stop_string_that_the_server_leaves_in_is_cut(opened) -> None:
     engine, _ = opened(ScriptedServer(lambda asked: Reply(body=completion(asked, text="yes END no"))))
     (found,) = engine.generate([request("abc", stop=("END",))])
     assert found.text == "yes "
+
+
+def test_where_the_server_tells_the_tokens_they_are_the_text(opened, tokenizer) -> None:
+    ids = [*byte_ids("é🦉 END"), tokenizer.eos_token_id]
+    engine, _ = opened(ScriptedServer(lambda asked: Reply(body=completion(asked, text=" \ufffd", token_ids=ids))))
+    (found,) = engine.generate([request("abc")])
+    assert found.text == "é🦉 END"
+    (found,) = engine.generate([request("abc", stop=("END",))])
+    assert found.text == "é🦉 "
 
 
 def test_identity_is_of_the_weights_and_of_what_the_recipe_says_is_served(opened, model) -> None:
