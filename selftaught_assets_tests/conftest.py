@@ -10,7 +10,12 @@ import yaml
 
 from selftaught_assets.recipe import Recipe, load_recipe
 
-os.environ |= {"DAGSTER_DISABLE_TELEMETRY": "1", "GX_ANALYTICS_ENABLED": "false", "HF_HUB_OFFLINE": "1"}
+os.environ |= {
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB: a share of the memory would depend on what else runs.
+}
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before anyone imports torch: workers with two threads each would slow one another many times.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

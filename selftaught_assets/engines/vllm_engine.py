@@ -50,13 +50,16 @@ class VllmEngine:
         """Yields each completion as it finishes, in any order, exactly one for each (request, sample index).
 
         Raises:
-            UserError: vLLM's processes ended.
+            UserError: vLLM refuses the sampling parameters, or its processes ended.
         """
+        from vllm.exceptions import VLLMValidationError
         from vllm.v1.engine.exceptions import EngineDeadError
 
         samples = (_Sample(request, index) for request in requests for index in request.sample_indices)
         try:
             yield from self._completions(samples)
+        except VLLMValidationError as error:
+            raise UserError(f"vLLM does not sample as the recipe asks for: {error}") from None
         except EngineDeadError:
             raise UserError(
                 "vLLM ended while it sampled, most often for want of memory (its own log says why): lower "

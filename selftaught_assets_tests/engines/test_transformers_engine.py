@@ -21,10 +21,8 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.engines.conftest import (
     CONFIGS,
-    CONTEXT,
     SHARED_PREFIX,
     by_sample,
-    byte_ids,
     make_model,
     request,
     request_of_ids,
@@ -126,68 +124,11 @@ def test_completions_do_not_depend_on_their_neighbours(name: str, make_engine: M
         assert len(alone) == sum(len(r.sample_indices) for r in part)
 
 
-def test_equal_prompts_with_other_seeds_and_samples_get_other_completions(engine: TransformersEngine) -> None:
-    completions = list(engine.generate([request("abc", name="a", n=4), request("abc", name="b", n=4, seed=8)]))
-    assert len({completion.text for completion in completions}) == 8
-
-
-def test_a_completion_ends_after_max_tokens(engine: TransformersEngine) -> None:
-    for completion in engine.generate([request("abc", n=20, max_tokens=5)]):
-        assert completion.completion_tokens == 5 or completion.finish_reason == "stop"
-        assert (completion.finish_reason == "length") == (completion.completion_tokens == 5)
-
-
-def test_the_end_of_turn_ends_a_completion_and_is_counted_but_not_shown(
-    engine: TransformersEngine, tokenizer: PreTrainedTokenizerFast
-) -> None:
-    completions = list(engine.generate([request("abc", n=60, max_tokens=100, temperature=1.5, top_p=1.0)]))
-    stopped = [completion for completion in completions if completion.finish_reason == "stop"]
-    assert stopped
-    for completion in stopped:
-        assert completion.text == tokenizer.decode(tokenizer(completion.text)["input_ids"])
-        assert "<|im_end|>" not in completion.text
-
-
-def test_a_stop_string_ends_a_completion_and_is_not_in_its_text(engine: TransformersEngine) -> None:
-    free = by_sample(engine.generate([request("abc", n=30, max_tokens=40)]))
-    stop = next(text[8:10] for text in (c.text for c in free.values()) if text[8:10].isascii() and len(text) > 12)
-    stopped = by_sample(engine.generate([request("abc", n=30, max_tokens=40, stop=(stop,))]))
-    assert any(completion.finish_reason == "stop" for completion in stopped.values())
-    for key, completion in stopped.items():
-        assert completion.text == free[key].text.split(stop)[0]
-        if stop in free[key].text:
-            assert completion.finish_reason == "stop"
-            assert completion.completion_tokens < free[key].completion_tokens
-
-
-@pytest.mark.parametrize("name", ["llama", "gemma2_sliding"])
-def test_a_prompt_longer_than_the_context_is_a_completion_that_says_so(name: str, make_engine: Make) -> None:
-    requests = [request("x" * CONTEXT, name="long", n=2), request("x" * (CONTEXT - 3), name="nearly", max_tokens=9)]
-    completions = by_sample(make_engine(name).generate(requests))
-    for index in (0, 1):
-        assert completions["long", index][2:6] == ("", "prompt_too_long", CONTEXT, 0)
-    assert completions["nearly", 0].completion_tokens <= 3
-
-
 def test_a_prompt_is_computed_once_for_samples_that_start_together(engine: TransformersEngine) -> None:
     completions = list(engine.generate([request("abc", name="a", n=4), request("some more", name="b", n=2)]))
     for name, length, samples in (("a", 3, 4), ("b", 9, 2)):
         shared = sorted(c.shared_prompt_tokens for c in completions if c.request_id == name)
         assert shared == [0] + [length] * (samples - 1)
-
-
-def test_an_empty_prompt_is_completed(engine: TransformersEngine) -> None:
-    completions = by_sample(engine.generate([request("", n=3, max_tokens=4), request("abc", name="other")]))
-    assert all(completions["r", index].prompt_tokens == 0 for index in range(3))
-    assert all(completions["r", index].completion_tokens >= 1 for index in range(3))
-
-
-def test_letters_of_several_tokens_are_put_together(tokenizer: PreTrainedTokenizerFast) -> None:
-    """A model that says "é🦉" forever: each letter is two and four byte tokens."""
-    model = make_model("llama")
-    engine = TransformersEngine(model, tokenizer, "", 8, _Parrot(model, byte_ids("é🦉")))
-    (completion,) = engine.generate([request("", max_tokens=12)])
-    assert completion.text == "é🦉é🦉"
 
 
 def test_a_model_folder_is_loaded_and_closed(model_folder: Path) -> None:
@@ -228,24 +169,3 @@ def test_a_folder_that_transformers_cannot_load_is_the_users_mistake(tmp_path: P
     (tmp_path / "config.json").write_text('{"model_type": "no_such_model"}')
     with pytest.raises(UserError, match="cannot be loaded"), open_engine(CPU, ModelReference(tmp_path, None, "")):
         pass
-
-
-class _Parrot(PlainDecoder):
-    """Says the same tokens over and over, whatever it is told."""
-
-    def __init__(self, model: PreTrainedModel, tokens: list[int]) -> None:
-        super().__init__(model)
-        self._tokens, self._said = tokens, 0
-
-    def start(self, prompts, owners):
-        state, logits = super().start(prompts, owners)
-        return state, self._next(logits)
-
-    def step(self, cohorts, tokens):
-        return self._next(super().step(cohorts, tokens))
-
-    def _next(self, logits: torch.Tensor) -> torch.Tensor:
-        logits = torch.zeros_like(logits)
-        logits[:, self._tokens[self._said % len(self._tokens)]] = 100.0
-        self._said += 1
-        return logits

