@@ -142,6 +142,11 @@ def completion(asked: Asked, **fields: object) -> dict[str, Any]:
     return {"choices": [choice | fields], "usage": usage}
 
 
+def saying(text: str) -> Callable[[Asked], Reply]:
+    """The same completion, always."""
+    return lambda asked: Reply(body=completion(asked, text=text))
+
+
 def in_turn(*replies: Reply) -> Callable[[Asked], Reply]:
     """The replies one after the other; after them, completions."""
     left = list(replies)
