@@ -36,8 +36,8 @@ class VllmServer:
         self._command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={model}"]
         self._command += ["--served-model-name=seed", "--host=127.0.0.1", f"--port={self._port}", "--dtype=float32"]
         self._command += ["--block-size=32", "--enforce-eager", "--enable-lora", "--enable-prompt-tokens-details"]
-        # On a CPU, vLLM 0.32 ends with "CPU Generator does not use offset" once it computes the prompt of a request that
-        # has a seed in parts.
+        # On a CPU, vLLM 0.32 ends with "CPU Generator does not use offset" once it computes a prompt in parts whose
+        # request has a seed.
         self._command += ["--no-enable-chunked-prefill", *arguments]
         self._process: subprocess.Popen[bytes] | None = None
 
