@@ -56,7 +56,7 @@ async def complete_all(
 
         try:
             async with asyncio.TaskGroup() as workers:
-                for _ in range(min(server.most_connections, len(samples))):
+                for _ in range(min(server.max_rows, len(samples))):
                     workers.create_task(work())
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
@@ -137,7 +137,7 @@ class _Sampling:
             if self._answered_at.get(sampling, _NEVER) >= since:
                 return
             try:
-                await self._asked(self._trial, sampling, seed=0, max_tokens=sampling.max_tokens)
+                await self._answer(Request("trial", self._trial, sampling, seed=0, sample_indices=(0,)), 0)
             except (RefusedError, UnansweredError) as error:
                 raise UserError(
                     f"The server at {self._connection.address} answers no request, not even a short one "

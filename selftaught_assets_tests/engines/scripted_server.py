@@ -1,6 +1,7 @@
 """A real HTTP server on loopback that completes prompts, or misbehaves as a test says: no tests here."""
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -116,6 +117,10 @@ def serving(server: ScriptedServer) -> Iterator[ScriptedServer]:
     class Listener(ThreadingHTTPServer):
         daemon_threads = True
         request_queue_size = 128
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            if not isinstance(sys.exception(), ConnectionError):  # A client may leave whenever it wants.
+                super().handle_error(request, client_address)
 
     with Listener(("127.0.0.1", 0), Handler) as listener:
         server.address = f"http://127.0.0.1:{listener.server_port}/v1"

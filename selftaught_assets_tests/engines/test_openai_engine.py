@@ -288,12 +288,28 @@ def test_a_request_that_the_server_refuses_fails_at_once(opened) -> None:
 
 
 def test_a_request_alone_is_to_blame_if_the_server_answers_another(opened) -> None:
-    server = ScriptedServer(lambda asked: Reply(500) if asked.body["seed"] else Reply())
-    engine, _ = opened(server)
+    ours = byte_ids("abc")
+    engine, server = opened(ScriptedServer(lambda asked: Reply(500) if asked.body["prompt"] == ours else Reply()))
     (found,) = engine.generate([request("abc", max_tokens=9)])
     assert found.finish_reason == "failed"
-    assert [asked.body["seed"] != 0 for asked in server.completions()] == [True] * 3 + [False]
+    assert [asked.body["prompt"] == ours for asked in server.completions()] == [True] * 3 + [False]
     assert server.completions()[-1].body["max_tokens"] == 9
+
+
+def test_the_other_request_has_to_fit_as_well(opened) -> None:
+    """Some servers refuse a completion that could outgrow the context, so the trial is asked again within it."""
+
+    def script(asked: Asked) -> Reply:
+        if asked.body["prompt"] == byte_ids("abc"):
+            return Reply(400, said="I will not say that.")
+        room = 40 - len(asked.body["prompt"])
+        said = "This model's maximum context length is 40 tokens, but you want more."
+        return Reply(400, said=said) if asked.body["max_tokens"] > room else Reply()
+
+    engine, server = opened(ScriptedServer(script))
+    (found,) = engine.generate([request("abc")])
+    assert found.error == "The server refused the request with status 400: I will not say that."
+    assert len(server.completions()) == 3
 
 
 def test_a_completion_that_the_server_withholds_is_a_failure(opened) -> None:
