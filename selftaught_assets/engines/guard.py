@@ -16,11 +16,12 @@ from contextlib import contextmanager
 import psutil
 
 _SECONDS_BETWEEN_LOOKS = 0.5
+_STARTED, _RELEASED = b"s", b"r"
 
 
 @contextmanager
 def guarded_start() -> Iterator[Callable[[], None]]:
-    """Processes that start below this one inside the block are killed when this one is gone.
+    """Processes that start below this one inside the block are killed if this one ends without a word.
 
     Yields:
         What to call once they have ended in order: it ends the guard. It is called where the block fails.
@@ -30,12 +31,11 @@ def guarded_start() -> Iterator[Callable[[], None]]:
     guard = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
 
     def release() -> None:
-        guard.stdin.close()
-        guard.wait()
+        guard.communicate(_RELEASED)
 
     try:
         yield release
-        guard.stdin.write(b"\n")
+        guard.stdin.write(_STARTED)
         guard.stdin.flush()
     except BaseException:
         release()
@@ -43,23 +43,30 @@ def guarded_start() -> Iterator[Callable[[], None]]:
 
 
 def _watch(parent: psutil.Process) -> None:
-    """Reads the parent's pipe: a line says that all has started; its end, that the parent is gone or has ended all."""
+    """Listens to the parent, and kills what it started if it falls silent before it has released the guard."""
     before = {psutil.Process(), *_descendants(parent)}
     started: set[psutil.Process] = set()
     while not select.select([sys.stdin], [], [], _SECONDS_BETWEEN_LOOKS)[0]:
         started |= _descendants(parent)
-    if os.read(sys.stdin.fileno(), 1):
+    word = os.read(sys.stdin.fileno(), 1)
+    if word == _STARTED:
         started |= _descendants(parent)
-        os.read(sys.stdin.fileno(), 1)
-    for process in started - before:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+        word = os.read(sys.stdin.fileno(), 1)
+    if word != _RELEASED:
+        for process in started - before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def _descendants(parent: psutil.Process) -> set[psutil.Process]:
+    """All but the resource tracker of multiprocessing: it ends of itself, and frees shared memory before."""
+    found = set()
     with contextlib.suppress(psutil.NoSuchProcess):
-        return set(parent.children(recursive=True))
-    return set()
+        for process in parent.children(recursive=True):
+            command = process.as_dict(["cmdline"])["cmdline"] or []
+            if not any("resource_tracker" in part for part in command):
+                found.add(process)
+    return found
 
 
 if __name__ == "__main__":

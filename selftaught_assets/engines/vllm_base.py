@@ -6,8 +6,10 @@ vLLM runs the model in processes of its own, so that their end gives all memory 
 that has threads, or has touched a GPU, may hang.
 """
 
+import multiprocessing
 import os
 import textwrap
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from vllm import LLM
     from vllm.lora.request import LoRARequest
+    from vllm.v1.engine.core_client import SyncMPClient
     from vllm.v1.engine.llm_engine import LLMEngine
 
 _ENVIRONMENT = {
@@ -51,6 +54,7 @@ class VllmBase:
         self.context = llm.model_config.max_model_len
         self.request_names = count()
         self._llm = llm
+        _wake_when_dead(self.engine)
         self._release_guard = release_guard
         self._adapters: dict[str, LoRARequest] = {}
 
@@ -83,6 +87,7 @@ class VllmBase:
     def close(self) -> None:
         """Ends the processes, which gives the memory back."""
         self.engine.engine_core.shutdown(timeout=_SECONDS_TO_END)
+        multiprocessing.active_children()  # Takes note of those that had to be killed.
         self._release_guard()
         del self._llm
 
@@ -127,6 +132,17 @@ def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmB
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"vLLM cannot load the model {folder}: {_reason(error)}") from None
     return VllmBase(settings.max_rows, llm, tokenizer, release_guard)
+
+
+def _wake_when_dead(engine: "LLMEngine") -> None:
+    """vLLM waits for outputs of a process that was killed, as for want of memory, for ever: this ends the wait."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    def watch(client: "SyncMPClient") -> None:
+        client.output_queue_thread.join()
+        client.outputs_queue.put(EngineDeadError())
+
+    threading.Thread(target=watch, args=(engine.engine_core,), daemon=True).start()
 
 
 @contextmanager
