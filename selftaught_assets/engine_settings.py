@@ -49,8 +49,8 @@ class OpenAISettings(Section):
     """A server that somebody else runs, at an OpenAI-compatible address."""
 
     name: Literal["openai"]
-    address: str = Field(pattern=r"^https?://[^\s?#]+$")
-    """As clients take it: with the version, such as http://127.0.0.1:8000/v1."""
+    address: str = Field(pattern=r"^https?://[^\s?#@]+$")
+    """As clients take it: with the version, such as http://127.0.0.1:8000/v1; without a key or a password."""
     model: str = Field(min_length=1)
     """The name under which the server has the recipe's seed model."""
     identity: str = Field(min_length=1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from selftaught_assets.benchmark_settings import Benchmark, Section
 from selftaught_assets.engine_settings import EngineSettings, TransformersSettings
@@ -347,6 +347,28 @@ def load_recipe(name_or_path: str) -> Recipe:
     except ValueError as error:
         raise UserError(f"Recipe {path}: {error}") from None
     return recipe
+
+
+def engine_settings(text: str, recipe: Recipe) -> EngineSettings:
+    """What stands for the recipe's section `engine`, as YAML: a name, or a mapping as in a recipe.
+
+    A name alone means the recipe's own settings where it names the same engine, else that engine's defaults.
+
+    Raises:
+        UserError: it is not YAML, or no engine; or a field is unknown, missing or impossible.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"The engine {text!r} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if value == recipe.engine.name:
+        return recipe.engine
+    if not isinstance(value, str | dict):
+        raise UserError(f"The engine {text!r} must be a name, such as vllm, or a mapping, such as {{name: vllm}}.")
+    try:
+        return TypeAdapter(EngineSettings).validate_python(value)
+    except ValidationError as error:
+        raise UserError(f"The engine {text!r}: {_first_problem(error)}.") from None
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -7,8 +7,9 @@ import yaml
 
 from selftaught_assets.benchmark_settings import Benchmark
 from selftaught_assets.definitions import build_definitions
+from selftaught_assets.engine_settings import OpenAISettings, TransformersSettings, VllmSettings
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe import PROMPTS_FOLDER, RECIPES_FOLDER, load_recipe
+from selftaught_assets.recipe import PROMPTS_FOLDER, RECIPES_FOLDER, engine_settings, load_recipe
 from selftaught_assets_tests.conftest import ROOT, write_small_recipe
 
 HERE = {"name": "a", "path": "benchmark.jsonl"}
@@ -246,3 +247,39 @@ def test_the_score_template_counts_for_the_version_of_the_single_form_only(small
         versions.append([small_recipe(prompts=prompts, judgments={"form": form}).version(*sections) for form in FORMS])
     assert versions[0][0] == versions[1][0] == pairwise
     assert versions[0][1] != versions[1][1]
+
+
+def test_an_engine_named_alone_means_the_recipes_own_settings_or_its_defaults(small_recipe) -> None:
+    recipe = small_recipe(engine={"device": "cpu", "max_rows": 7})
+    assert engine_settings("transformers", recipe) is recipe.engine
+    assert engine_settings("vllm", recipe) == VllmSettings(name="vllm")
+    assert engine_settings("transformers", small_recipe(engine="vllm")) == TransformersSettings()
+
+
+def test_an_engine_can_be_a_mapping_as_in_a_recipe(small_recipe) -> None:
+    text = "{name: openai, address: http://127.0.0.1:8000/v1, model: seed, identity: seed-v1, api: chat}"
+    settings = engine_settings(text, small_recipe())
+    assert isinstance(settings, OpenAISettings)
+    assert (settings.address, settings.api) == ("http://127.0.0.1:8000/v1", "chat")
+    assert engine_settings("{max_rows: 3}", small_recipe()) == TransformersSettings(max_rows=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("abacus", "Input tag 'abacus' found using 'name' does not match any of the expected tags"),
+        ("openai", "field `openai.address` is missing"),
+        ("{name: vllm, rows: 3}", "unknown field `vllm.rows`"),
+        ("{name: vllm, max_rows: 0}", "`vllm.max_rows` is 0: input should be greater than or equal to 1"),
+        ("{name: vllm", "is not valid YAML"),
+        ("3", "must be a name, such as vllm, or a mapping"),
+        ("", "must be a name, such as vllm, or a mapping"),
+    ],
+)
+def test_an_impossible_engine_gets_one_sentence(small_recipe, text: str, sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        engine_settings(text, small_recipe())
+    assert str(caught.value).startswith(f"The engine {text!r}")
+    assert sentence in str(caught.value)
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from selftaught_assets.commands.common import RecipeOption, errors
-from selftaught_assets.commands.judges import DEFAULT_JUDGE, JudgeOption, load_quietly, shown_progress
+from selftaught_assets.commands.judges import DEFAULT_JUDGE, EngineOption, JudgeOption, load_quietly, shown_progress
 from selftaught_assets.errors import UserError
 
 
@@ -24,6 +24,7 @@ def judge(
     ],
     judge: JudgeOption = DEFAULT_JUDGE,
     recipe: RecipeOption = "demo",
+    engine: EngineOption = None,
     votes: Annotated[
         int, typer.Option(min=1, max=1024, help="Judgments in each order, at most; 1 is a single greedy one.")
     ] = 32,
@@ -53,7 +54,7 @@ def judge(
     for row in read.rows:
         if row.error:
             _complain(pairs, row.number, row.error)
-    with load_quietly(judge, recipe) as loaded, shown_progress(errors) as show:
+    with load_quietly(judge, recipe, engine) as loaded, shown_progress(errors) as show:
         judged = loaded.compare_many(
             read.texts(),
             votes=votes,

@@ -24,10 +24,19 @@ JudgeOption = Annotated[
         "--judge", help="`seed`, an iteration such as iteration_03, or the folder of a checkpoint, adapter or model."
     ),
 ]
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="In place of the recipe's engine: transformers, vllm, auto, or a mapping such as "
+        "'{name: openai, address: http://127.0.0.1:8000/v1, model: seed, identity: seed-v1}'.",
+        show_default=False,
+    ),
+]
 DEFAULT_JUDGE = "iteration_03"
 
 
-def load_quietly(what: str, recipe: str) -> "Judge":
+def load_quietly(what: str, recipe: str, engine: str | None) -> "Judge":
     """Loads a judge without the progress bars and warnings of `transformers`."""
     from transformers.utils import logging
 
@@ -35,7 +44,7 @@ def load_quietly(what: str, recipe: str) -> "Judge":
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    return Judge.load(what, recipe)
+    return Judge.load(what, recipe, engine=engine)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from selftaught_assets.commands.common import RecipeOption, errors
-from selftaught_assets.commands.judges import DEFAULT_JUDGE, JudgeOption, load_quietly
+from selftaught_assets.commands.judges import DEFAULT_JUDGE, EngineOption, JudgeOption, load_quietly
 from selftaught_assets.errors import UserError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -17,6 +17,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def serve(
     judge: JudgeOption = DEFAULT_JUDGE,
     recipe: RecipeOption = "demo",
+    engine: EngineOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     token_env: Annotated[
@@ -46,7 +47,7 @@ def serve(
             highlight=False,
             soft_wrap=True,
         )
-    with load_quietly(judge, recipe) as loaded:
+    with load_quietly(judge, recipe, engine) as loaded:
         app = build_app(
             loaded, token=token, rate=rate_limit, burst=max(1, round(2 * rate_limit)), most_bytes=1024 * size_limit
         )

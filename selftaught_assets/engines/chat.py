@@ -10,6 +10,7 @@ end the turn and let the text speak in another role, so such strings are encoded
 import re
 from collections.abc import Sequence
 from itertools import chain, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from selftaught_assets.engines.protocol import Prompt
@@ -84,6 +85,16 @@ def end_tokens(tokenizer: "PreTrainedTokenizerBase", configured: int | Sequence[
     return tuple(sorted(ends - {None}))
 
 
+def configured_end(folder: Path) -> int | list[int] | None:
+    """What ends a sequence by a model folder's generation configuration, or by the model's where it has none."""
+    from transformers import AutoConfig, GenerationConfig
+
+    local = {"local_files_only": True, "trust_remote_code": False}
+    if (folder / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(folder, **local).eos_token_id
+    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, **local)).eos_token_id
+
+
 def empty_prompt_token(tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int]) -> int:
     """Stands for a prompt without tokens, which no model can be asked about: the first token of texts, else an end."""
     if tokenizer.bos_token_id is not None:
@@ -101,7 +112,12 @@ def completion_texts(
     follows it."""
     rows = [list(tokens[:-1] if tokens and tokens[-1] in ends else tokens) for tokens in completions]
     texts = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return [text[: min((at for string in stop if (at := text.find(string)) >= 0), default=len(text))] for text in texts]
+    return [before_stop(text, stop) for text in texts]
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """The text before the first stop string."""
+    return text[: min((at for string in stop if (at := text.find(string)) >= 0), default=len(text))]
 
 
 def special_token_pattern(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | None:

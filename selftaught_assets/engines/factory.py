@@ -5,8 +5,15 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from functools import partial
 from importlib.util import find_spec
 
-from selftaught_assets.engine_settings import AutoSettings, EngineSettings, TransformersSettings, VllmSettings
+from selftaught_assets.engine_settings import (
+    AutoSettings,
+    EngineSettings,
+    OpenAISettings,
+    TransformersSettings,
+    VllmSettings,
+)
 from selftaught_assets.engines.protocol import Engine
+from selftaught_assets.errors import UserError
 from selftaught_assets.storage.models import ModelReference
 
 OpenEngine = Callable[[ModelReference], AbstractContextManager[Engine]]
@@ -69,3 +76,12 @@ def _load(settings: EngineSettings, model: ModelReference) -> Engine:
             from selftaught_assets.engines import vllm_engine
 
             return vllm_engine.load_engine(settings, model)
+        case OpenAISettings():
+            try:
+                from selftaught_assets.engines import openai_engine
+            except ModuleNotFoundError as error:
+                raise UserError(
+                    f"The recipe asks for `engine: openai`, which needs the package "
+                    f"{str(error.name).partition('.')[0]}: run `pip install 'selftaught-assets[openai]'`."
+                ) from None
+            return openai_engine.load_engine(settings, model)

@@ -39,7 +39,7 @@ class VllmEngine:
         self.capacity = base.max_rows
         self._base = base
         self._adapter = base.adapter(model)
-        self.end_tokens = chat.end_tokens(base.tokenizer, _configured_end(model))
+        self.end_tokens = chat.end_tokens(base.tokenizer, chat.configured_end(model.base))
         self._empty_prompt = (chat.empty_prompt_token(base.tokenizer, self.end_tokens),)
 
     def render(self, messages: list[dict[str, str]]) -> Prompt:
@@ -143,13 +143,3 @@ def load_engine(settings: VllmSettings, model: ModelReference) -> VllmEngine:
 def _too_long(sample: _Sample) -> Completion:
     length = len(sample.request.prompt.token_ids)
     return Completion(sample.request.request_id, sample.index, "", "prompt_too_long", length, 0)
-
-
-def _configured_end(model: ModelReference) -> int | list[int] | None:
-    """The end of a sequence in the generation configuration, or in the model's where it has none."""
-    from transformers import AutoConfig, GenerationConfig
-
-    local = {"local_files_only": True, "trust_remote_code": False}
-    if (model.base / "generation_config.json").is_file():
-        return GenerationConfig.from_pretrained(model.base, **local).eos_token_id
-    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model.base, **local)).eos_token_id

@@ -19,7 +19,7 @@ from selftaught_assets.judge.answers import VOTES, Comparison, PairQuestion, Que
 from selftaught_assets.judge.references import find_judge
 from selftaught_assets.judge.voting import Answer, VotingProgress, answer
 from selftaught_assets.method.round_robin import Standing, games, standings
-from selftaught_assets.recipe import Recipe, load_recipe
+from selftaught_assets.recipe import Recipe, engine_settings, load_recipe
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.layout import Layout
 
@@ -61,8 +61,10 @@ class Judge:
         self._at_the_end = ExitStack()
 
     @classmethod
-    def load(cls, what: str | Path, recipe: str = "demo", *, data: Path | None = None) -> "Judge":
-        """Loads a judge onto the device that the recipe names.
+    def load(
+        cls, what: str | Path, recipe: str = "demo", *, data: Path | None = None, engine: str | None = None
+    ) -> "Judge":
+        """Loads a judge into the engine that the recipe names.
 
         Args:
             what: `seed`; `iteration_03` for that iteration's newest finished checkpoint; or the path of a checkpoint,
@@ -70,16 +72,19 @@ class Judge:
                 prompts, sampling and verdict format.
             recipe: name of a shipped recipe, or path of a .yaml file.
             data: the data folder; `SELFTAUGHT_DATA`, or `data` in the current folder, by default.
+            engine: in place of the recipe's engine: a name such as `vllm`, or the section `engine` of a recipe as
+                YAML.
 
         Raises:
-            UserError: there is no such judge or recipe, or the model cannot be loaded.
+            UserError: there is no such judge, recipe or engine, or the model cannot be loaded.
         """
         loaded = load_recipe(recipe)
+        settings = loaded.engine if engine is None else engine_settings(engine, loaded)
         layout = Layout.of(loaded, data)
         found = find_judge(str(what), loaded, layout)
         with ExitStack() as stack:
-            engine = stack.enter_context(open_engine(loaded.engine, found.model))
-            judge = cls(found.name, engine, found.recipe, Journal(layout.journal("judge")))
+            opened = stack.enter_context(open_engine(settings, found.model))
+            judge = cls(found.name, opened, found.recipe, Journal(layout.journal("judge")))
             judge._at_the_end = stack.pop_all()
         return judge
 

@@ -14,6 +14,7 @@ import pytest
 
 from selftaught_assets.judge import Judge
 from selftaught_assets_tests.conftest import ROOT
+from selftaught_assets_tests.engines.scripted_server import ScriptedServer, saying, serving
 from selftaught_assets_tests.judge.conftest import Workplace
 
 SELFTAUGHT = "from selftaught_assets.cli import main; main()"
@@ -81,6 +82,8 @@ def test_a_bad_line_is_reported_by_number_and_the_rest_is_judged(run: Run, tmp_p
         (("pairs.jsonl", "-o", "gone/out.jsonl"), "The folder of gone/out.jsonl does not exist"),
         (("gone.jsonl", "-o", "out.jsonl"), "gone.jsonl cannot be read"),
         (("pairs.jsonl", "-o", "out.jsonl", "--judge", "iteration_02"), "Recipe small has no finished checkpoint"),
+        (("pairs.jsonl", "-o", "out.jsonl", "--engine", "abacus"), "The engine 'abacus': Input tag 'abacus' found"),
+        (("pairs.jsonl", "-o", "out.jsonl", "--engine", "{name: vllm"), "The engine '{name: vllm' is not valid YAML"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_writes_nothing(run: Run, tmp_path, arguments, sentence) -> None:
@@ -90,6 +93,18 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(run: Run, tmp_path, argume
     assert done.stderr.startswith(f"Error: {sentence}")
     assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
+def test_another_engine_can_judge(run: Run, workplace: Workplace, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text("\n".join(_lines(4)))
+    with serving(ScriptedServer(saying("The first. [[A]]"))) as server:
+        engine = f"{{name: openai, address: {server.address}, model: seed, identity: seed-v1}}"
+        arguments = ("pairs.jsonl", "-o", "out.jsonl", "--votes", "3", "--judge", "seed", "--engine", engine)
+        done = run(*arguments, data=tmp_path / "data")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    judged = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["verdict"] for row in judged] == ["A"] * 4
+    assert {asked.body["model"] for asked in server.completions()} == {"seed"}
 
 
 def test_after_a_kill_only_what_is_missing_is_sampled_and_the_verdicts_are_those_of_an_undisturbed_run(

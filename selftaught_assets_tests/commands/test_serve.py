@@ -97,6 +97,11 @@ def test_a_token_that_is_not_there_is_refused_before_anything_is_served() -> Non
     assert said.startswith("Error: The environment variable NO_SUCH_TOKEN holds no token")
 
 
+def test_an_engine_that_is_none_is_refused_before_anything_is_served() -> None:
+    said = _refused(SELFTAUGHT, "--judge", "seed", "--engine", "{name: openai, model: seed}")
+    assert said == "Error: The engine '{name: openai, model: seed}': field `openai.address` is missing.\n"
+
+
 def test_the_command_line_starts_without_the_packages_of_the_service() -> None:
     heavy = ("fastapi", "uvicorn", "prometheus_client", "polars", "torch", "transformers", "dagster")
     code = f"import sys, selftaught_assets.cli; print([name for name in {heavy} if name in sys.modules])"

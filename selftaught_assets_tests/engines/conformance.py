@@ -17,6 +17,7 @@ from selftaught_assets.engines import chat
 from selftaught_assets.engines.protocol import Engine, Request, SamplingParameters
 from selftaught_assets.storage.models import ModelReference, adapter_digest, reference_model
 from selftaught_assets_tests.conftest import ROOT
+from selftaught_assets_tests.vllm_server import openai_on_vllm
 
 SEED = reference_model(ROOT / "models" / "seed")
 """Its context is 2,048 tokens."""
@@ -36,6 +37,7 @@ class Candidate(NamedTuple):
 
 ENGINES = {
     "transformers": Candidate(lambda: nullcontext(TransformersSettings(device="cpu")), "transformers"),
+    "openai": Candidate(lambda: openai_on_vllm(SEED.base), "vllm"),
     "vllm": Candidate(lambda: nullcontext(VllmSettings(name="vllm", eager=True)), "vllm"),
 }
 

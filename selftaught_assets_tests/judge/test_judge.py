@@ -15,6 +15,7 @@ from selftaught_assets.method.judging import benchmark_requests
 from selftaught_assets.method.verdicts import swap
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets_tests.conftest import write_small_recipe
+from selftaught_assets_tests.engines.scripted_server import ScriptedServer, saying, serving
 from selftaught_assets_tests.judge.conftest import Workplace
 
 SORT = ("Sort the numbers up : 27 19 24", "19 27 24", "19 24 27")
@@ -197,3 +198,15 @@ def test_without_a_prompt_for_scores_a_sentence_says_so(seed_judge: Judge, workp
     judge = Judge("seed", seed_judge._engine, recipe, Journal(tmp_path / "journal"))
     with pytest.raises(UserError, match="Recipe small has no prompt for scoring a single response"):
         judge.score("x", "y")
+
+
+def test_another_engine_takes_the_place_of_the_recipes(workplace: Workplace, monkeypatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with serving(ScriptedServer(saying("Sorted. [[B]]"))) as server:
+        engine = f"{{name: openai, address: {server.address}, model: seed, identity: seed-v1}}"
+        with Judge.load("iteration_03", str(workplace.recipe_path), data=workplace.data, engine=engine) as judge:
+            found = judge.compare(*SORT, votes=3)
+    assert found.verdict == "B"
+    assert {judgment.text for judgment in found.judgments} == {"Sorted. [[B]]"}
+    assert {asked.body["model"] for asked in server.completions()} == {judge.digest[:16]}
+    assert server.paths()[-1] == "unload_lora_adapter"
