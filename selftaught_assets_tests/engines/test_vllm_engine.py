@@ -2,10 +2,8 @@
 
 import json
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
@@ -15,17 +13,10 @@ from selftaught_assets.engines.factory import chosen, open_engine, open_in_turn
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.engines.conformance import SEED, ask
+from selftaught_assets_tests.engines.processes import children, needs_vllm
 from selftaught_assets_tests.judge.tiny_judges import write_adapter
 
 VLLM = VllmSettings(name="vllm", eager=True, context=512)
-needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")
-
-
-def children() -> set[psutil.Process]:
-    """Processes below this one, but for the tracker that multiprocessing leaves running."""
-    found = psutil.Process().children(recursive=True)
-    commands = [" ".join(process.as_dict(["cmdline"])["cmdline"] or []) for process in found]
-    return {process for process, command in zip(found, commands, strict=True) if "resource_tracker" not in command}
 
 
 @pytest.fixture

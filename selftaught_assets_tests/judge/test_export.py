@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import jinja2
@@ -15,6 +14,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.judge import Judge
 from selftaught_assets.judge.export import export_judge
 from selftaught_assets.method.verdicts import parse_verdict
+from selftaught_assets_tests.engines.processes import needs_vllm
 from selftaught_assets_tests.judge.conftest import Workplace
 
 IN_VLLM = """
@@ -105,7 +105,7 @@ def test_the_adapter_gives_the_same_verdicts_in_peft(adapter, pairs, expected) -
     _agree(_generated(AutoPeftModelForCausalLM.from_pretrained(adapter, dtype=torch.float32), adapter, pairs), expected)
 
 
-@pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")
+@needs_vllm
 @pytest.mark.parametrize("kind", ["merged", "adapter"])
 def test_the_folder_gives_the_same_verdicts_in_vllm(kind: str, workplace, merged, adapter, pairs, expected) -> None:
     folder = merged if kind == "merged" else adapter
