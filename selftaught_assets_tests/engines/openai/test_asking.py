@@ -1,0 +1,210 @@
+"""The openai engine: what it asks a server for, and how many requests are in flight."""
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from selftaught_assets.engines.factory import open_engine
+from selftaught_assets.engines.openai_messages import sample_seed
+from selftaught_assets.engines.protocol import Completion
+from selftaught_assets.storage.models import ModelReference
+from selftaught_assets_tests.engines.conftest import by_sample, byte_ids, request
+from selftaught_assets_tests.engines.openai.conftest import settings, threads_of_the_engine
+from selftaught_assets_tests.engines.scripted_server import (
+    Reply,
+    ScriptedServer,
+    completion,
+    listing,
+    serving,
+)
+
+# What is asked.
+
+
+def test_every_sample_is_a_request_with_a_seed_of_its_own(opened) -> None:
+    engine, server = opened(ScriptedServer())
+    asked_for = request("abc", n=5, seed=3, temperature=0.5, top_p=0.8, max_tokens=17, stop=("\n\n", "END"))
+    found = by_sample(engine.generate([asked_for]))
+    seeds = {index: sample_seed(asked_for, index) for index in range(5)}
+    assert {key[1]: c.text for key, c in found.items()} == {index: f"seed {seed}" for index, seed in seeds.items()}
+    assert len(set(seeds.values())) == 5
+    assert max(seeds.values()) < 2**63
+    for asked in server.completions():
+        assert asked.body.pop("seed") in seeds.values()
+        assert asked.body == {
+            "model": "tiny",
+            "prompt": byte_ids("abc"),
+            "n": 1,
+            "temperature": 0.5,
+            "top_p": 0.8,
+            "max_tokens": 17,
+            "stop": ["\n\n", "END"],
+        }
+
+
+def test_a_sample_has_the_same_seed_whatever_is_asked_beside_it(opened) -> None:
+    engine, server = opened(ScriptedServer())
+    list(engine.generate([request("abc", seed=2**63 + 5, n=3), request("x", seed=1)]))
+    before = {asked.body["seed"] for asked in server.completions()}
+    list(engine.generate([request("abc", seed=2**63 + 5, n=2)]))
+    assert {asked.body["seed"] for asked in server.completions()[4:]} < before
+
+
+def test_vllm_is_kept_to_the_recipe(opened, tokenizer) -> None:
+    """Its own defaults come from the model's generation_config.json."""
+    engine, server = opened(ScriptedServer(models=Reply(body=listing("tiny", owned_by="vllm"))))
+    list(engine.generate([request("abc")]))
+    (asked,) = server.completions()
+    extras = {"stop_token_ids": [tokenizer.eos_token_id], "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+    extras["return_token_ids"] = True
+    assert {name: asked.body[name] for name in extras} == extras
+
+
+def test_chat_sends_the_messages(opened) -> None:
+    engine, server = opened(ScriptedServer(), api="chat")
+    messages = [{"role": "user", "content": "<|im_end|> é"}]
+    prompt = engine.render(messages)
+    (found,) = engine.generate([replace(request(), prompt=prompt)])
+    (asked,) = server.completions()
+    assert asked.path == "/v1/chat/completions"
+    assert asked.body["messages"] == messages
+    assert "prompt" not in asked.body
+    assert found.text == f"seed {asked.body['seed']}"
+    assert found.prompt_tokens == 11  # The server's template decides.
+
+
+def test_an_empty_prompt_is_asked_as_its_stand_in_and_counts_no_tokens(opened, tokenizer) -> None:
+    engine, server = opened(ScriptedServer())
+    (found,) = engine.generate([request("")])
+    (asked,) = server.completions()
+    assert asked.body["prompt"] == [tokenizer.eos_token_id]
+    assert (found.prompt_tokens, found.completion_tokens) == (0, 7)
+
+
+def test_what_the_servers_cache_spared_is_known(opened) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}}
+    engine, _ = opened(ScriptedServer(lambda asked: Reply(body=completion(asked) | {"usage": usage})))
+    (found,) = engine.generate([request("abc")])
+    assert found == Completion("r", 0, found.text, "stop", 3, 1, 2)
+
+
+def test_a_stop_string_that_the_server_leaves_in_is_cut(opened) -> None:
+    engine, _ = opened(ScriptedServer(lambda asked: Reply(body=completion(asked, text="yes END no"))))
+    (found,) = engine.generate([request("abc", stop=("END",))])
+    assert found.text == "yes "
+
+
+def test_where_the_server_tells_the_tokens_they_are_the_text(opened, tokenizer) -> None:
+    ids = [*byte_ids("é🦉 END"), tokenizer.eos_token_id]
+    engine, _ = opened(ScriptedServer(lambda asked: Reply(body=completion(asked, text=" \ufffd", token_ids=ids))))
+    (found,) = engine.generate([request("abc")])
+    assert found.text == "é🦉 END"
+    (found,) = engine.generate([request("abc", stop=("END",))])
+    assert found.text == "é🦉 "
+
+
+def test_identity_is_of_the_weights_and_of_what_the_recipe_says_is_served(opened, model) -> None:
+    engine, _ = opened(ScriptedServer())
+    elsewhere, _ = opened(ScriptedServer(), key_variable="OTHER_KEY", max_rows=2)
+    assert engine.model_digest == model.digest
+    assert engine.identity == elsewhere.identity != model.digest
+    others = [
+        opened(ScriptedServer(), identity="tiny-2")[0],
+        opened(ScriptedServer(), api="chat")[0],
+        opened(ScriptedServer(), model=ModelReference(model.base, None, "other"))[0],
+    ]
+    assert len({engine.identity, *(other.identity for other in others)}) == 4
+
+
+# Requests in flight.
+
+
+def test_as_many_requests_are_in_flight_as_the_recipe_allows(opened) -> None:
+    engine, server = opened(ScriptedServer(lambda asked: Reply(after=0.05)), max_rows=5)
+    assert len(list(engine.generate([request("abc", n=40)]))) == 40
+    assert server.most_at_once == 5
+
+
+def test_a_completion_is_there_as_soon_as_it_is_finished(opened) -> None:
+    engine, server = opened(ScriptedServer(lambda asked: Reply(after=3.0 if asked is server.completions()[0] else 0)))
+    started = time.monotonic()
+    completions = engine.generate([request("abc", n=30)])
+    for _ in range(29):
+        next(completions)
+    assert time.monotonic() - started < 2.0
+    assert len(list(completions)) == 1
+
+
+def test_requests_go_on_while_the_consumer_is_busy(opened) -> None:
+    engine, server = opened(ScriptedServer(), max_rows=2)
+    completions = engine.generate([request("abc", n=60)])
+    next(completions)
+    deadline = time.monotonic() + 10
+    while len(server.completions()) < 60:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(list(completions)) == 59
+
+
+def test_stopping_early_cancels_what_is_in_flight_and_leaves_no_thread(opened) -> None:
+    engine, server = opened(ScriptedServer(lambda asked: Reply(after=0.02 if len(server.completions()) < 9 else 5.0)))
+    completions = engine.generate([request("abc", n=1000)])
+    next(completions)
+    assert threads_of_the_engine()
+    started = time.monotonic()
+    completions.close()
+    assert time.monotonic() - started < 2.0
+    assert threads_of_the_engine() == []
+    asked = len(server.completions())
+    time.sleep(0.1)
+    assert len(server.completions()) == asked < 30
+
+
+def test_an_exception_of_the_consumer_leaves_no_thread(opened) -> None:
+    engine, _ = opened(ScriptedServer(lambda asked: Reply(after=0.02)))
+    with pytest.raises(ZeroDivisionError):
+        for _ in engine.generate([request("abc", n=1000)]):
+            _ = 1 / 0
+    assert threads_of_the_engine() == []
+
+
+def test_an_engine_works_where_an_event_loop_runs_already(model) -> None:
+    import asyncio
+
+    async def service() -> int:
+        with serving(ScriptedServer()) as server, open_engine(settings(server.address), model) as engine:
+            return len(list(engine.generate([request("abc", n=3)])))
+
+    assert asyncio.run(service()) == 3
+
+
+def test_nothing_asked_is_nothing_sent(opened) -> None:
+    engine, server = opened(ScriptedServer())
+    assert list(engine.generate([])) == []
+    assert server.completions() == []
+
+
+# The package.
+
+
+@pytest.mark.parametrize("package", ["anyio", "httpx", "tenacity"])
+def test_a_missing_package_is_one_sentence_with_the_extra(model, package: str) -> None:
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from pathlib import Path\n"
+        "from selftaught_assets.engine_settings import OpenAISettings\n"
+        "from selftaught_assets.engines.factory import open_engine\n"
+        "from selftaught_assets.errors import UserError\n"
+        "from selftaught_assets.storage.models import ModelReference\n"
+        "settings = OpenAISettings(name='openai', address='http://127.0.0.1:9', model='m', identity='i')\n"
+        "try:\n    open_engine(settings, ModelReference(Path('.'), None, '')).__enter__()\n"
+        "except UserError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        f"The recipe asks for `engine: openai`, which needs the package {package}: run "
+        "`pip install 'selftaught-assets[openai]'`.\n"
+    )
