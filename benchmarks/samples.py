@@ -15,8 +15,8 @@ import polars as pl
 
 from benchmarks.measuring import Result, Side, compared
 from selftaught_assets.assets.sampling import judge_tasks
+from selftaught_assets.engines.embedded.engine import TransformersEngine, load_model, suitable_decoder
 from selftaught_assets.engines.journalled import generate
-from selftaught_assets.engines.transformers_engine import TransformersEngine, load_model, suitable_decoder
 from selftaught_assets.judge.answers import PairQuestion
 from selftaught_assets.judge.voting import answer
 from selftaught_assets.method.judging import judging_requests, judgments_table

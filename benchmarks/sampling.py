@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchmarks.measuring import Result, Side, compared, in_turn
+from selftaught_assets.engines.embedded.engine import TransformersEngine, load_engine
 from selftaught_assets.engines.protocol import Prompt, Request
-from selftaught_assets.engines.transformers_engine import TransformersEngine, load_engine
 from selftaught_assets.method.prompts import judge_messages
 from selftaught_assets.recipe import Recipe, load_recipe
 from selftaught_assets.storage.models import reference_model

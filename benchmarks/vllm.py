@@ -14,13 +14,13 @@ from pathlib import Path
 
 from benchmarks.measuring import Result, Side, compared, in_turn, seconds
 from benchmarks.sampling import rate, short_requests
-from selftaught_assets.engine_settings import VllmSettings
+from selftaught_assets.engines.embedded.engine import load_engine
 from selftaught_assets.engines.journalled import GenerationTask, generate
 from selftaught_assets.engines.protocol import Engine, Request
-from selftaught_assets.engines.transformers_engine import load_engine
-from selftaught_assets.engines.vllm_base import VllmBase, load_base
-from selftaught_assets.engines.vllm_engine import VllmEngine
+from selftaught_assets.engines.vllm.base import VllmBase, load_base
+from selftaught_assets.engines.vllm.engine import VllmEngine
 from selftaught_assets.recipe import load_recipe
+from selftaught_assets.recipe.engines import VllmSettings
 from selftaught_assets.storage.journal import Journal
 from selftaught_assets.storage.models import ModelReference, reference_model
 

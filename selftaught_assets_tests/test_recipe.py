@@ -5,11 +5,11 @@ import dagster as dg
 import pytest
 import yaml
 
-from selftaught_assets.benchmark_settings import Benchmark
 from selftaught_assets.definitions import build_definitions
-from selftaught_assets.engine_settings import OpenAISettings, TransformersSettings, VllmSettings
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe import PROMPTS_FOLDER, RECIPES_FOLDER, engine_settings, load_recipe
+from selftaught_assets.recipe.benchmarks import Benchmark
+from selftaught_assets.recipe.engines import OpenAISettings, TransformersSettings, VllmSettings
 from selftaught_assets_tests.conftest import ROOT, write_small_recipe
 
 HERE = {"name": "a", "path": "benchmark.jsonl"}

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from selftaught_assets.engine_settings import OpenAISettings
+from selftaught_assets.recipe.engines import OpenAISettings
 
 SECONDS_TO_START = 300
 ENVIRONMENT = {

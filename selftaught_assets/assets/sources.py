@@ -16,7 +16,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.method.accounting import account
 from selftaught_assets.method.benchmarks import benchmark_rows
 from selftaught_assets.method.selection import pool_rows
-from selftaught_assets.recipe import Pool
+from selftaught_assets.recipe.stages import Pool
 from selftaught_assets.storage.benchmarks import read_benchmark
 from selftaught_assets.storage.jsonl import Line, read_jsonl
 from selftaught_assets.storage.models import reference_model

@@ -5,15 +5,15 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from functools import partial
 from importlib.util import find_spec
 
-from selftaught_assets.engine_settings import (
+from selftaught_assets.engines.protocol import Engine
+from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import (
     AutoSettings,
     EngineSettings,
     OpenAISettings,
     TransformersSettings,
     VllmSettings,
 )
-from selftaught_assets.engines.protocol import Engine
-from selftaught_assets.errors import UserError
 from selftaught_assets.storage.models import ModelReference
 
 OpenEngine = Callable[[ModelReference], AbstractContextManager[Engine]]
@@ -43,8 +43,8 @@ def open_in_turn(settings: EngineSettings, models: Sequence[ModelReference]) -> 
     """
     settings = chosen(settings)
     if isinstance(settings, VllmSettings) and len({model.base.resolve() for model in models}) == 1:
-        from selftaught_assets.engines.vllm_base import load_base
-        from selftaught_assets.engines.vllm_engine import VllmEngine
+        from selftaught_assets.engines.vllm.base import load_base
+        from selftaught_assets.engines.vllm.engine import VllmEngine
 
         with closing(load_base(settings, models)) as base:
             yield lambda model: nullcontext(VllmEngine(base, model))
@@ -69,16 +69,16 @@ def _load(settings: EngineSettings, model: ModelReference) -> Engine:
         case AutoSettings():
             return _load(chosen(settings), model)
         case TransformersSettings():
-            from selftaught_assets.engines.transformers_engine import load_engine
+            from selftaught_assets.engines.embedded.engine import load_engine
 
             return load_engine(settings, model)
         case VllmSettings():
-            from selftaught_assets.engines import vllm_engine
+            from selftaught_assets.engines.vllm import engine as vllm_engine
 
             return vllm_engine.load_engine(settings, model)
         case OpenAISettings():
             try:
-                from selftaught_assets.engines import openai_engine
+                from selftaught_assets.engines.openai import engine as openai_engine
             except ModuleNotFoundError as error:
                 raise UserError(
                     f"The recipe asks for `engine: openai`, which needs the package "

@@ -10,12 +10,12 @@ import json
 import shutil
 from pathlib import Path
 
-from selftaught_assets.engine_settings import TransformersSettings
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge.card import card
 from selftaught_assets.judge.references import DESCRIPTION, PROMPTS, Description, FoundJudge, find_judge
 from selftaught_assets.method.prompts import TEMPLATE_NAMES
 from selftaught_assets.recipe import Recipe
+from selftaught_assets.recipe.engines import TransformersSettings
 from selftaught_assets.storage.files import folder_written_aside
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import (
@@ -65,7 +65,7 @@ def _write_weights(recipe: Recipe, model: ModelReference, folder: Path) -> None:
     """Merged as the embedded engine merges them, in its dtype, so that the verdicts are the same."""
     from safetensors import SafetensorError
 
-    from selftaught_assets.engines.transformers_engine import load_model
+    from selftaught_assets.engines.embedded.engine import load_model
 
     settings = recipe.engine if isinstance(recipe.engine, TransformersSettings) else TransformersSettings()
     loaded, _ = load_model(settings, model)

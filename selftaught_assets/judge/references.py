@@ -10,7 +10,8 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe import Evaluation, Recipe, Verdicts
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.recipe.stages import Evaluation, Verdicts
 from selftaught_assets.storage.checkpoints import newest_checkpoint, read_manifest, reference_checkpoint
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import (

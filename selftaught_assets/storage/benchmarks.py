@@ -14,7 +14,7 @@ from selftaught_assets.storage.hub import read_hub
 from selftaught_assets.storage.records import Record, read_records
 
 if TYPE_CHECKING:
-    from selftaught_assets.benchmark_settings import Benchmark
+    from selftaught_assets.recipe.benchmarks import Benchmark
 
 
 def read_benchmark(benchmark: "Benchmark") -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from selftaught_assets.method.identity import digest
-from selftaught_assets.recipe import Training
+from selftaught_assets.recipe.stages import Training
 from selftaught_assets.storage.models import ModelReference
 
 

@@ -18,7 +18,7 @@ from dagster._core.errors import DagsterPipesExecutionError  # Not exported by `
 import selftaught_assets
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import frame_digest
-from selftaught_assets.recipe import Training
+from selftaught_assets.recipe.stages import Training
 from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, base_of, find_checkpoint, reference_checkpoint
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets.training.job import TrainingJob, training_key

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe import Training
+from selftaught_assets.recipe.stages import Training
 from selftaught_assets.training.tokens import NO_LOSS, TokenisedSet
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ import pytest
 
 from selftaught_assets.definitions import PRELOADED
 from selftaught_assets.engines import journalled
+from selftaught_assets.engines.embedded.engine import TransformersEngine
 from selftaught_assets.engines.protocol import Completion
-from selftaught_assets.engines.transformers_engine import TransformersEngine
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.assets.loop import Loop
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe

@@ -22,7 +22,8 @@ from selftaught_assets.method.prompts import (
 )
 from selftaught_assets.method.ratings import parse_rating
 from selftaught_assets.method.scores import compare
-from selftaught_assets.recipe import Training, load_recipe
+from selftaught_assets.recipe import load_recipe
+from selftaught_assets.recipe.stages import Training
 from selftaught_assets.storage.models import TOKENIZER_FILES
 from selftaught_assets.tinyworld.judging import careful_judgment, far_miss, near_miss
 from selftaught_assets.tinyworld.world import draw_task, modify_task

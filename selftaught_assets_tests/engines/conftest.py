@@ -19,8 +19,8 @@ from transformers import (
     Qwen2Config,
 )
 
+from selftaught_assets.engines.embedded.engine import TransformersEngine
 from selftaught_assets.engines.protocol import Completion, Prompt, Request, SamplingParameters
-from selftaught_assets.engines.transformers_engine import TransformersEngine
 
 CONTEXT = 128
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

@@ -179,8 +179,8 @@ def test_after_a_kill_only_what_is_missing_is_sampled_and_the_frame_is_that_of_a
 
 
 def _run(model_folder: Path, journal: Path) -> journalled.Generated:
-    from selftaught_assets.engine_settings import TransformersSettings
     from selftaught_assets.engines.factory import open_engine
+    from selftaught_assets.recipe.engines import TransformersSettings
     from selftaught_assets.storage.models import reference_model
 
     tasks = [replace(task, n=4) for task in TASKS]

@@ -2,8 +2,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selftaught_assets.engines.embedded.engine import TransformersEngine
 from selftaught_assets.engines.journalled import GenerationTask, generate
-from selftaught_assets.engines.transformers_engine import TransformersEngine
 from selftaught_assets.judge import Judge
 from selftaught_assets.judge.answers import PairQuestion, in_one_row
 from selftaught_assets.judge.voting import next_wave

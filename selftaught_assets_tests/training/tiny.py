@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from selftaught_assets.recipe import Training
+from selftaught_assets.recipe.stages import Training
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"

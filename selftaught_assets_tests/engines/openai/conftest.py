@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from selftaught_assets.engine_settings import OpenAISettings
-from selftaught_assets.engines import openai_client
 from selftaught_assets.engines.factory import open_engine
-from selftaught_assets.engines.openai_engine import OpenAIEngine
+from selftaught_assets.engines.openai import client as openai_client
+from selftaught_assets.engines.openai.engine import OpenAIEngine
 from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import OpenAISettings
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.engines.scripted_server import (
     ScriptedServer,

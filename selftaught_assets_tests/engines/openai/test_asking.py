@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from selftaught_assets.engines.factory import open_engine
-from selftaught_assets.engines.openai_messages import sample_seed
+from selftaught_assets.engines.openai.messages import sample_seed
 from selftaught_assets.engines.protocol import Completion
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.engines.conftest import by_sample, byte_ids, request
@@ -195,7 +195,7 @@ def test_a_missing_package_is_one_sentence_with_the_extra(model, package: str) -
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"
         "from pathlib import Path\n"
-        "from selftaught_assets.engine_settings import OpenAISettings\n"
+        "from selftaught_assets.recipe.engines import OpenAISettings\n"
         "from selftaught_assets.engines.factory import open_engine\n"
         "from selftaught_assets.errors import UserError\n"
         "from selftaught_assets.storage.models import ModelReference\n"

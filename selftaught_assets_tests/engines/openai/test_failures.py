@@ -7,7 +7,7 @@ import pytest
 
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.journalled import GenerationTask, generate
-from selftaught_assets.engines.openai_messages import sample_seed
+from selftaught_assets.engines.openai.messages import sample_seed
 from selftaught_assets.engines.protocol import SamplingParameters
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.journal import Journal

@@ -1,6 +1,6 @@
 """What is said to an OpenAI-compatible server, and what its answers mean.
 
-Belongs here: bodies of requests and of answers, as pure functions. Not here: how they travel (openai_client.py).
+Belongs here: bodies of requests and of answers, as pure functions. Not here: how they travel (client.py).
 """
 
 import json

@@ -1,6 +1,6 @@
 """vLLM in this process: every sample is a request of its own, handed to a base model that is loaded.
 
-Belongs here: the Engine protocol. Not here: the base model and vLLM's processes (vllm_base.py), and chat templates
+Belongs here: the Engine protocol. Not here: the base model and vLLM's processes (base.py), and chat templates
 (chat.py).
 
 The samples of a prompt are requests with equal prompts, one after the other. vLLM's prefix cache computes their prompt
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from selftaught_assets.engine_settings import VllmSettings
 from selftaught_assets.engines import chat
 from selftaught_assets.engines.drawing import stream_keys
 from selftaught_assets.engines.protocol import Completion, Prompt, Request
-from selftaught_assets.engines.vllm_base import VllmBase, load_base
+from selftaught_assets.engines.vllm.base import VllmBase, load_base
 from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import VllmSettings
 from selftaught_assets.storage.models import ModelReference
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Many requests in flight at a server, and what becomes of one that fails.
 
-Belongs here: the samples of one call, from request to completion. Not here: tries and pauses (openai_client.py), the
-wording of requests (openai_messages.py) and what is checked before anything is sampled (openai_engine.py).
+Belongs here: the samples of one call, from request to completion. Not here: tries and pauses (client.py), the
+wording of requests (messages.py) and what is checked before anything is sampled (engine.py).
 
 A failure is a request's own only if the server answers others. Where nothing else tells, a trial does: a short prompt
 with the same sampling parameters. If that fails as well, the server is at fault: everything stops, and the journal gets
@@ -12,8 +12,8 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 
-from selftaught_assets.engines.openai_client import Connection, RefusedError, Server, UnansweredError
-from selftaught_assets.engines.openai_messages import Answer, Dialect, overflow, sample_seed
+from selftaught_assets.engines.openai.client import Connection, RefusedError, Server, UnansweredError
+from selftaught_assets.engines.openai.messages import Answer, Dialect, overflow, sample_seed
 from selftaught_assets.engines.protocol import Completion, FinishReason, Prompt, Request, SamplingParameters
 from selftaught_assets.errors import UserError
 

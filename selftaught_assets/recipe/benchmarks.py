@@ -1,21 +1,16 @@
 """The section `benchmarks` of a recipe: where labelled pairs come from, and how they are read.
 
-Belongs here: the choices for a benchmark and which of them go together. Not here: the other sections (`recipe`), the
+Belongs here: the choices for a benchmark and which of them go together. Not here: the
 formats (method/benchmarks), reading files (storage/benchmarks.py).
 """
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from selftaught_assets.method.benchmarks import Ties
 from selftaught_assets.method.benchmarks.formats import FORMATS, OWN, FormatName
-
-
-class Section(BaseModel):
-    """A section of a recipe: it never changes, and has no unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from selftaught_assets.recipe.section import Section
 
 
 class Fields(Section):

@@ -7,15 +7,16 @@ decoders) and chat templates (chat.py).
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from selftaught_assets.engine_settings import TransformersSettings
-from selftaught_assets.engines import chat, llama_forward
-from selftaught_assets.engines.decoding import Decoder, Limits, decode
-from selftaught_assets.engines.llama_forward import LlamaForward
-from selftaught_assets.engines.own_forward import UnsupportedModelError, own_forward
-from selftaught_assets.engines.plain import PlainDecoder
+from selftaught_assets.engines import chat
+from selftaught_assets.engines.embedded import llama_forward
+from selftaught_assets.engines.embedded.decoding import Decoder, Limits, decode
+from selftaught_assets.engines.embedded.llama_forward import LlamaForward
+from selftaught_assets.engines.embedded.own_forward import UnsupportedModelError, own_forward
+from selftaught_assets.engines.embedded.plain import PlainDecoder
+from selftaught_assets.engines.embedded.shared_prefix import SharedPrefixDecoder
 from selftaught_assets.engines.protocol import Completion, Prompt, Request
-from selftaught_assets.engines.shared_prefix import SharedPrefixDecoder
 from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import TransformersSettings
 from selftaught_assets.storage.models import ModelReference
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from selftaught_assets.engine_settings import TransformersSettings
+from selftaught_assets.engines.embedded.engine import TransformersEngine, suitable_decoder
+from selftaught_assets.engines.embedded.plain import PlainDecoder
+from selftaught_assets.engines.embedded.shared_prefix import SharedPrefixDecoder
 from selftaught_assets.engines.factory import open_engine
-from selftaught_assets.engines.plain import PlainDecoder
 from selftaught_assets.engines.protocol import Request
-from selftaught_assets.engines.shared_prefix import SharedPrefixDecoder
-from selftaught_assets.engines.transformers_engine import TransformersEngine, suitable_decoder
 from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import TransformersSettings
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.engines.conftest import (
     CONFIGS,

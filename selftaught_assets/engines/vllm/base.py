@@ -1,6 +1,6 @@
 """A base model that vLLM has loaded: starting it, the adapters that it serves, and its end.
 
-Belongs here: what vLLM is told at its start, and its processes. Not here: requests and completions (vllm_engine.py).
+Belongs here: what vLLM is told at its start, and its processes. Not here: requests and completions (engine.py).
 
 vLLM runs the model in processes of its own, so that their end gives all memory back. They are spawned: a fork of a step
 that has threads, or has touched a GPU, may hang.
@@ -17,9 +17,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from selftaught_assets.engine_settings import VllmSettings
-from selftaught_assets.engines.guard import guarded_start
+from selftaught_assets.engines.vllm.guard import guarded_start
 from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import VllmSettings
 from selftaught_assets.storage.models import ModelReference
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Asking an HTTP server patiently: tries, pauses, and what an answer other than 200 means.
 
-Belongs here: the connection, its key, and whose fault a failure is. Not here: what is asked (openai_messages.py) and
-what becomes of a sample that fails (openai_sampling.py).
+Belongs here: the connection, its key, and whose fault a failure is. Not here: what is asked (messages.py) and
+what becomes of a sample that fails (sampling.py).
 
 The key goes into the header of requests to the recipe's address and nowhere else: redirects are not followed, and what
 a server says is shown without it.
@@ -19,8 +19,8 @@ from typing import TypeVar
 import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from selftaught_assets.engine_settings import OpenAISettings
 from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import OpenAISettings
 
 FIRST_PAUSE = 2.0
 """Seconds, at most, before the second try; twice as many before each further one. The pause is drawn below that."""

@@ -9,7 +9,7 @@ import psutil
 
 PARENT = """
 import subprocess, time
-from selftaught_assets.engines.guard import guarded_start
+from selftaught_assets.engines.vllm.guard import guarded_start
 
 bystander = subprocess.Popen(["sleep", "600"])
 with guarded_start() as release:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from selftaught_assets.engines.attention import Attend
+    from selftaught_assets.engines.embedded.attention import Attend
 
 _MODEL_TYPES = {"llama", "mistral", "qwen2"}
 

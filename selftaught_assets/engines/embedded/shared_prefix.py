@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selftaught_assets.engines.attention import Forward, attend_to, attend_to_few, join
+from selftaught_assets.engines.embedded.attention import Forward, attend_to, attend_to_few, join
 
 if TYPE_CHECKING:
     import torch

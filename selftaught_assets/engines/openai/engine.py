@@ -1,7 +1,7 @@
 """The engine for a server that somebody else runs, at an OpenAI-compatible address.
 
 Belongs here: what is made sure of before anything is sampled, adapters, and the Engine protocol. Not here: requests in
-flight (openai_sampling.py), tries and pauses (openai_client.py), the wording of requests (openai_messages.py).
+flight (sampling.py), tries and pauses (client.py), the wording of requests (messages.py).
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
-from selftaught_assets.engine_settings import OpenAISettings
 from selftaught_assets.engines import chat
-from selftaught_assets.engines.openai_client import (
+from selftaught_assets.engines.openai.client import (
     Connection,
     HopelessError,
     RefusedError,
     Server,
     UnansweredError,
 )
-from selftaught_assets.engines.openai_messages import Answer, Dialect, ServedModel, read_models, vllm_extras
-from selftaught_assets.engines.openai_sampling import complete_all
+from selftaught_assets.engines.openai.messages import Answer, Dialect, ServedModel, read_models, vllm_extras
+from selftaught_assets.engines.openai.sampling import complete_all
 from selftaught_assets.engines.protocol import Completion, Prompt, Request, SamplingParameters
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import digest
+from selftaught_assets.recipe.engines import OpenAISettings
 from selftaught_assets.storage.models import ModelReference
 
 if TYPE_CHECKING:

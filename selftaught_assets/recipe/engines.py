@@ -1,6 +1,6 @@
 """The section `engine` of a recipe: who samples text, and what each engine lets one choose.
 
-Belongs here: the choices, their limits and defaults. Not here: the other sections (`recipe`) and the engines themselves
+Belongs here: the choices, their limits and defaults. Not here: the engines themselves
 (engines/).
 
 One line is enough (`engine: vllm`); a mapping with `name` sets the rest. The tables do not depend on the engine, so no
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from selftaught_assets.benchmark_settings import Section
+from selftaught_assets.recipe.section import Section
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """Of weights and activations; `auto`: bfloat16 on a GPU, float32 on a CPU."""

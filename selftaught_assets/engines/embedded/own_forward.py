@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from selftaught_assets.engines.attention import Attend, Forward
+from selftaught_assets.engines.embedded.attention import Attend, Forward
 
 if TYPE_CHECKING:
     import torch

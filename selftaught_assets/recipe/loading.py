@@ -1,0 +1,110 @@
+"""From a YAML file to a recipe, with one sentence for whatever is wrong in it.
+
+Belongs here: reading, paths, and the sentences. Not here: what a recipe may say.
+"""
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from selftaught_assets.errors import UserError
+from selftaught_assets.method.prompts import require_templates
+from selftaught_assets.recipe.engines import EngineSettings
+from selftaught_assets.recipe.recipe import Recipe
+
+RECIPES_FOLDER = Path(__file__).resolve().parent.parent.parent / "recipes"
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Reads `recipes/<name>.yaml`, or the file at a path that ends in .yaml.
+
+    Raises:
+        UserError: the file is missing or not YAML, a field is unknown or has an impossible value, or a path in it
+            leads nowhere.
+    """
+    path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else RECIPES_FOLDER / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES_FOLDER.glob("*.yaml"))) or "none"
+        raise UserError(
+            f"There is no recipe {name_or_path!r}: give the path of a .yaml file or one of the shipped ones ({known})."
+        )
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"Recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"Recipe {path} must be a mapping of fields to values.")
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"Recipe {path}: {_first_problem(error)}.") from None
+    recipe = _with_absolute_paths(recipe, path.resolve().parent)
+    _require_paths(recipe, path)
+    try:
+        require_templates(recipe.templates)
+    except ValueError as error:
+        raise UserError(f"Recipe {path}: {error}") from None
+    return recipe
+
+
+def engine_settings(text: str, recipe: Recipe) -> EngineSettings:
+    """What stands for the recipe's section `engine`, as YAML: a name, or a mapping as in a recipe.
+
+    A name alone means the recipe's own settings where it names the same engine, else that engine's defaults.
+
+    Raises:
+        UserError: it is not YAML, or no engine; or a field is unknown, missing or impossible.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"The engine {text!r} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if value == recipe.engine.name:
+        return recipe.engine
+    if not isinstance(value, str | dict):
+        raise UserError(f"The engine {text!r} must be a name, such as vllm, or a mapping, such as {{name: vllm}}.")
+    try:
+        return TypeAdapter(EngineSettings).validate_python(value)
+    except ValidationError as error:
+        raise UserError(f"The engine {text!r}: {_first_problem(error)}.") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    parts = [str(part) for part in problem["loc"]]
+    # Behind `engine` stands which of the engines was meant, which is no field.
+    place = ".".join(part for before, part in zip(["", *parts], parts, strict=False) if before != "engine")
+    if not place:
+        return problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "union_tag_invalid":
+        tag, known = (problem["ctx"][name] for name in ("tag", "expected_tags"))
+        return f"`{place}.name` is {tag!r}: it must be one of {known}"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown field `{place}`"
+    if problem["type"] == "missing":
+        return f"field `{place}` is missing"
+    return f"`{place}` is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _with_absolute_paths(section: BaseModel, folder: Path) -> BaseModel:
+    updates: dict[str, object] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Path):
+            updates[name] = (folder / value).resolve()
+        elif isinstance(value, BaseModel):
+            updates[name] = _with_absolute_paths(value, folder)
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            updates[name] = tuple(_with_absolute_paths(item, folder) for item in value)
+    return section.model_copy(update=updates)
+
+
+def _require_paths(recipe: Recipe, path: Path) -> None:
+    needed = {"pool.path": recipe.pool.path, "seed_model": recipe.seed_model, "prompts": recipe.prompts}
+    needed |= {f"benchmarks.{b.name}.path": b.path for b in recipe.benchmarks if b.path is not None}
+    if recipe.judgments.first_annotator is not None:
+        needed["judgments.first_annotator"] = recipe.judgments.first_annotator
+    for field, target in needed.items():
+        if not target.exists():
+            raise UserError(f"Recipe {path}: `{field}` names {target}, which does not exist.")

@@ -1,0 +1,156 @@
+"""One experiment: all sections of a recipe, and what must fit together among them.
+
+Belongs here: the sections by name, rules between them, and the digest of a section. Not here: what may be said in a
+section (stages.py, benchmarks.py, engines.py, journal.py), and reading the file (loading.py).
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from selftaught_assets.errors import UserError
+from selftaught_assets.method.identity import digest
+from selftaught_assets.method.prompts import TEMPLATE_NAMES, PromptTemplates
+from selftaught_assets.recipe.benchmarks import Benchmark
+from selftaught_assets.recipe.engines import EngineSettings, TransformersSettings
+from selftaught_assets.recipe.journal import Place, require_place
+from selftaught_assets.recipe.section import Section
+from selftaught_assets.recipe.stages import (
+    Evaluation,
+    Filter,
+    Handover,
+    Instructions,
+    Judgments,
+    Pairs,
+    Pool,
+    Price,
+    Training,
+    Verdicts,
+)
+
+PROMPTS_FOLDER = Path(__file__).resolve().parent.parent / "prompts"
+
+
+class Recipe(Section):
+    """One experiment. Its name is the prefix of its asset keys and the folder of its data."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    seed: int = Field(1, ge=0)
+    iterations: int = Field(5, ge=1, le=99)
+    pool: Pool
+    benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
+    seed_model: Path
+    prompts: Path = PROMPTS_FOLDER
+    """Folder with the prompt templates (Jinja2): response, modified_instruction, modified_pair, judge; and score, where
+    `judgments.form` is single."""
+    engine: EngineSettings = TransformersSettings()
+    price: Price | None = None
+    """What sampling costs; the sampling assets then report it."""
+    journal: Place | None = None
+    """Where completions are remembered: a folder, or an address such as s3://bucket/prefix, for machines that share no
+    disk. Null is the data folder. In an object store each append is one upload, and each stage first copies its journal
+    here; recipes may share one, and then share their completions."""
+    instructions: Instructions = Instructions()
+    pairs: Pairs = Pairs()
+    judgments: Judgments = Judgments()
+    verdicts: Verdicts = Verdicts()
+    filter: Filter = Filter()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    handover: Handover = Handover()
+
+    @model_validator(mode="after")
+    def _the_journal_has_a_place(self) -> "Recipe":
+        require_place(self.journal)
+        return self
+
+    @model_validator(mode="after")
+    def _benchmark_names_differ(self) -> "Recipe":
+        names = [benchmark.name for benchmark in self.benchmarks]
+        if len(set(names)) < len(names):
+            raise ValueError("two benchmarks have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _validation_is_a_benchmark(self) -> "Recipe":
+        names = [benchmark.name for benchmark in self.benchmarks]
+        validation = self.handover.validation
+        if validation is not None and validation not in names:
+            raise ValueError(
+                f"handover.validation names the benchmark {validation!r}, but there is only {', '.join(names)}"
+            )
+        if self.handover.compares and validation is None:
+            wanted = "stop_when_flat" if self.handover.promote == "always" else f"promote: {self.handover.promote}"
+            raise ValueError(
+                f"handover.{wanted} needs handover.validation, the name of a benchmark to compare judges on; "
+                "best one that is not reported"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _continuing_starts_from_the_seed(self) -> "Recipe":
+        if self.training.start_from == "previous" and self.judgments.first_annotator is not None:
+            raise ValueError("training.start_from: previous cannot continue a judgments.first_annotator; use seed")
+        return self
+
+    @model_validator(mode="after")
+    def _the_control_keeps_what_is_drawn(self) -> "Recipe":
+        if self.filter.keep == "any" and self.stops_when_right:
+            raise ValueError(
+                "filter.keep: any needs judgments.stop: never, or the last judgment of each pair is a right one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_prompt_asks_for_the_format(self) -> "Recipe":
+        if self.verdicts.format != "brackets" and self.prompts == PROMPTS_FOLDER:
+            raise ValueError(
+                f"verdicts.format: {self.verdicts.format} needs `prompts` of its own whose judge template asks for it; "
+                "the shipped one asks for brackets"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_single_response_has_no_position(self) -> "Recipe":
+        if self.judgments.form == "single" and self.judgments.positions == "both":
+            raise ValueError("judgments.positions: both means nothing where judgments.form is single; leave it out")
+        if self.judgments.form == "single" and self.evaluation.attacks:
+            raise ValueError("evaluation.attacks needs two responses: leave it out where judgments.form is single")
+        return self
+
+    @model_validator(mode="after")
+    def _a_tie_that_counts_can_be_given(self) -> "Recipe":
+        counting = [benchmark.name for benchmark in self.benchmarks if benchmark.ties == "count"]
+        if counting and self.judgments.form == "pairwise" and not self.verdicts.ties:
+            raise ValueError(
+                f"benchmark {counting[0]}: `ties: count` needs verdicts.ties: true, or the judge is never offered a tie"
+            )
+        return self
+
+    @property
+    def stops_when_right(self) -> bool:
+        """Whether a pair that has a right judgment is not sampled any more (method/sequential.py)."""
+        return self.judgments.stop == "first_correct" and self.judgments.form == "pairwise"
+
+    @cached_property
+    def templates(self) -> PromptTemplates:
+        """The prompt templates, as text. Raises UserError if a file of the folder is missing that the form needs."""
+        texts = {}
+        for name in TEMPLATE_NAMES:
+            path = self.prompts / f"{name}.jinja"
+            if path.is_file():
+                texts[name] = path.read_text(encoding="utf-8")
+            elif name != "score" or self.judgments.form == "single":
+                raise UserError(
+                    f"Recipe {self.name}: the prompt template {path} does not exist; add it or drop `prompts`."
+                )
+        return PromptTemplates(**texts)
+
+    def version(self, *sections: str) -> str:
+        """Code version of an asset that uses these sections: changes when, and only when, one of them changes."""
+        values = self.model_dump(mode="json", include={"seed", *sections})
+        if "prompts" in sections:
+            unused = {"score"} if self.judgments.form == "pairwise" else set()
+            values["prompts"] = {name: text for name, text in self.templates._asdict().items() if name not in unused}
+        return digest(values)[:12]
