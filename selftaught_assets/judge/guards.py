@@ -1,11 +1,15 @@
-"""Who may ask a service, and how often.
+"""Who may ask a service, how often, and how much.
 
-Belongs here: the bearer token and the rate limit, as plain objects. Not here: what the service answers (service.py).
+Belongs here: the bearer token, the rate limit and the limit of a body, as plain objects. Not here: what the service
+answers (service.py).
 """
 
 import hmac
 import time
 from collections.abc import Callable
+
+from fastapi import HTTPException
+from starlette.types import Message, Receive
 
 _MOST_CLIENTS = 10_000
 
@@ -42,3 +46,22 @@ class RateLimit:
         if len(self._buckets) > _MOST_CLIENTS:
             del self._buckets[next(iter(self._buckets))]
         return 0.0
+
+
+def limited(receive: Receive, most_bytes: int) -> Receive:
+    """Receives a request's body, but no more than so many bytes of it, whatever was announced.
+
+    Raises:
+        HTTPException: 413, when more has come.
+    """
+    received = 0
+
+    async def receive_some() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > most_bytes:
+            raise HTTPException(413, f"The body is larger than {most_bytes:,} bytes.")
+        return message
+
+    return receive_some

@@ -21,7 +21,7 @@ from selftaught_assets import __version__
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge.answers import VOTES, PairQuestion, Question, ResponseQuestion
 from selftaught_assets.judge.batching import Batcher, TooManyWaitingError
-from selftaught_assets.judge.guards import BearerToken, RateLimit
+from selftaught_assets.judge.guards import BearerToken, RateLimit, limited
 from selftaught_assets.judge.judge import Judge
 from selftaught_assets.judge.voting import Answer
 from selftaught_assets.method.verdicts import Verdict
@@ -118,7 +118,7 @@ class Refusal(BaseModel):
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The body cannot be read."},
     401: {"model": Refusal, "description": "The bearer token is missing or wrong."},
-    413: {"description": "The body is too large.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    413: {"model": Refusal, "description": "The body is too large."},
     422: {"model": Refusal, "description": "A field is missing, of the wrong kind, or too long for the judge."},
     429: {"model": Refusal, "description": "Too many requests; Retry-After says when to come back."},
 }
@@ -150,10 +150,10 @@ def build_app(
         description=f"Compares and scores responses to instructions. Judge: {judge.name} ({judge.digest[:12]}).",
         version=__version__,
         lifespan=lifespan,
-        max_body_size=most_bytes,
     )
     limit = RateLimit(rate, burst)
-    app.add_middleware(_Guard, token=BearerToken(token) if token else None, limit=limit, metrics=metrics)
+    guard = {"token": BearerToken(token) if token else None, "limit": limit, "most_bytes": most_bytes}
+    app.add_middleware(_Guard, **guard, metrics=metrics)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(UserError, _refuse_mistake)
     app.add_exception_handler(TooManyWaitingError, _refuse_for_now)
@@ -219,12 +219,16 @@ class _Metrics:
 
 
 class _Guard:
-    """Refuses who has no token or asks too often, before anything is read; and counts every request."""
+    """Refuses who has no token or asks too often, before anything is read, and bodies that are too large; and counts
+    every request."""
 
-    def __init__(self, app: ASGIApp, token: BearerToken | None, limit: RateLimit, metrics: _Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, token: BearerToken | None, limit: RateLimit, most_bytes: int, metrics: _Metrics
+    ) -> None:
         self._app = app
         self._token = token
         self._limit = limit
+        self._most_bytes = most_bytes
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -241,6 +245,7 @@ class _Guard:
         path = scope["path"] if scope["path"] in _COUNTED else "other"
         self._metrics.in_flight.labels(path).inc()
         try:
+            receive = limited(receive, self._most_bytes)
             await (self._refusal(scope) or self._app)(scope, receive, send_noting_status)
         finally:
             self._metrics.in_flight.labels(path).dec()

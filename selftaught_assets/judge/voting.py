@@ -33,7 +33,8 @@ from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 
 Answer = Comparison | Score | UserError
-"""A UserError stands where a question cannot be asked: its prompt is longer than the model's context."""
+"""A UserError stands where a question cannot be asked, since its prompt is longer than the model's context, or where
+the engine gave up on one of its judgments."""
 
 
 class VotingProgress(NamedTuple):
@@ -91,6 +92,7 @@ class _Ballot:
         self._texts: list[list[str]] = [[] for _ in self._prompts]
         self._verdicts: list[list[Verdict]] = [[] for _ in self._prompts]
         self._too_long = False
+        self._failure: str | None = None
 
     def tasks(self) -> list[GenerationTask]:
         n = len(self._texts[0]) + self._next_wave()
@@ -99,11 +101,12 @@ class _Ballot:
             for name, (messages, seed) in zip(self._names, self._prompts, strict=True)
         ]
 
-    def take(self, completions: dict[str, list[tuple[str, str]]]) -> None:
-        """Takes the texts and finish reasons of all judgments so far, by the tasks' names."""
+    def take(self, completions: dict[str, list[tuple[str, str, str | None]]]) -> None:
+        """Takes the texts, finish reasons and errors of all judgments so far, by the tasks' names."""
         for order, name in enumerate(self._names):
-            self._texts[order] = [text for text, _ in completions[name]]
+            self._texts[order] = [text for text, _, _ in completions[name]]
             self._too_long |= completions[name][0][1] == "prompt_too_long"
+            self._failure = next((error for _, _, error in completions[name] if error), self._failure)
         if isinstance(self._question, PairQuestion):
             form, ties = self._recipe.verdicts.format, self._recipe.verdicts.ties
             self._verdicts = [[parse_verdict(text, form, ties=ties) for text in texts] for texts in self._texts]
@@ -119,7 +122,7 @@ class _Ballot:
 
     @property
     def is_settled(self) -> bool:
-        if self._too_long or len(self._texts[0]) == self._question.votes:
+        if self._too_long or self._failure or len(self._texts[0]) == self._question.votes:
             return True
         if self._casts_all:
             return False
@@ -128,6 +131,8 @@ class _Ballot:
     def answer(self) -> Answer:
         if self._too_long:
             return UserError("The texts are too long for the judge: its prompt does not fit into the model's context.")
+        if self._failure:
+            return UserError(f"A judgment could not be had ({self._failure.rstrip('.')}): ask again.")
         if isinstance(self._question, PairQuestion):
             return comparison(self._texts, self._verdicts, self._question.abstain_below)
         (texts,) = self._texts
@@ -181,8 +186,8 @@ def _cast(
         return
     tasks = [task for ballot in ballots for task in ballot.tasks()]
     frame = generate(engine, journal, tasks, sampling, on_progress).frame
-    completions: dict[str, list[tuple[str, str]]] = {}
-    for name, *completion in frame.select("request_id", "text", "finish_reason").iter_rows():
+    completions: dict[str, list[tuple[str, str, str | None]]] = {}
+    for name, *completion in frame.select("request_id", "text", "finish_reason", "error").iter_rows():
         completions.setdefault(name, []).append(tuple(completion))
     for ballot in ballots:
         ballot.take(completions)

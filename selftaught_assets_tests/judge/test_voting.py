@@ -1,12 +1,15 @@
+from collections.abc import Iterable, Iterator
+
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.engines.embedded.engine import TransformersEngine
 from selftaught_assets.engines.journalled import GenerationTask, generate
+from selftaught_assets.engines.protocol import Completion, Request
 from selftaught_assets.judge import Judge
 from selftaught_assets.judge.answers import PairQuestion, in_one_row
-from selftaught_assets.judge.voting import next_wave
+from selftaught_assets.judge.voting import answer, next_wave
 from selftaught_assets.method.identity import derive_seed
 from selftaught_assets.method.prompts import judge_messages
 from selftaught_assets.method.verdicts import Verdict, parse_verdict
@@ -76,3 +79,31 @@ def test_a_vote_that_ends_early_has_the_verdict_of_all_votes_on_the_real_judge(
     assert 8 < max(cast) <= 15
     for answer, votes in zip(found, every, strict=True):
         assert [judgment.verdict for judgment in answer.judgments] == votes[: len(answer.judgments)]
+
+
+class _Failing:
+    """The real engine, which gives up on every third judgment of the first pair."""
+
+    def __init__(self, engine: TransformersEngine) -> None:
+        self._engine = engine
+        self.identity, self.capacity, self.render = engine.identity, engine.capacity, engine.render
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        requests = list(requests)
+        for completion in self._engine.generate(requests):
+            if completion.request_id == requests[0].request_id and completion.sample_index % 3 == 2:
+                yield completion._replace(text="", finish_reason="failed", error="The server said 500.")
+            else:
+                yield completion
+
+
+def test_a_judgment_that_could_not_be_had_is_no_vote_but_an_error_of_its_question(
+    seed_judge: Judge, pairs: pl.DataFrame
+) -> None:
+    texts = pairs.select("instruction", "response_a", "response_b").rows()[:2]
+    questions = [PairQuestion(*row, votes=5) for row in texts]
+    failed, sound = answer(
+        _Failing(seed_judge._engine), MemoryJournal(), seed_judge.recipe, questions, lambda progress: None
+    )
+    assert str(failed) == "A judgment could not be had (The server said 500): ask again."
+    assert sound == seed_judge.answer(questions)[1]
