@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from selftaught_assets.engines.embedded.engine import TransformersEngine
 from selftaught_assets.engines.journalled import GenerationTask, generate
 from selftaught_assets.engines.protocol import Completion, Request
-from selftaught_assets.judge import Judge
+from selftaught_assets.judge import Judge, voting
 from selftaught_assets.judge.answers import PairQuestion, in_one_row
-from selftaught_assets.judge.voting import answer, next_wave
+from selftaught_assets.judge.voting import next_wave
 from selftaught_assets.method.identity import derive_seed
 from selftaught_assets.method.prompts import judge_messages
 from selftaught_assets.method.verdicts import Verdict, parse_verdict
@@ -102,7 +102,7 @@ def test_a_judgment_that_could_not_be_had_is_no_vote_but_an_error_of_its_questio
 ) -> None:
     texts = pairs.select("instruction", "response_a", "response_b").rows()[:2]
     questions = [PairQuestion(*row, votes=5) for row in texts]
-    failed, sound = answer(
+    failed, sound = voting.answer(
         _Failing(seed_judge._engine), MemoryJournal(), seed_judge.recipe, questions, lambda progress: None
     )
     assert str(failed) == "A judgment could not be had (The server said 500): ask again."
