@@ -10,6 +10,7 @@ end the turn and let the text speak in another role, so such strings are encoded
 import re
 from collections.abc import Sequence
 from itertools import chain, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from selftaught_assets.engines.protocol import Prompt
@@ -26,6 +27,20 @@ class TrainingExample(NamedTuple):
 
     prompt_ids: list[int]
     completion_ids: list[int]
+
+
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model folder, without the model: never from the network, never code.
+
+    Raises:
+        UserError: `transformers` cannot load it.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The tokenizer of {folder} cannot be loaded: {' '.join(str(error).split())}") from None
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, str]]) -> Prompt:

@@ -5,7 +5,13 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from functools import partial
 from importlib.util import find_spec
 
-from selftaught_assets.engine_settings import AutoSettings, EngineSettings, TransformersSettings, VllmSettings
+from selftaught_assets.engine_settings import (
+    AutoSettings,
+    EngineSettings,
+    RaySettings,
+    TransformersSettings,
+    VllmSettings,
+)
 from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.storage.models import ModelReference
 
@@ -69,3 +75,7 @@ def _load(settings: EngineSettings, model: ModelReference) -> Engine:
             from selftaught_assets.engines import vllm_engine
 
             return vllm_engine.load_engine(settings, model)
+        case RaySettings():
+            from selftaught_assets.engines import ray_engine
+
+            return ray_engine.load_engine(settings, model)

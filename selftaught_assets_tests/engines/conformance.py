@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selftaught_assets.engine_settings import EngineSettings, TransformersSettings, VllmSettings
+from selftaught_assets.engine_settings import EngineSettings, RaySettings, TransformersSettings, VllmSettings
 from selftaught_assets.engines import chat
 from selftaught_assets.engines.protocol import Engine, Request, SamplingParameters
 from selftaught_assets.storage.models import ModelReference, adapter_digest, reference_model
@@ -37,6 +37,10 @@ class Candidate(NamedTuple):
 ENGINES = {
     "transformers": Candidate(lambda: nullcontext(TransformersSettings(device="cpu")), "transformers"),
     "vllm": Candidate(lambda: nullcontext(VllmSettings(name="vllm", eager=True)), "vllm"),
+    "ray": Candidate(
+        lambda: nullcontext(RaySettings(name="ray", engine=TransformersSettings(device="cpu"), replicas=2, cpus=0.25)),
+        "ray",
+    ),
 }
 
 
