@@ -29,6 +29,20 @@ class TrainingExample(NamedTuple):
     completion_ids: list[int]
 
 
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model folder, without the model: never from the network, never code.
+
+    Raises:
+        UserError: `transformers` cannot load it.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The tokenizer of {folder} cannot be loaded: {' '.join(str(error).split())}") from None
+
+
 def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, str]]) -> Prompt:
     """The conversation with the turn handed to the assistant.
 

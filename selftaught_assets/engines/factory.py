@@ -11,6 +11,7 @@ from selftaught_assets.recipe.engines import (
     AutoSettings,
     EngineSettings,
     OpenAISettings,
+    RaySettings,
     TransformersSettings,
     VllmSettings,
 )
@@ -85,3 +86,7 @@ def _load(settings: EngineSettings, model: ModelReference) -> Engine:
                     f"{str(error.name).partition('.')[0]}: run `pip install 'selftaught-assets[openai]'`."
                 ) from None
             return openai_engine.load_engine(settings, model)
+        case RaySettings():
+            from selftaught_assets.engines.ray import engine as ray_engine
+
+            return ray_engine.load_engine(settings, model)

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selftaught_assets.engines import chat
 from selftaught_assets.engines.protocol import Engine, Request, SamplingParameters
-from selftaught_assets.recipe.engines import EngineSettings, TransformersSettings, VllmSettings
+from selftaught_assets.recipe.engines import EngineSettings, RaySettings, TransformersSettings, VllmSettings
 from selftaught_assets.storage.models import ModelReference, adapter_digest, reference_model
 from selftaught_assets_tests.conftest import ROOT
 from selftaught_assets_tests.vllm_server import openai_on_vllm
@@ -39,6 +39,10 @@ ENGINES = {
     "transformers": Candidate(lambda: nullcontext(TransformersSettings(device="cpu")), "transformers"),
     "openai": Candidate(lambda: openai_on_vllm(SEED.base), "vllm"),
     "vllm": Candidate(lambda: nullcontext(VllmSettings(name="vllm", eager=True)), "vllm"),
+    "ray": Candidate(
+        lambda: nullcontext(RaySettings(name="ray", engine=TransformersSettings(device="cpu"), replicas=2, cpus=0.25)),
+        "ray",
+    ),
 }
 
 

@@ -115,7 +115,7 @@ def load_engine(settings: OpenAISettings, model: ModelReference) -> OpenAIEngine
         UserError: nobody listens at the address; or the server refuses the key, has no such model, cannot load the
             adapter, or does not complete the short prompt.
     """
-    server, tokenizer = Server(settings), _tokenizer(model)
+    server, tokenizer = Server(settings), chat.load_tokenizer(model.base)
     ends = chat.end_tokens(tokenizer, chat.configured_end(model.base))
     empty = chat.empty_prompt_token(tokenizer, ends)
     trial = chat.render(tokenizer, _TRIAL)
@@ -205,12 +205,3 @@ async def _unload(connection: Connection, name: str) -> None:
     # A server that is gone, or was started again, has forgotten it.
     with suppress(HopelessError, RefusedError, UnansweredError):
         await connection.ask("unload_lora_adapter", bytes, {"lora_name": name}, somebody_will_come=False)
-
-
-def _tokenizer(model: ModelReference) -> "PreTrainedTokenizerBase":
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(model.base, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"The tokenizer of {model.base} cannot be loaded: {' '.join(str(error).split())}") from None

@@ -17,6 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from selftaught_assets.engines import chat
 from selftaught_assets.engines.vllm.guard import guarded_start
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import VllmSettings
@@ -112,11 +113,10 @@ def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmB
         )
     folder = models[0].base
     with _environment(), guarded_start() as release_guard:
-        from transformers import AutoTokenizer
         from vllm import LLM
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = chat.load_tokenizer(folder)
             llm = LLM(
                 str(folder),
                 dtype=_dtype(settings),
