@@ -8,7 +8,6 @@ the shards are merged, and the lookups repeated. Memory is the peak of the whole
 The result is the lookup of all completions before merging, beside the mark of 10 s.
 """
 
-import argparse
 import multiprocessing
 import resource
 import sys
@@ -22,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from benchmarks.measuring import Result, Side, compared
 from selftaught_assets.method.identity import digest
 from selftaught_assets.storage.journal import SCHEMA, Journal
 from selftaught_assets.storage.journal_upkeep import compact, contents
@@ -44,15 +44,8 @@ class Measured(NamedTuple):
     rows: int
 
 
-def main() -> None:
-    """Runs the benchmark and prints what was found."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--small", action="store_true", help="5,000 completions: shows that it runs, not how fast")
-    print(run(small=parser.parse_args().small))
-
-
-def run(*, small: bool = False, rounds: int = 3) -> dict[str, float | int | str]:
-    """Makes the journal, measures, prints, and returns the result in the form of benchmarks/results.json."""
+def run(*, small: bool, rounds: int) -> dict[str, Result]:
+    """Makes the journal, measures and prints."""
     n = 5_000 if small else 1_000_000
     with tempfile.TemporaryDirectory(prefix="selftaught-bench-") as place:
         folder = Path(place)
@@ -65,14 +58,8 @@ def run(*, small: bool = False, rounds: int = 3) -> dict[str, float | int | str]
             print(f"{what}: {done.seconds:.2f} s, peak {done.peak_gib:.2f} GiB")
         assert measure("all of them, {shards:,} merged", folder, n // SAMPLES + 1, rounds).rows == n
         measure("ten prompts, {shards:,} merged", folder, FEW, rounds)
-    return {
-        "value": round(every.seconds, 2),
-        "baseline": MARK_SECONDS,
-        "ratio": round(every.seconds / MARK_SECONDS, 3),
-        "unit": "s",
-        "n": n,
-        "peak_gib": round(every.peak_gib, 2),
-    }
+    print(f"peak memory {every.peak_gib:.2f} GiB")
+    return {"journal_index": compared(Side("finding all", [every.seconds], "s"), Side("mark", [MARK_SECONDS], "s"), n)}
 
 
 def measure(what: str, folder: Path, prompts: int, rounds: int) -> Measured:
@@ -143,7 +130,3 @@ def _timed(work: Callable[..., int], *arguments: object) -> Measured:
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
     return Measured(seconds, peak, rows)
-
-
-if __name__ == "__main__":
-    main()

@@ -11,6 +11,7 @@ from benchmarks.pipeline_null import measure
 EXPECTED = {
     "samples": {"samples_per_kept", "vote_32"},
     "data_plane": {"data_plane", "data_plane_growth"},
+    "journal_index": {"journal_index"},
 }
 
 
