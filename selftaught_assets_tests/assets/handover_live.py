@@ -1,24 +1,23 @@
-"""The hand-over of the judge under a real `dagster dev`: backfills launched through GraphQL, as the UI does it.
+"""A real `dagster dev` with the small recipe, and what must hold of its backfills, launched as the UI does it.
 
-One world per instance configuration; its tests build on each other, in the order in which they stand here.
+What holds for both configurations of the instance is here; test_handover_shipped.py and test_handover_default.py apply
+it to one each, in the order in which their tests stand.
 """
 
 import itertools
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
-import pytest
 import yaml
 
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets_tests.conftest import ROOT, write_small_recipe
 from selftaught_assets_tests.dagster_dev import DagsterDev
-
-pytestmark = pytest.mark.slow
 
 ASSETS = ("instructions", "pairs", "judge", "judgments", "filtered_set", "checkpoint", "evaluation")
 SOURCES = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation", "progress")
@@ -72,18 +71,12 @@ class World:
         return found
 
 
-# Runs of one backfill go one by one with the shipped dagster.yaml, and all at once with the default.
-BOTH = pytest.mark.parametrize("world", ["shipped", "default"], indirect=True)
-ONE_BY_ONE = pytest.mark.parametrize("world", ["shipped"], indirect=True)
-ALL_AT_ONCE = pytest.mark.parametrize("world", ["default"], indirect=True)
-
-
-@pytest.fixture(scope="module")
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp(request.param)
+@contextmanager
+def running_world(folder: Path, *, shipped: bool) -> Iterator[World]:
+    """Runs of one backfill go one by one with the shipped dagster.yaml, and all at once with a default instance."""
     home = folder / "dagster_home"
     home.mkdir()
-    if request.param == "shipped":
+    if shipped:
         shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
     recipe = write_small_recipe(folder)
     data = folder / "data"
@@ -92,43 +85,16 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield World(dagster, instance, recipe, Layout(data, "small"))
 
 
-@BOTH
-def test_backfill_hands_each_checkpoint_to_the_next_iteration(world: World) -> None:
+def backfill_hands_each_checkpoint_over(world: World) -> None:
+    """A backfill of everything: all runs succeed, and each iteration is judged by the checkpoint before it."""
     backfill = world.backfill((*SOURCES, *ASSETS), ITERATIONS)
     assert world.dagster.wait_for_backfill(backfill) == "COMPLETED_SUCCESS", world.failures(backfill)
     for previous, following in itertools.pairwise(ITERATIONS):
         assert world.judge_of_judgments(following) == world.digest_of_checkpoint(previous)
 
 
-@ONE_BY_ONE
-def test_retrained_checkpoint_makes_the_next_judgments_stale(world: World) -> None:
-    query = """query Stale($path: [String!]!) {
-      assetNodeOrError(assetKey: {path: $path}) {
-        ... on AssetNode { staleStatusByPartition(partitions: ["iteration_02", "iteration_03"]) }
-      }
-    }"""
-    before = world.dagster.graphql(query, path=["small", "judgments"])["assetNodeOrError"]["staleStatusByPartition"]
-    assert before == ["FRESH", "FRESH"]
-    world.change_training(learning_rate=2e-3)
-    retraining = world.backfill(("checkpoint",), ["iteration_01"])
-    assert world.dagster.wait_for_backfill(retraining) == "COMPLETED_SUCCESS", world.failures(retraining)
-    after = world.dagster.graphql(query, path=["small", "judgments"])["assetNodeOrError"]["staleStatusByPartition"]
-    assert after == ["STALE", "FRESH"]
-
-
-@ALL_AT_ONCE
-def test_backfill_after_a_change_never_uses_the_old_checkpoint(world: World) -> None:
-    old = {iteration: world.digest_of_checkpoint(iteration) for iteration in ITERATIONS}
-    world.change_training(learning_rate=3e-3)
-    backfill = world.backfill(ASSETS, ITERATIONS)
-    assert world.dagster.wait_for_backfill(backfill) == "COMPLETED_SUCCESS", world.failures(backfill)
-    for previous, following in itertools.pairwise(ITERATIONS):
-        assert world.digest_of_checkpoint(previous) != old[previous]
-        assert world.judge_of_judgments(following) == world.digest_of_checkpoint(previous)
-
-
-@BOTH
-def test_failed_iteration_stops_the_later_ones_until_it_is_mended(world: World) -> None:
+def failed_iteration_stops_the_later_ones_until_it_is_mended(world: World) -> None:
+    """Iteration 1 fails midway: 2 and 3 do not run on anything stale; a re-execution finishes all."""
     judgments_before = {i: world.newest("judgments", i).tags["dagster/data_version"] for i in ITERATIONS[1:]}
     world.change_training(learning_rate=4e-3)
     checkpoints = world.layout.checkpoints("iteration_01")
