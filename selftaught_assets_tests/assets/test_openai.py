@@ -10,7 +10,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from selftaught_assets.engines import journalled, openai_client
+from selftaught_assets.engines import journalled
+from selftaught_assets.engines.openai import client as openai_client
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.assets.loop import Loop, sentences
 from selftaught_assets_tests.conftest import ROOT, write_small_recipe
@@ -22,7 +23,7 @@ pytestmark = [
 ]
 
 FIRST = "iteration_01"
-JUDGMENTS = {"n": 16, "sampling": {"max_tokens": 96}}
+JUDGMENTS = {"n": 16, "stop": "never", "sampling": {"max_tokens": 96}}
 STANDARD_ERRORS = 3.3
 """One difference in a thousand is larger by chance, if judgments were independent."""
 

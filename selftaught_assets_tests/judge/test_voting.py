@@ -82,16 +82,18 @@ def test_a_vote_that_ends_early_has_the_verdict_of_all_votes_on_the_real_judge(
 
 
 class _Failing:
-    """The real engine, which gives up on every third judgment of the first pair."""
+    """The real engine, which gives up on every third judgment of one prompt."""
 
-    def __init__(self, engine: TransformersEngine) -> None:
+    def __init__(self, engine: TransformersEngine, prompt: str) -> None:
         self._engine = engine
+        self._prompt = prompt
         self.identity, self.capacity, self.render = engine.identity, engine.capacity, engine.render
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         requests = list(requests)
+        hopeless = {one.request_id for one in requests if one.prompt.messages[0]["content"] == self._prompt}
         for completion in self._engine.generate(requests):
-            if completion.request_id == requests[0].request_id and completion.sample_index % 3 == 2:
+            if completion.request_id in hopeless and completion.sample_index % 3 == 2:
                 yield completion._replace(text="", finish_reason="failed", error="The server said 500.")
             else:
                 yield completion
@@ -102,8 +104,7 @@ def test_a_judgment_that_could_not_be_had_is_no_vote_but_an_error_of_its_questio
 ) -> None:
     texts = pairs.select("instruction", "response_a", "response_b").rows()[:2]
     questions = [PairQuestion(*row, votes=5) for row in texts]
-    failed, sound = voting.answer(
-        _Failing(seed_judge._engine), MemoryJournal(), seed_judge.recipe, questions, lambda progress: None
-    )
+    engine = _Failing(seed_judge._engine, judge_messages(seed_judge.recipe.templates, *texts[0])[0]["content"])
+    failed, sound = voting.answer(engine, MemoryJournal(), seed_judge.recipe, questions, lambda progress: None)
     assert str(failed) == "A judgment could not be had (The server said 500): ask again."
     assert sound == seed_judge.answer(questions)[1]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,10 +79,11 @@ def test_memory_that_is_not_there_is_the_users_mistake(monkeypatch: pytest.Monke
 
 @needs_vllm
 def test_a_model_that_vllm_does_not_know_is_the_users_mistake(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "no_such_model"}')
+    folder = Path(shutil.copytree(SEED.base, tmp_path / "model"))
+    (folder / "config.json").write_text('{"model_type": "no_such_model"}')
     with (
         pytest.raises(UserError, match="vLLM cannot load the model"),
-        open_engine(VLLM, ModelReference(tmp_path, None, "")),
+        open_engine(VLLM, ModelReference(folder, None, "")),
     ):
         pass
 
