@@ -1,4 +1,4 @@
-"""distilabel's TextGeneration with a language model that answers at once; pipeline_null runs it in distilabel's venv.
+"""A distilabel pipeline with TextGeneration and a language model that answers at once; pipeline_null runs it in distilabel's venv.
 
 python -m benchmarks.distilabel_null PAIRS JUDGMENTS
 """
@@ -9,6 +9,8 @@ import time
 from typing import Any
 
 from distilabel.models.llms import LLM
+from distilabel.pipeline import Pipeline
+from distilabel.steps import LoadDataFromDicts
 from distilabel.steps.tasks import TextGeneration
 
 ANSWER = "I compared both responses to the instruction, and the first one does what it asks. [[A]]"
@@ -25,7 +27,7 @@ class NullLLM(LLM):
     def model_name(self) -> str:
         return "null"
 
-    def generate(self, inputs: list[Any], num_generations: int = 1, **options: Any) -> list[Any]:
+    def generate(self, inputs: list[Any], num_generations: int = 1) -> list[Any]:
         return [
             {
                 "generations": [ANSWER] * num_generations,
@@ -37,26 +39,23 @@ class NullLLM(LLM):
 
 def main() -> None:
     pairs, judgments = int(sys.argv[1]), int(sys.argv[2])
-    task = TextGeneration(llm=NullLLM(), num_generations=judgments, input_batch_size=1_000)
-    task.load()
-    numbers = range(pairs)
+    rows = [
+        {
+            "instruction": TEMPLATE.format(
+                instruction=f"Sort the numbers up : 27 19 24 {number}", response_a="19 24 27", response_b="27 24 19"
+            )
+        }
+        for number in range(pairs)
+    ]
     started = time.perf_counter()
-    rows = 0
-    for first in range(0, pairs, 1_000):
-        batch = [
-            {
-                "instruction": TEMPLATE.format(
-                    instruction=f"Sort the numbers up : 27 19 24 {number}", response_a="19 24 27", response_b="27 24 19"
-                )
-            }
-            for number in numbers[first : first + 1_000]
-        ]
-        for output in task.process(batch):
-            rows += len(output)
+    with Pipeline(name="null") as pipeline:
+        load = LoadDataFromDicts(data=rows, batch_size=1_000)
+        load >> TextGeneration(llm=NullLLM(), num_generations=judgments, input_batch_size=1_000)
+    made = pipeline.run(use_cache=False)["default"]["train"].num_rows
     took = time.perf_counter() - started
-    if rows != pairs * judgments:
-        raise RuntimeError(f"distilabel made {rows} rows of {pairs * judgments}.")
-    print(json.dumps({"rate": rows / took}))
+    if made != pairs * judgments:
+        raise RuntimeError(f"distilabel made {made} rows of {pairs * judgments}.")
+    print(json.dumps({"rate": made / took}))
 
 
 if __name__ == "__main__":
