@@ -1,4 +1,6 @@
-"""A distilabel pipeline with TextGeneration and a language model that answers at once; pipeline_null runs it in distilabel's venv.
+"""A distilabel pipeline with TextGeneration and a language model that answers at once.
+
+The benchmark pipeline_null runs it in distilabel's own environment:
 
 python -m benchmarks.distilabel_null PAIRS JUDGMENTS
 """
