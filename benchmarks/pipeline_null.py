@@ -1,9 +1,9 @@
 """The whole `judgments` stage but for the model: an engine that answers at once, 20,000 pairs × 15 judgments.
 
 Prompts are rendered and encoded with the demo's template and tokenizer, completions go through the journal on disk,
-verdicts are parsed, the table is written. Beside it a pipeline of distilabel 1.5.3 does TextGeneration with a language model
-that answers at once (benchmarks/distilabel_null.py), in a virtual environment of its own: `make bench-distilabel`
-makes it. Without that environment it is left out. Mark: ratio ≥ 3.
+verdicts are parsed, the table is written. Beside it a pipeline of distilabel 1.5.3 does TextGeneration with a language
+model that answers at once (benchmarks/distilabel_null.py), in a virtual environment of its own: `make
+bench-distilabel` makes it. Without that environment it is left out. Mark: ratio ≥ 3.
 """
 
 import json
