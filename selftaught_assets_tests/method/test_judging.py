@@ -145,10 +145,11 @@ def test_judgment_ids_tell_judge_pair_position_sample_and_text_apart():
     assert everything["judgment_id"].n_unique() == 2 * 4 + 4 * 4, "the first sample is the same in both texts"
 
 
-def test_a_judgment_that_could_not_be_asked_for_is_dropped_and_stays_in_the_table():
+@pytest.mark.parametrize("reason", ["prompt_too_long", "failed"])
+def test_a_judgment_that_could_not_be_had_is_dropped_and_stays_in_the_table(reason):
     requests = judging_requests(PAIRS, positions="both", seed=1).head(1)
-    table = judgments_table(requests, completions(requests, "", finish="prompt_too_long"), judge="digest")
-    assert table["drop_reason"].to_list() == ["prompt_too_long"]
+    table = judgments_table(requests, completions(requests, "", finish=reason), judge="digest")
+    assert table["drop_reason"].to_list() == [reason]
 
 
 def test_an_answer_to_nothing_is_refused():
