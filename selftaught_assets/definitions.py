@@ -44,7 +44,13 @@ ASSETS = (
     build_progress,
 )
 
-PRELOADED = ["torch", "transformers", "great_expectations", "selftaught_assets.definitions"]
+PRELOADED = [
+    "torch",
+    "transformers.models.auto.modeling_auto",
+    "peft",
+    "great_expectations",
+    "selftaught_assets.definitions",
+]
 """Imported once per run, in the process that all its steps are forked from, so that a step starts at once."""
 
 EXECUTOR = dg.multiprocess_executor.configured(

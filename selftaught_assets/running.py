@@ -19,6 +19,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.promotion import what_stops, why_not
+from selftaught_assets.assets.up_to_date import MISSING, why_to_run
+from selftaught_assets.definitions import build_definitions
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key, previous_iteration
 from selftaught_assets.method.promotion import Outcome
@@ -51,6 +53,7 @@ HEADLINES = {
 def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console) -> None:
     """Materializes everything up to an iteration, in order, on the instance at DAGSTER_HOME.
 
+    An iteration that is finished, and made of what is there now, is left as it is (assets/up_to_date.py).
     Where no judge may take over, the loop ends before the next iteration, with the learning curve up to there.
 
     Args:
@@ -63,13 +66,18 @@ def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console
         UserError: a step failed; the sentence is the step's own. Or a checkpoint was refused; a loop that ends because
             it brings no more gain only says so.
     """
-    family = Family(recipe, Layout.of(recipe))
+    family, definitions = Family(recipe, Layout.of(recipe)), build_definitions([recipe])
     keys = [iteration_key(number) for number in range(1, iterations + 1)]
     with dg.DagsterInstance.get() as instance:
         _run_job(instance, reference, recipe, "prepare", None, console)
         for key in keys:
             if stopped := what_stops(instance, family, key):
                 break
+            why = why_to_run(instance, family, key, definitions)
+            if why is None:
+                console.print(f"[bold]{key}[/]\n  [green]✓[/] up to date", highlight=False)
+                continue
+            console.print(f"[bold]{key}[/]" + ("" if why.endswith(MISSING) else f"  since {why}"), highlight=False)
             _run_job(instance, reference, recipe, "iteration", key, console)
         _run_job(instance, reference, recipe, "progress", None, console)
     if stopped:
@@ -88,7 +96,8 @@ def _run_job(
     tags = {RUN_TAG: uuid.uuid4().hex}
     if partition is not None:
         tags["dagster/partition"] = partition
-    console.print(f"[bold]{partition or name}[/]", highlight=False)
+    if partition is None:
+        console.print(f"[bold]{name}[/]", highlight=False)
     layout = Layout.of(recipe)
     layout.progress.unlink(missing_ok=True)
     with _shown(instance, tags, layout.progress, console), _standard_error_in(layout.log):

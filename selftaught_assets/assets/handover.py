@@ -13,7 +13,13 @@ from typing import NamedTuple
 import dagster as dg
 
 from selftaught_assets.assets.family import Family
-from selftaught_assets.assets.history import MADE_OF, newest_materialization, newest_version, with_data_version
+from selftaught_assets.assets.history import (
+    MADE_OF,
+    newest_attempt,
+    newest_materialization,
+    newest_version,
+    with_data_version,
+)
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.checkpoints import reference_checkpoint
 from selftaught_assets.storage.models import ModelReference, reference_model, write_pointer
@@ -165,7 +171,7 @@ def _prospect(context: dg.AssetExecutionContext, key: dg.AssetKey, partition: st
             not make it either.
     """
     instance, backfill = context.instance, context.run.tags.get(BACKFILL_TAG)
-    attempt = _newest_attempt(instance, key, partition)
+    attempt = newest_attempt(instance, key, partition)
     same_backfill = attempt is not None and backfill is not None and attempt.tags.get(BACKFILL_TAG) == backfill
     if attempt and attempt.status in EXECUTING:
         return _Prospect(f"which run {attempt.run_id} is making", executing=True)
@@ -185,14 +191,6 @@ def _prospect(context: dg.AssetExecutionContext, key: dg.AssetKey, partition: st
             f"materialize {wanted} first, then {own}."
         )
     raise UserError(f"{wanted} is still queued in run {attempt.run_id}; materialize {own} after it.")
-
-
-def _newest_attempt(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> dg.DagsterRun | None:
-    """The run that set out last to make a partition and has not made it."""
-    attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
-        key
-    )
-    return instance.get_run_by_id(attempts[partition][0]) if partition in attempts else None
 
 
 def _is_to_come(instance: dg.DagsterInstance, backfill_id: str, key: dg.AssetKey, partition: str) -> bool:

@@ -30,6 +30,14 @@ def newest_version(instance: dg.DagsterInstance, key: dg.AssetKey, partition: st
     return None if made is None else made.tags[_DATA_VERSION_TAG]
 
 
+def newest_attempt(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> dg.DagsterRun | None:
+    """The run that set out last to make a partition and has not made it; None if the newest attempt made it."""
+    attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
+        key
+    )
+    return instance.get_run_by_id(attempts[partition][0]) if partition in attempts else None
+
+
 def with_data_version(version: dg.DataVersion) -> dict[str, str]:
     """The tags of a materialization that is logged by hand."""
     return {_DATA_VERSION_TAG: version.value}

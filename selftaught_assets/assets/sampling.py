@@ -11,7 +11,7 @@ import dagster as dg
 import polars as pl
 
 from selftaught_assets.assets.family import Family
-from selftaught_assets.engines.factory import OpenEngine, open_engine
+from selftaught_assets.engines.factory import OpenEngine, open_when_needed
 from selftaught_assets.engines.journalled import GenerationTask, Progress, Usage, generate
 from selftaught_assets.engines.protocol import Engine, SamplingParameters
 from selftaught_assets.errors import UserError
@@ -117,7 +117,7 @@ def sampler(
     model: ModelReference,
     open_model: OpenEngine | None = None,
 ) -> Iterator[Sampler]:
-    """Loads the model for sampling, and gives its memory back at the end.
+    """Lends a model for sampling, loaded once something has to be sampled, and gives its memory back at the end.
 
     Args:
         context: of the step.
@@ -126,7 +126,7 @@ def sampler(
         model: that samples.
         open_model: opens its engine, where several models sample in one step; the recipe's own by default.
     """
-    opened = open_model(model) if open_model else open_engine(family.recipe.engine, model)
+    opened = open_model(model) if open_model else open_when_needed(family.recipe.engine, model)
     with opened as engine:
         yield Sampler(context, family, stage, engine)
 

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from functools import partial
 from importlib.util import find_spec
 
+from selftaught_assets.engines.deferred import DeferredEngine
 from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import (
@@ -29,6 +30,25 @@ def open_engine(settings: EngineSettings, model: ModelReference) -> Iterator[Eng
         UserError: the model cannot be loaded, the device is not there, or the engine's package is not installed.
     """
     with closing(_load(settings, model)) as engine:
+        yield engine
+
+
+@contextmanager
+def open_when_needed(settings: EngineSettings, model: ModelReference) -> Iterator[Engine]:
+    """As `open_engine`, but a model on this machine is loaded only when the first completion is asked for.
+
+    Raises:
+        UserError: the tokenizer cannot be loaded; later, from `generate`, what `open_engine` raises.
+    """
+    settings = chosen(settings)
+    held = settings.engine if isinstance(settings, RaySettings) else settings
+    if isinstance(held, OpenAISettings):  # There is nothing to load, and the server had better be there.
+        with open_engine(settings, model) as engine:
+            yield engine
+        return
+    replicas = settings.replicas if isinstance(settings, RaySettings) else 1
+    engine = DeferredEngine(model, replicas * held.max_rows, partial(open_engine, settings, model))
+    with closing(engine):
         yield engine
 
 

@@ -1,0 +1,55 @@
+"""An engine that loads its model when the first completion is asked for: a stage whose journal has all never loads one.
+
+Belongs here: rendering, which needs the tokenizer alone, and the moment of loading. Not here: which engine is loaded
+(factory.py).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+
+from selftaught_assets.engines import chat
+from selftaught_assets.engines.protocol import Completion, Engine, Prompt, Request
+from selftaught_assets.storage.models import ModelReference
+
+
+class DeferredEngine:
+    """Stands for an engine on this machine, whose completions belong to the model's digest."""
+
+    def __init__(
+        self, model: ModelReference, capacity: int, load: Callable[[], AbstractContextManager[Engine]]
+    ) -> None:
+        """Loads the tokenizer.
+
+        Args:
+            model: that will complete.
+            capacity: of the engine, as it will say itself.
+            load: lends the engine.
+
+        Raises:
+            UserError: the tokenizer cannot be loaded.
+        """
+        self.model_digest = self.identity = model.digest
+        self.capacity = capacity
+        self._tokenizer = chat.load_tokenizer(model.base)
+        self._load = load
+        self._loaded = ExitStack()
+        self._engine: Engine | None = None
+
+    def render(self, messages: list[dict[str, str]]) -> Prompt:
+        """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
+        return chat.render(self._tokenizer, messages)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Loads the model if it is not, and completes the requests as its engine does.
+
+        Raises:
+            UserError: the model cannot be loaded, or the engine refuses the requests.
+        """
+        if self._engine is None:
+            self._engine = self._loaded.enter_context(self._load())
+        return self._engine.generate(requests)
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        self._engine = None
+        self._loaded.close()

@@ -1,0 +1,75 @@
+"""The model is loaded when something has to be sampled, and only then."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from selftaught_assets.engines.deferred import DeferredEngine
+from selftaught_assets.engines.factory import open_engine, open_when_needed
+from selftaught_assets.engines.journalled import GenerationTask, generate
+from selftaught_assets.engines.protocol import Engine, SamplingParameters
+from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import RaySettings, TransformersSettings
+from selftaught_assets.storage.journal import Journal
+from selftaught_assets.storage.models import ModelReference, reference_model
+from selftaught_assets_tests.conftest import ROOT
+
+CPU = TransformersSettings(device="cpu", max_rows=8)
+TASKS = [GenerationTask(name, [{"role": "user", "content": name}], n=2, seed=3) for name in ("one", "two")]
+SAMPLING = SamplingParameters(max_tokens=8)
+
+
+@pytest.fixture(scope="module")
+def seed() -> ModelReference:
+    return reference_model(ROOT / "models" / "seed")
+
+
+def test_a_stage_whose_journal_has_all_loads_no_model(seed: ModelReference, tmp_path: Path) -> None:
+    with open_engine(CPU, seed) as engine:
+        sampled = generate(engine, Journal(tmp_path), TASKS, SAMPLING, print).frame
+    loads: list[int] = []
+    with closing(DeferredEngine(seed, 8, _counted(seed, loads))) as engine:
+        remembered = generate(engine, Journal(tmp_path), TASKS, SAMPLING, print)
+    assert remembered.sampled.completions == 0
+    assert remembered.frame.equals(sampled)
+    assert loads == []
+
+
+def test_a_model_is_loaded_once_and_given_back_at_the_end(seed: ModelReference, tmp_path: Path) -> None:
+    loads: list[int] = []
+    with closing(DeferredEngine(seed, 8, _counted(seed, loads))) as engine:
+        for round in range(2):
+            tasks = [replace(task, seed=round) for task in TASKS]
+            assert generate(engine, Journal(tmp_path), tasks, SAMPLING, print).sampled.completions == 4
+        assert loads == [1]
+    assert loads == [1, -1]
+
+
+def test_capacity_and_identity_are_those_of_the_engine_before_it_is_loaded(seed: ModelReference) -> None:
+    with open_engine(CPU, seed) as loaded, open_when_needed(CPU, seed) as deferred:
+        told = [(engine.capacity, engine.identity, engine.model_digest) for engine in (loaded, deferred)]
+    assert told[0] == told[1]
+    with open_when_needed(RaySettings(name="ray", engine=CPU, replicas=3), seed) as actors:
+        assert actors.capacity == 24
+
+
+def test_a_model_that_cannot_be_loaded_is_told_when_it_is_needed(seed: ModelReference, tmp_path: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "config.json", "chat_template.jinja"):
+        (tmp_path / name).write_bytes((seed.base / name).read_bytes())
+    broken = ModelReference(tmp_path, None, "digest")
+    with open_when_needed(CPU, broken) as engine, pytest.raises(UserError, match="cannot be loaded"):
+        generate(engine, Journal(tmp_path / "journal"), TASKS, SAMPLING, print)
+
+
+def _counted(model: ModelReference, loads: list[int]):
+    @contextmanager
+    def load() -> Iterator[Engine]:
+        loads.append(1)
+        with open_engine(CPU, model) as engine:
+            yield engine
+        loads.append(-1)
+
+    return load
