@@ -48,8 +48,8 @@ def run(*, small: bool, rounds: int) -> dict[str, Result]:
                 }.items()
             }
         sides = [Side(f"{what}, {pairs:,} pairs", numbers, "s") for what, numbers in took.items()]
-        print(*sides, sep="\n")
-        slower = max(sides, key=lambda side: side.median)
+        faster, slower = sorted(sides, key=lambda side: side.median)
+        print(faster)
         results[name] = compared(slower, Side("mark", [MARK_SECONDS], "s"), pairs)
     return results
 
