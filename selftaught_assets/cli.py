@@ -12,12 +12,14 @@ from rich.markup import escape
 from selftaught_assets import __version__
 from selftaught_assets.commands.common import RecipeOption, console, errors, use_dagster_home
 from selftaught_assets.commands.compare import compare
+from selftaught_assets.commands.diff import diff
 from selftaught_assets.commands.export import export
 from selftaught_assets.commands.journal import journal
 from selftaught_assets.commands.judge import judge
 from selftaught_assets.commands.promote import promote
 from selftaught_assets.commands.results import print_results, results
 from selftaught_assets.commands.serve import serve
+from selftaught_assets.commands.trace import trace
 from selftaught_assets.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -86,6 +88,6 @@ def seed(
     train_seed(output, steps=steps)
 
 
-for command in (results, compare, promote, judge, serve, export):
+for command in (results, compare, diff, trace, promote, judge, serve, export):
     app.command()(command)
 app.add_typer(journal)

@@ -71,6 +71,8 @@ def test_help_says_what_each_command_does() -> None:
         "Materialize a recipe through Dagster",
         "Print how good the seed",
         "Print whether judge B",
+        "Print where a row comes from",
+        "Print what differs between two iterations",
         "Train the seed model",
     ):
         assert sentence in said
@@ -82,6 +84,8 @@ def test_help_says_what_each_command_does() -> None:
         ("run", ["--recipe", "--iterations"]),
         ("results", ["--recipe", "--benchmark", "--json"]),
         ("compare", ["--recipe", "--benchmark", "--json", "--items"]),
+        ("trace", ["--down", "--iteration", "--recipe", "--full", "--json"]),
+        ("diff", ["--recipe", "--benchmark", "--json"]),
         ("seed", ["--output", "--steps"]),
         ("promote", ["--reason", "--recipe"]),
     ],

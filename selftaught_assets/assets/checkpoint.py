@@ -3,7 +3,7 @@
 import dagster as dg
 
 from selftaught_assets.assets.family import Family
-from selftaught_assets.assets.handover import CHECKPOINT_FOLDER, hand_over, judge_version
+from selftaught_assets.assets.handover import CHECKPOINT_FOLDER, TRAINED_BY, hand_over, judge_version
 from selftaught_assets.assets.promotion import (
     GATED_DEPS,
     GATED_SECTIONS,
@@ -25,6 +25,7 @@ def build_checkpoint(family: Family) -> dg.AssetsDefinition:
         kinds={"pytorch", "huggingface"},
         sections=("training", "seed_model", *(GATED_SECTIONS if gated else ())),
         deps=("filtered_set", *(GATED_DEPS if gated else ("judge",) if continues else ())),
+        samples=gated,
     )
     def checkpoint(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
         """A new judge: a LoRA adapter trained on the kept judgments, in a process of its own.
@@ -53,18 +54,26 @@ def build_checkpoint(family: Family) -> dg.AssetsDefinition:
         following = None if is_held_back else next_iteration(iteration, recipe.iterations)
         if following is not None:
             run = dg.MetadataValue.dagster_run(context.run.run_id)
-            hand_over(
-                context.log_event, family, trained.model, following, trained_by=run, **override_metadata(promotion)
-            )
+            log, found = context.log_event, {TRAINED_BY: run, **override_metadata(promotion)}
+            hand_over(log, family, trained.model, following, **found)
         return dg.MaterializeResult(
             metadata={
                 CHECKPOINT_FOLDER: trained.model.adapter.name,
                 "path": dg.MetadataValue.path(trained.model.adapter),
                 **training_metadata(trained.manifest),
                 **promotion_metadata(family, iteration, promotion),
-                **({"next_judge": dg.MetadataValue.asset(family.key("judge"))} if following else {}),
+                **(_next_judge(family, following) if following else {}),
             },
             data_version=judge_version(trained.model),
         )
 
     return checkpoint
+
+
+def _next_judge(family: Family, iteration: str) -> dict[str, dg.MetadataValue]:
+    """The way from a checkpoint to the judge that it becomes."""
+    return {
+        "next_judge": dg.MetadataValue.asset(family.key("judge")),
+        "next_judge_partition": dg.MetadataValue.text(iteration),
+        "next_judge_pointer": dg.MetadataValue.path(family.layout.judge(iteration)),
+    }

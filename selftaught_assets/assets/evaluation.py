@@ -21,7 +21,9 @@ SECTIONS = ("evaluation", "prompts", "verdicts")
 
 
 def build_evaluation(family: Family) -> dg.AssetsDefinition:
-    @family.asset(group=GROUP, kinds=KINDS, sections=SECTIONS, tables=("benchmarks",), deps=("checkpoint",))
+    @family.asset(
+        group=GROUP, kinds=KINDS, sections=SECTIONS, tables=("benchmarks",), deps=("checkpoint",), samples=True
+    )
     def evaluation(context: dg.AssetExecutionContext, benchmarks: pl.DataFrame) -> dg.Output[pl.DataFrame]:
         """The verdicts of this iteration's new judge on every benchmark pair, in both orders: greedy, and by vote."""
         model = reference_newest_checkpoint(context.instance, family, context.partition_key)
@@ -31,7 +33,9 @@ def build_evaluation(family: Family) -> dg.AssetsDefinition:
 
 
 def build_seed_evaluation(family: Family) -> dg.AssetsDefinition:
-    @family.asset(group=GROUP, kinds=KINDS, sections=SECTIONS, tables=("benchmarks",), deps=("seed_model",))
+    @family.asset(
+        group=GROUP, kinds=KINDS, sections=SECTIONS, tables=("benchmarks",), deps=("seed_model",), samples=True
+    )
     def seed_evaluation(context: dg.AssetExecutionContext, benchmarks: pl.DataFrame) -> dg.Output[pl.DataFrame]:
         """The verdicts of the seed model on every benchmark pair, in both orders: where every iteration starts from."""
         return _evaluate(context, family, reference_model(family.recipe.seed_model), benchmarks)

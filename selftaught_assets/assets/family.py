@@ -12,13 +12,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from selftaught_assets.assets.history import MADE_OF, newest_version
+from selftaught_assets.assets.history import newest_version
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_partitions
 from selftaught_assets.method.accounting import account
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.tables import table_version
+from selftaught_assets.storage.tables import DATA_VERSION, MADE_OF, SETTINGS, table_version
 
 OWNERS = ["team:evaluators"]
 
@@ -27,6 +27,10 @@ UNPARTITIONED = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluatio
 
 SECONDS = "seconds"
 """Metadata of every asset: wall time of its step."""
+
+SAMPLING_SECTIONS = ("engine", "seed_model")
+"""Sections that are recorded with what was sampled, although no asset becomes stale by them (`seed_model` has a data
+version of its own)."""
 
 _CHANGED = dg.AutomationCondition.newly_updated() | dg.AutomationCondition.will_be_requested()
 
@@ -80,6 +84,7 @@ class Family:
         sections: tuple[str, ...],
         deps: tuple[str, ...] = (),
         tables: tuple[str, ...] = (),
+        samples: bool = False,
         automated: bool = True,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """The decorator of every asset: its name and description are the function's.
@@ -90,8 +95,11 @@ class Family:
             sections: recipe sections that the asset uses; its code version changes with them.
             deps: upstream assets that it reads by itself, or only waits for.
             tables: upstream tables that it gets as frames, in parameters of the same name.
+            samples: a model writes text in it, so what is recorded of its making names engine and seed model.
             automated: rolls on by itself where automation is switched on.
         """
+
+        recorded = SAMPLING_SECTIONS if samples else ()
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
             return dg.asset(
@@ -100,6 +108,7 @@ class Family:
                 kinds=kinds,
                 owners=OWNERS,
                 code_version=self.recipe.version(*sections),
+                metadata={SETTINGS: dg.MetadataValue.json(self.recipe.settings(*sections, *recorded))},
                 deps=[self.key(name) for name in deps],
                 ins={name: self.table(name) for name in tables},
                 partitions_def=None if function.__name__ in UNPARTITIONED else self.partitions,
@@ -125,10 +134,20 @@ class Family:
                 result = function(*args, **kwargs)
             except UserError as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from error
-            context.add_asset_metadata({SECONDS: round(time.monotonic() - started, 2), MADE_OF: versions})
+            made = {SECONDS: round(time.monotonic() - started, 2), MADE_OF: versions, **self._report_link(iteration)}
+            if isinstance(result, dg.Output):  # The I/O manager sees what comes with the table, and nothing else.
+                made[DATA_VERSION] = result.data_version.value
+                return result.with_metadata({**result.metadata, **made})
+            context.add_asset_metadata(made)
             return result
 
         return step
+
+    def _report_link(self, iteration: str | None) -> dict[str, dg.MetadataValue]:
+        """Where the report page shows an iteration. A path, since browsers follow no link from the UI to a file."""
+        if iteration is None:
+            return {}
+        return {"report": dg.MetadataValue.path(f"{self.layout.report.absolute().as_uri()}#{iteration}")}
 
 
 def table_output(frame: pl.DataFrame, rows_in: int, **metadata: Any) -> dg.Output[pl.DataFrame]:

@@ -37,6 +37,7 @@ def build_filtered_set(family: Family) -> dg.AssetsDefinition:
         return table_output(
             frame,
             rows_in=kept(judgments).height,
+            training_set_digest=examples.training_set_digest(frame),
             kept_share=chosen.height / frame.height if frame.height else 0.0,
             validation_examples=chosen.filter(pl.col("split") == "validation").height,
             **(_ratings(frame) if single else {"examples_a_share": float((chosen["label"] == "A").mean() or 0.0)}),

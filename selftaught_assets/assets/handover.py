@@ -13,19 +13,17 @@ from typing import NamedTuple
 import dagster as dg
 
 from selftaught_assets.assets.family import Family
-from selftaught_assets.assets.history import (
-    MADE_OF,
-    newest_attempt,
-    newest_materialization,
-    newest_version,
-    with_data_version,
-)
+from selftaught_assets.assets.history import newest_attempt, newest_materialization, newest_version, with_data_version
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.checkpoints import reference_checkpoint
 from selftaught_assets.storage.models import ModelReference, reference_model, write_pointer
+from selftaught_assets.storage.tables import MADE_OF
 
 CHECKPOINT_FOLDER = "checkpoint_folder"
 """Metadata of `checkpoint`: the name of its folder among the checkpoints of the iteration."""
+
+TRAINED_BY = "trained_by"
+"""Metadata of `judge`: the run that trained it."""
 
 POLL_SECONDS = 1.0
 QUEUE_SECONDS = 120.0
@@ -133,11 +131,7 @@ def hand_over(
             family.key("judge"),
             partition=iteration,
             tags=with_data_version(judge_version(model)),
-            metadata={
-                **judge_metadata(model),
-                "checkpoint": dg.MetadataValue.asset(family.key("checkpoint")),
-                **metadata,
-            },
+            metadata={**judge_metadata(family, model, iteration), **metadata},
         )
     )
 
@@ -147,11 +141,14 @@ def judge_version(model: ModelReference) -> dg.DataVersion:
     return dg.DataVersion(model.digest[:16])
 
 
-def judge_metadata(model: ModelReference) -> dict[str, dg.MetadataValue]:
-    """What the UI shows of a judge."""
+def judge_metadata(family: Family, model: ModelReference, iteration: str) -> dict[str, dg.MetadataValue]:
+    """What the UI shows of the judge of an iteration, with the way back to the checkpoint that it was."""
+    trained = {} if model.adapter is None else {"checkpoint": dg.MetadataValue.asset(family.key("checkpoint"))}
     return {
         "judge_digest": dg.MetadataValue.text(model.digest),
         "path": dg.MetadataValue.path(model.adapter or model.base),
+        "pointer": dg.MetadataValue.path(family.layout.judge(iteration)),
+        **trained,
     }
 
 

@@ -5,13 +5,6 @@ Belongs here: questions to the event log that several assets ask. Not here: what
 
 import dagster as dg
 
-MADE_OF = "made_of"
-"""Metadata of every asset: upstream asset name → data version that was there when the step began.
-
-Dagster's own record of a step's inputs cannot be asked for one partition: its pointer is to the newest event of the
-upstream asset in any partition.
-"""
-
 _DATA_VERSION_TAG = "dagster/data_version"
 
 
@@ -22,6 +15,13 @@ def newest_materialization(
     wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=None if partition is None else [partition])
     records = instance.fetch_materializations(wanted, limit=1).records
     return records[0].asset_materialization if records else None
+
+
+def newest_run(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None) -> str | None:
+    """The id of the run that made an asset's partition last; None if there is none."""
+    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=None if partition is None else [partition])
+    records = instance.fetch_materializations(wanted, limit=1).records
+    return records[0].run_id if records else None
 
 
 def newest_version(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None) -> str | None:

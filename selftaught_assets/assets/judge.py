@@ -3,7 +3,8 @@
 import dagster as dg
 
 from selftaught_assets.assets.family import Family
-from selftaught_assets.assets.handover import await_checkpoint, judge_metadata, judge_version
+from selftaught_assets.assets.handover import TRAINED_BY, await_checkpoint, judge_metadata, judge_version
+from selftaught_assets.assets.history import newest_run
 from selftaught_assets.assets.promotion import override_metadata, require_promotion
 from selftaught_assets.iterations import previous_iteration
 from selftaught_assets.storage.models import reference_model, write_pointer
@@ -26,15 +27,22 @@ def build_judge(family: Family) -> dg.AssetsDefinition:
         so it is recorded: training logs this asset's next partition, with the checkpoint's digest as data version. A
         checkpoint that the recipe's `handover` refuses is not taken over.
         """
-        previous, promotion = previous_iteration(context.partition_key), None
+        previous, promotion, trained_by = previous_iteration(context.partition_key), None, {}
         if previous is None:
             model = reference_model(recipe.judgments.first_annotator or recipe.seed_model)
         else:
             model = await_checkpoint(context, family, previous)
             promotion = require_promotion(family, previous, model)
+            run = newest_run(context.instance, family.key("checkpoint"), previous)
+            trained_by = {} if run is None else {TRAINED_BY: dg.MetadataValue.dagster_run(run)}
         write_pointer(family.layout.judge(context.partition_key), model, root=family.layout.root)
         return dg.MaterializeResult(
-            metadata={**judge_metadata(model), **override_metadata(promotion)}, data_version=judge_version(model)
+            metadata={
+                **judge_metadata(family, model, context.partition_key),
+                **trained_by,
+                **override_metadata(promotion),
+            },
+            data_version=judge_version(model),
         )
 
     return judge

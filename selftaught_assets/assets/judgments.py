@@ -22,6 +22,7 @@ def build_judgments(family: Family) -> dg.AssetsDefinition:
         sections=("judgments", "prompts", "verdicts"),
         tables=("pairs",),
         deps=("judge",),
+        samples=True,
     )
     def judgments(context: dg.AssetExecutionContext, pairs: pl.DataFrame) -> dg.Output[pl.DataFrame]:
         """Chain-of-thought judgments of every valid pair by the current judge, right and wrong alike.

@@ -22,6 +22,7 @@ def build_pairs_asset(family: Family) -> dg.AssetsDefinition:
         sections=("pairs", "prompts"),
         tables=("instructions",),
         deps=("seed_model",),
+        samples=True,
     )
     def pairs(context: dg.AssetExecutionContext, instructions: pl.DataFrame) -> dg.Output[pl.DataFrame]:
         """Preference pairs: a response to the instruction, and a response to a modified instruction.

@@ -11,12 +11,12 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.handover import judge_version, reference_newest_checkpoint
-from selftaught_assets.assets.history import MADE_OF, newest_attempt, newest_materialization, newest_version
+from selftaught_assets.assets.history import newest_attempt, newest_materialization, newest_version
 from selftaught_assets.assets.progress import STAGES
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import previous_iteration
 from selftaught_assets.storage.models import read_pointer
-from selftaught_assets.storage.tables import read_table, table_version
+from selftaught_assets.storage.tables import MADE_OF, read_table, table_version
 
 MISSING = "is missing"
 """How a reason ends where nothing was made yet."""

@@ -8,7 +8,7 @@ from typing import Literal
 import polars as pl
 
 from selftaught_assets.method.balance import balance_labels
-from selftaught_assets.method.identity import row_ids
+from selftaught_assets.method.identity import frame_digest, row_ids
 from selftaught_assets.method.judging import JUDGMENT_COLUMNS
 from selftaught_assets.method.prompts import PromptTemplates, judge_messages
 from selftaught_assets.method.rejection import select_examples
@@ -68,6 +68,12 @@ def filtered_set(
     texts = _texts(balanced.filter(pl.col("drop_reason").is_null()), facts, templates, ties)
     ids = pl.Series("example_id", row_ids("example", balanced["judgment_id"]), dtype=pl.String)
     return balanced.with_columns(ids).join(texts, on="judgment_id", how="left", maintain_order="left").select(COLUMNS)
+
+
+def training_set_digest(examples: pl.DataFrame) -> str:
+    """Digest of what is trained on: texts and split of the kept rows, in their order."""
+    kept = examples.filter(pl.col("drop_reason").is_null())
+    return frame_digest((name, kept[name].to_list()) for name in ("messages", "completion", "split"))
 
 
 def pair_facts(judgments: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:

@@ -147,10 +147,14 @@ class Recipe(Section):
                 )
         return PromptTemplates(**texts)
 
-    def version(self, *sections: str) -> str:
-        """Code version of an asset that uses these sections: changes when, and only when, one of them changes."""
+    def settings(self, *sections: str) -> dict[str, object]:
+        """What the recipe says in these sections, and its seed, as JSON has it; `prompts` are texts, not a path."""
         values = self.model_dump(mode="json", include={"seed", *sections})
         if "prompts" in sections:
             unused = {"score"} if self.judgments.form == "pairwise" else set()
             values["prompts"] = {name: text for name, text in self.templates._asdict().items() if name not in unused}
-        return digest(values)[:12]
+        return values
+
+    def version(self, *sections: str) -> str:
+        """Code version of an asset that uses these sections: changes when, and only when, one of them changes."""
+        return digest(self.settings(*sections))[:12]

@@ -1,11 +1,12 @@
 """Tables as Parquet files, one per asset and partition, read and written as Polars frames.
 
-Belongs here: the I/O manager, and the metadata that every table has. Not here: what the columns mean.
+Belongs here: the I/O manager, and the metadata that every table has. Not here: what the columns mean (columns.py), and
+how the record of its making is kept in the file (provenance.py).
 """
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,24 @@ import dagster as dg
 import polars as pl
 from upath import UPath
 
+from selftaught_assets import __version__
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import frame_digest
-from selftaught_assets.storage.files import written_aside
+from selftaught_assets.storage.columns import describe, origins
+from selftaught_assets.storage.provenance import Provenance, write_table
+
+SETTINGS = "recipe"
+"""Metadata of the definition of every asset: what the recipe says in the sections that it uses (`Recipe.settings`)."""
+
+MADE_OF = "made_of"
+"""Metadata of every asset: upstream asset name → data version that was there when the step began.
+
+Dagster's own record of a step's inputs cannot be asked for one partition: its pointer is to the newest event of the
+upstream asset in any partition.
+"""
+
+DATA_VERSION = "data_version"
+"""Metadata of every table: its data version, which an I/O manager cannot ask Dagster for."""
 
 SAMPLE_ROWS = 5
 SAMPLE_CHARACTERS = 160
@@ -27,10 +43,8 @@ class TableIOManager(dg.UPathIOManager):
     extension = ".parquet"
 
     def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
-        content = io.BytesIO()
-        obj.write_parquet(content)  # In memory, since Polars reports a full disk as an error of its own.
-        with _as_failed_step(), written_aside(Path(path)) as aside:
-            aside.write_bytes(content.getbuffer())
+        with _as_failed_step():
+            write_table(Path(path), obj, _provenance(context))
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:
         with _as_failed_step():
@@ -41,11 +55,19 @@ class TableIOManager(dg.UPathIOManager):
             return frame
 
     def get_metadata(self, context: dg.OutputContext, obj: pl.DataFrame) -> dict[str, Any]:
-        columns = [dg.TableColumn(name, str(dtype)) for name, dtype in obj.schema.items()]
+        *prefix, asset = context.asset_key.path
+        columns = [dg.TableColumn(name, str(dtype), describe(asset, name)) for name, dtype in obj.schema.items()]
+        lineage = {
+            name: [dg.TableColumnDep(dg.AssetKey([*prefix, table]), column) for table, column in origins(asset, name)]
+            for name in obj.columns
+        }
         rows = "dagster/partition_row_count" if context.has_partition_key else "dagster/row_count"
         return {
             rows: obj.height,
             "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns)),
+            "dagster/column_lineage": dg.MetadataValue.column_lineage(
+                dg.TableColumnLineage({name: deps for name, deps in lineage.items() if deps})
+            ),
             "sample": sample_rows(obj),
         }
 
@@ -62,6 +84,27 @@ def read_table(path: Path) -> pl.DataFrame | None:
         return pl.read_parquet(path, glob=False)
     except pl.exceptions.PolarsError:
         raise UserError(f"The table {path} is damaged: materialize it again.") from None
+
+
+def _provenance(context: dg.OutputContext) -> Provenance | None:
+    """How a table was made; None where its asset belongs to no recipe."""
+    settings = context.definition_metadata.get(SETTINGS)
+    if settings is None:
+        return None
+    known = {name: value.value for name, value in context.output_metadata.items()}
+    return Provenance(
+        asset=context.asset_key.path[-1],
+        recipe=context.asset_key.path[0],
+        partition=context.partition_key if context.has_partition_key else None,
+        data_version=known.pop(DATA_VERSION, None),
+        code_version=context.asset_spec.code_version,
+        settings=settings.value,
+        made_of=known.pop(MADE_OF, {}),
+        run_id=context.run_id,
+        made_at=datetime.now(UTC),
+        software=__version__,
+        numbers={name: value for name, value in known.items() if isinstance(value, int | float | str)},
+    )
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from dagster._core.errors import DagsterPipesExecutionError  # Not exported by `
 
 import selftaught_assets
 from selftaught_assets.errors import UserError
-from selftaught_assets.method.identity import frame_digest
+from selftaught_assets.method.examples import training_set_digest as examples_digest
 from selftaught_assets.recipe.stages import Training
 from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, base_of, find_checkpoint, reference_checkpoint
 from selftaught_assets.storage.models import ModelReference
@@ -69,7 +69,7 @@ def train_checkpoint(
     Raises:
         UserError: there is nothing to train on, the model cannot be loaded, the disk or the memory is full.
     """
-    training_set_digest = _training_set_digest(examples)
+    training_set_digest = examples_digest(pl.read_parquet(examples, glob=False))
     key = training_key(start, training_set_digest, settings, seed)
     destination = checkpoints.resolve() / key[:16]
     base = base_of(start)
@@ -119,11 +119,6 @@ def training_metadata(manifest: Manifest) -> dict[str, int | float | dg.Metadata
     if metrics.validation_loss is not None:
         numbers["validation_loss"] = metrics.validation_loss
     return numbers
-
-
-def _training_set_digest(examples: Path) -> str:
-    kept = pl.read_parquet(examples, glob=False).filter(pl.col("drop_reason").is_null())
-    return frame_digest((name, kept[name].to_list()) for name in ("messages", "completion", "split"))
 
 
 def _run(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient, job: TrainingJob) -> None:

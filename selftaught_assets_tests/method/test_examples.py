@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftaught_assets.method.accounting import account
-from selftaught_assets.method.examples import COLUMNS, filtered_set
+from selftaught_assets.method.examples import COLUMNS, filtered_set, training_set_digest
 from selftaught_assets.method.identity import row_id
 from selftaught_assets.method.judging import judging_requests, judgments_table
 from selftaught_assets.method.prompts import PromptTemplates
@@ -87,6 +87,14 @@ def test_texts_are_given_for_kept_rows_only():
     is_kept = frame["drop_reason"].is_null()
     assert frame["messages"].is_not_null().equals(is_kept, check_names=False)
     assert frame["completion"].is_not_null().equals(is_kept, check_names=False)
+
+
+def test_digest_of_a_training_set_is_of_what_is_trained_on_and_of_nothing_else():
+    examples = build(JUDGMENTS)
+    digest = training_set_digest(examples)
+    assert training_set_digest(kept(examples)) == digest
+    assert training_set_digest(kept(examples).reverse()) != digest
+    assert training_set_digest(kept(examples).with_columns(split=pl.lit("validation"))) != digest
 
 
 def test_judgments_that_were_dropped_before_are_left_out():

@@ -1,0 +1,69 @@
+"""How a table was made, kept inside the table's own file.
+
+Belongs here: the record, and writing and reading it with the Parquet file. Light to import. Not here: where Dagster
+knows it from (tables.py), and what may be concluded from it (lineage).
+"""
+
+import io
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from selftaught_assets.storage.files import written_aside
+
+KEY = "selftaught"
+"""Under which the record stands, as JSON, in the key-value metadata of the Parquet file."""
+
+ROWS_TOGETHER = 1 << 15
+"""Rows of a row group. A row that is looked up by its id is unpacked with its group: about 15 MB of texts."""
+
+
+class Provenance(BaseModel):
+    """How a table was made. The content of the table, and so its data version, does not depend on it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    asset: str
+    recipe: str
+    partition: str | None
+    data_version: str | None
+    """Hash of the table's content; the rows of tables of one version are equal."""
+    code_version: str | None
+    settings: dict[str, object]
+    """What the recipe said, by section: its seed, the sections that the asset uses and, where it samples, engine and
+    seed model. Prompt templates as texts."""
+    made_of: dict[str, str | None]
+    """By asset: data version of the input, as it was when the step began."""
+    run_id: str
+    """Of the run in Dagster."""
+    made_at: datetime
+    """In UTC."""
+    software: str
+    """Version of this package."""
+    numbers: dict[str, int | float | str]
+    """What the step measured, as the UI shows it: accounts of rows, shares, tokens, costs, digests."""
+
+
+def write_table(path: Path, frame: pl.DataFrame, provenance: Provenance | None = None) -> None:
+    """Puts a table in place, with how it was made; complete or not at all.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    metadata = None if provenance is None else {KEY: provenance.model_dump_json()}
+    content = io.BytesIO()  # In memory, since Polars reports a full disk as an error of its own.
+    frame.write_parquet(content, row_group_size=ROWS_TOGETHER, metadata=metadata)
+    with written_aside(path) as aside:
+        aside.write_bytes(content.getbuffer())
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """How a table was made; None where the file does not say: absent, damaged, or written without it."""
+    try:
+        with path.open("rb") as file:
+            metadata = pl.read_parquet_metadata(file)
+        return Provenance.model_validate_json(metadata[KEY])
+    except (FileNotFoundError, pl.exceptions.PolarsError, KeyError, ValidationError):
+        return None
