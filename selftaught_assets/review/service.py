@@ -83,7 +83,7 @@ def build_app(review: Review) -> FastAPI:
 
     @app.middleware("http")
     async def guard(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        own = f"http://{request.headers['host']}"
+        own = f"http://{request.headers.get('host')}"
         if request.method != "GET" and request.headers.get("origin") != own:
             response: Response = JSONResponse({"detail": "Only the page of this review may answer."}, 403)
         else:
