@@ -78,11 +78,10 @@ def append_answer(layout: Layout, answer: StoredAnswer) -> None:
     with full_disk_is_a_user_error(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
-        with path.open("ab+") as file:
+        with path.open("ab+", buffering=0) as file:  # One write a line: reviewers may answer at once.
             if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
                 line = b"\n" + line  # Someone edited the file and left its last line open.
             file.write(line)
-            file.flush()
             os.fsync(file.fileno())
         if is_new:
             fsync(path.parent)

@@ -210,7 +210,7 @@ function listen() {
   find("undo").addEventListener("click", undo);
   find("help-button").addEventListener("click", ACTIONS["?"]);
   find("note").addEventListener("input", () => {
-    kept.write("notes", { ...kept.read("notes", {}), [row().id]: find("note").value });
+    kept.write("notes", { ...kept.read("notes", {}), [row().id]: find("note").value.toWellFormed() });
   });
   find("note").addEventListener("change", storeNote);
   addEventListener("online", send);
