@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from selftaught_assets.review.agreement import agreement
+from selftaught_assets.review.rows import read_rows
+from selftaught_assets.review.service import Review, build_app
+from selftaught_assets.storage.layout import Layout
 from selftaught_assets_tests.browser import Watched, screenshot, watched_page
 from selftaught_assets_tests.conftest import ROOT, write_small_recipe
 from selftaught_assets_tests.dagster_dev import DagsterDev
+from selftaught_assets_tests.judge.serving import served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -34,9 +39,10 @@ GROUPS = {
 class World:
     """A running Dagster, its recipe, and a browser on it."""
 
-    def __init__(self, dagster: DagsterDev, recipe: Path, pages: "DagsterPages", watched: Watched) -> None:
+    def __init__(self, dagster: DagsterDev, folder: Path, pages: "DagsterPages", watched: Watched) -> None:
         self.dagster = dagster
-        self.recipe = recipe
+        self.recipe = folder / "small.yaml"
+        self.layout = Layout(folder / "data", "small")
         self.pages = pages
         self.page = watched.page
         self.watched = watched
@@ -68,7 +74,7 @@ def world(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Itera
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
     with DagsterDev(home, environment) as dagster, watched_page(browser) as watched:
-        yield World(dagster, recipe, DagsterPages(watched.page, dagster.port), watched)
+        yield World(dagster, folder, DagsterPages(watched.page, dagster.port), watched)
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +130,21 @@ def test_metadata_and_checks_of_a_partition_show(world: World) -> None:
     world.page.get_by_text("rows_accounted", exact=True).first.wait_for()
     world.page.get_by_text("Succeeded", exact=True).first.wait_for()
     assert world.page.get_by_text("Failed", exact=True).count() == 0
+
+
+def test_what_the_judge_wrote_is_reviewed_by_hand(world: World, browser: "Browser") -> None:
+    rows = read_rows(world.layout, "judgments", "iteration_01", n=10, seed=1)
+    review = Review(world.layout, "judgments", "iteration_01", "anna", rows)
+    with served(build_app(review)) as address, watched_page(browser, height=640) as watched:
+        watched.page.goto(address)
+        for number, row in enumerate(rows[:3], start=1):
+            watched.page.get_by_text(f"row {number} of 10").wait_for()
+            watched.page.keyboard.press(row.label[0])
+        watched.page.get_by_text("all stored").wait_for()
+        screenshot(watched.page, "review")
+        watched.assert_clean()
+    (found,) = agreement(world.layout)
+    assert (found["n"], found["agreed"]) == (3, 3)
 
 
 def test_a_bad_pair_fails_its_blocking_check_shows_its_row_and_stops_what_follows(world: World) -> None:

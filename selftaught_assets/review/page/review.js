@@ -79,7 +79,7 @@ function show() {
   find("previous").disabled = current === 0;
   find("next").disabled = current === review.rows.length - 1;
   find("undo").disabled = history.length === 0;
-  find("note-hint").textContent = isAnswered(row()) ? "" : "(stored with your answer)";
+  find("note").placeholder = isAnswered(row()) ? "optional" : "optional, stored with your answer";
   const done = answered === review.rows.length;
   find("question").textContent = done ? "All rows are answered. Ctrl-C in the terminal shows the agreement." : review.question;
   showStored();
@@ -228,7 +228,8 @@ async function start() {
   }
   const name = `Review of ${review.kind}`;
   document.title = `${name} · ${review.recipe} · ${review.iteration}`;
-  find("title").textContent = `${name} · ${review.recipe} · ${review.iteration} · ${review.reviewer}`;
+  find("title").textContent = name;
+  find("about").textContent = `${review.recipe} · ${review.iteration} · ${review.reviewer}`;
   find("progress").max = review.rows.length;
   find("answers").replaceChildren(...review.answers.map(answerButton));
   find("keys").prepend(...review.answers.flatMap(helpEntry));
