@@ -81,6 +81,7 @@ def watched_page(
     width: int = 1280,
     height: int = 800,
     color_scheme: Literal["light", "dark"] = "light",
+    scale: float = 1.0,
 ) -> Iterator[Watched]:
     """A page with a profile of its own, watched from its first request on.
 
@@ -90,6 +91,7 @@ def watched_page(
         width: of the window, in CSS pixels.
         height: of the window, in CSS pixels.
         color_scheme: that the page is told the user prefers.
+        scale: pixels of a screenshot for each CSS pixel.
     """
 
     def is_foreign(address: str) -> bool:
@@ -108,7 +110,9 @@ def watched_page(
         watched.foreign.append(socket.url)
         socket.close()
 
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=color_scheme)
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=color_scheme, device_scale_factor=scale
+    )
     context.route(is_foreign, refuse)
     context.route_web_socket(is_foreign, refuse_socket)
     watched = Watched(context.new_page())

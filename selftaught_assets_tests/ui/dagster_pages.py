@@ -4,7 +4,7 @@ Belongs here: where to click, and what to wait for. Not here: what should be see
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 ENDED = re.compile(r"^(Success|Failure|Canceled)$")
-RUN_SECONDS = 240
-BACKFILL_SECONDS = 600
+RUN_SECONDS = 480
+BACKFILL_SECONDS = 900
 PLOT_COLOR = (79, 67, 221)
 
 _SPAN_OF_COLOR = """(canvas, [red, green, blue]) => {
@@ -36,14 +36,17 @@ class DagsterPages:
     def __init__(self, page: "Page", port: int) -> None:
         self.page = page
         self._address = f"http://127.0.0.1:{port}"
+        page.add_init_script("localStorage.setItem('dagster-nav-collapsed', 'true')")  # Room for what is looked at.
         page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
 
-    def open_graph(self, groups: Sequence[str]) -> None:
-        """The lineage of all assets, these groups opened, without the side bars."""
+    def open_graph(self, groups: Iterable[str]) -> None:
+        """The lineage of all assets, these groups opened, without the list beside it, as large as the window allows."""
         opened = ",".join(f"global@global:{group}" for group in groups)
         self.page.goto(f"{self._address}/asset-groups?expanded={opened}")
-        self.page.get_by_text("Hide navigation").click()
+        self.page.get_by_role("img", name="panel_show_right").click()
+        self.graph_nodes().first.wait_for()
+        self.page.mouse.dblclick(*self._empty_corner())
 
     def graph_nodes(self) -> "Locator":
         """Names of groups and assets in the graph."""
@@ -92,9 +95,13 @@ class DagsterPages:
         canvas.scroll_into_view_if_needed()
         return canvas.evaluate(_SPAN_OF_COLOR, list(PLOT_COLOR))
 
+    def _empty_corner(self) -> tuple[int, int]:
+        """A place of the graph where there is no asset, at the bottom on the left."""
+        return 100, self.page.viewport_size["height"] - 20
+
     def _open_launcher(self, job: str) -> None:
         self.page.goto(f"{self._address}/locations/{LOCATION}/jobs/{job}")
-        self.page.get_by_role("button", name="Materialize all").click()
+        self.page.get_by_role("button", name=re.compile("^Materialize")).click()
 
     def _view_launched(self, said: str) -> None:
         self.page.get_by_text(said).wait_for()
