@@ -46,11 +46,15 @@ class DagsterPages:
         self.page.goto(f"{self._address}/asset-groups?expanded={opened}")
         self.page.get_by_role("img", name="panel_show_right").click()
         self.graph_nodes().first.wait_for()
-        self.page.mouse.dblclick(*self._empty_corner())
+        self.page.mouse.dblclick(100, self.page.viewport_size["height"] - 20)  # On no asset: it fits the window anew.
 
     def graph_nodes(self) -> "Locator":
         """Names of groups and assets in the graph."""
         return self.page.locator("foreignObject").filter(has_text=re.compile("."))
+
+    def materialized_nodes(self) -> "Locator":
+        """Assets in the graph that are drawn green."""
+        return self.page.locator('foreignObject [style*="--color-background-green"]')
 
     def open_asset(self, key: str, view: str = "overview", partition: str = "") -> None:
         """The page of an asset: overview, partitions, checks, …"""
@@ -95,13 +99,9 @@ class DagsterPages:
         canvas.scroll_into_view_if_needed()
         return canvas.evaluate(_SPAN_OF_COLOR, list(PLOT_COLOR))
 
-    def _empty_corner(self) -> tuple[int, int]:
-        """A place of the graph where there is no asset, at the bottom on the left."""
-        return 100, self.page.viewport_size["height"] - 20
-
     def _open_launcher(self, job: str) -> None:
         self.page.goto(f"{self._address}/locations/{LOCATION}/jobs/{job}")
-        self.page.get_by_role("button", name=re.compile("^Materialize")).click()
+        self.page.get_by_role("button", name=re.compile("Materialize")).click()
 
     def _view_launched(self, said: str) -> None:
         self.page.get_by_text(said).wait_for()

@@ -117,8 +117,9 @@ def test_the_accuracy_is_plotted_over_the_iterations(world: World) -> None:
 
 def test_the_graph_is_green_when_all_is_materialized(world: World) -> None:
     assert world.pages.materialize_job("small_progress") == "Success"
-    world.pages.open_graph(world.groups())
-    world.pages.graph_nodes().filter(has_text="checkpoint").wait_for()
+    groups = world.groups()
+    world.pages.open_graph(groups)
+    world.pages.materialized_nodes().nth(sum(map(len, groups.values())) - 1).wait_for()
     screenshot(world.page, "asset_graph")
 
 
