@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 import yaml
 
@@ -158,5 +159,10 @@ def test_a_bad_pair_fails_its_blocking_check_shows_its_row_and_stops_what_follow
     world.pages.open_asset("small/pairs", "checks")
     world.page.get_by_text("This is a blocking asset check.").wait_for()
     world.page.get_by_text("Failed", exact=True).first.wait_for()
-    world.page.get_by_text("responses_equal", exact=True).last.scroll_into_view_if_needed()
+    pairs = pl.read_parquet(world.layout.table("pairs", "iteration_01"))
+    invalid = pairs.filter(pl.col("drop_reason").is_not_null())
+    assert invalid.height > 0
+    for pair_id in invalid["pair_id"].head(10):  # As many as a check shows.
+        world.page.locator("td").filter(has_text=pair_id).first.wait_for()
+    world.page.get_by_text("Latest execution").evaluate("heading => heading.scrollIntoView()")
     screenshot(world.page, "failed_check")
