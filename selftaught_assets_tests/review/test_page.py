@@ -93,6 +93,34 @@ def test_an_answer_is_taken_back_and_help_and_notes_take_no_answer(browser: "Bro
     assert [(answer.answer, answer.note) for answer in answers] == [("A", None), (None, None), ("B", "a bad one")]
 
 
+def test_a_changed_answer_is_changed_back(browser: "Browser", tmp_path: Path) -> None:
+    layout = layout_with_pairs(tmp_path)
+    with _opened(browser, _review(layout)) as watched:
+        page = watched.page
+        for key in ("a", "ArrowLeft", "b", "z"):
+            page.keyboard.press(key)
+        page.get_by_text("row 1 of 5 · 1 answered").wait_for()
+        assert page.get_by_role("button", name="A is better").get_attribute("aria-pressed") == "true"
+        answers = _wait_for_answers(page, layout, 3)
+    assert [answer.answer for answer in answers] == ["A", "B", "A"]
+
+
+def test_two_windows_of_one_review_store_what_is_answered_in_both(browser: "Browser", tmp_path: Path) -> None:
+    layout = layout_with_pairs(tmp_path)
+    with _opened(browser, _review(layout)) as watched:
+        other = watched.page.context.new_page()
+        watched.page.route("**/api/answers", lambda route: route.abort())
+        watched.page.keyboard.press("a")
+        watched.page.get_by_text("1 not stored yet").wait_for()
+        other.goto(watched.page.url)
+        other.get_by_text("row 2 of 5 · 1 answered").wait_for()
+        other.keyboard.press("b")
+        other.get_by_text("all stored").wait_for()
+        watched.page.unroute("**/api/answers")
+        watched.page.get_by_text("all stored").wait_for()
+    assert [answer.answer for answer in read_answers(layout, "pairs")][:2] == ["A", "B"]
+
+
 def test_a_note_written_after_the_answer_is_stored_with_it(browser: "Browser", tmp_path: Path) -> None:
     layout = layout_with_pairs(tmp_path)
     with _opened(browser, _review(layout)) as watched:

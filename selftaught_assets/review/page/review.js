@@ -14,7 +14,7 @@ const CONTROL = new RegExp(
 
 let review; // What the server said.
 let current = 0;
-let history = []; // Ids in the order in which they were answered here, for undo.
+const before = []; // What each answer given here has replaced, for undo.
 let sending = false;
 
 // What must survive a reload. Another tab may write it as well, so it is read anew before each change.
@@ -78,7 +78,7 @@ function show() {
   find("progress").value = answered;
   find("previous").disabled = current === 0;
   find("next").disabled = current === review.rows.length - 1;
-  find("undo").disabled = history.length === 0;
+  find("undo").disabled = before.length === 0;
   find("note").placeholder = isAnswered(row()) ? "optional" : "optional, stored with your answer";
   const done = answered === review.rows.length;
   find("question").textContent = done ? "All rows are answered. Ctrl-C in the terminal shows the agreement." : review.question;
@@ -107,23 +107,25 @@ function nextOpen() {
 function store(shown, answer) {
   shown.answer = answer;
   shown.note = noteOf(shown);
-  kept.write("pending", [...kept.read("pending", []), { id: shown.id, answer, note: shown.note }]);
+  const waiting = { token: crypto.randomUUID(), id: shown.id, answer, note: shown.note };
+  kept.write("pending", [...kept.read("pending", []), waiting]);
   const { [shown.id]: _, ...others } = kept.read("notes", {});
   kept.write("notes", others);
   send();
 }
 
 function give(answer) {
-  history.push(row().id);
+  before.push({ id: row().id, answer: row().answer });
   store(row(), answer);
   move(nextOpen());
 }
 
 function undo() {
-  const id = history.pop();
-  if (id === undefined) return;
-  current = review.rows.findIndex((shown) => shown.id === id);
-  store(row(), null);
+  const replaced = before.pop();
+  if (replaced === undefined) return;
+  storeNote();
+  current = review.rows.findIndex((shown) => shown.id === replaced.id);
+  store(row(), replaced.answer);
   show();
 }
 
@@ -138,14 +140,14 @@ async function send() {
   sending = true;
   let refusal = "";
   while (!refusal && kept.read("pending", []).length) {
-    const [{ id, answer, note }] = kept.read("pending", []);
+    const [{ token, id, answer, note }] = kept.read("pending", []);
     try {
       const response = await fetch("api/answers", {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify({ review: review.key, id, answer, note }),
       });
-      if (response.ok) kept.write("pending", kept.read("pending", []).slice(1));
+      if (response.ok) kept.write("pending", kept.read("pending", []).filter((waiting) => waiting.token !== token));
       else refusal = `not stored: ${(await response.json()).detail}`;
     } catch {
       break; // The server is away.
