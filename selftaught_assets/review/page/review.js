@@ -111,6 +111,7 @@ function store(shown, answer) {
   kept.write("pending", [...kept.read("pending", []), waiting]);
   const { [shown.id]: _, ...others } = kept.read("notes", {});
   kept.write("notes", others);
+  showStored();
   send();
 }
 
