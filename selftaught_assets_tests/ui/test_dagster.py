@@ -75,7 +75,7 @@ def world(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Itera
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
-    with DagsterDev(home, environment) as dagster, watched_page(browser, height=720, scale=1.25) as watched:
+    with DagsterDev(home, environment) as dagster, watched_page(browser, height=720, scale=1.5) as watched:
         yield World(dagster, folder, DagsterPages(watched.page, dagster.port), watched)
 
 
@@ -137,7 +137,7 @@ def test_metadata_and_checks_of_a_partition_show(world: World) -> None:
 def test_what_the_judge_wrote_is_reviewed_by_hand(world: World, browser: "Browser") -> None:
     rows = read_rows(world.layout, "judgments", "iteration_01", n=10, seed=1)
     review = Review(world.layout, "judgments", "iteration_01", "anna", rows)
-    with served(build_app(review)) as address, watched_page(browser, height=640, scale=1.25) as watched:
+    with served(build_app(review)) as address, watched_page(browser, height=640, scale=1.5) as watched:
         watched.page.goto(address)
         for number, row in enumerate(rows[:3], start=1):
             watched.page.get_by_text(f"row {number} of 10").wait_for()
