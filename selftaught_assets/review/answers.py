@@ -8,7 +8,6 @@ The newest line of a reviewer on a row counts. A line whose answer is null takes
 import json
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
@@ -39,18 +38,13 @@ class StoredAnswer(BaseModel):
     note: Note | None = None
 
 
-def reviews_file(layout: Layout, kind: Kind) -> Path:
-    """Where the answers about one table lie."""
-    return layout.folder / "reviews" / f"{kind}.jsonl"
-
-
 def read_answers(layout: Layout, kind: Kind) -> list[StoredAnswer]:
     """All lines in their order, those that no longer count, too; none where nobody has answered yet.
 
     Raises:
         UserError: a line is damaged; it is named by its number.
     """
-    path = reviews_file(layout, kind)
+    path = layout.reviews(kind)
     if not path.exists():
         return []
     answers = []
@@ -73,7 +67,7 @@ def append_answer(layout: Layout, answer: StoredAnswer) -> None:
     Raises:
         UserError: the disk is full.
     """
-    path = reviews_file(layout, answer.kind)
+    path = layout.reviews(answer.kind)
     line = json.dumps(answer.model_dump(mode="json"), ensure_ascii=False).encode() + b"\n"
     with full_disk_is_a_user_error(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -63,6 +63,10 @@ class Layout:
         """The folder, beside the checkpoints of an iteration, of what was decided about each."""
         return self.checkpoints(partition) / "promotion"
 
+    def reviews(self, kind: str) -> Path:
+        """The file of what people who reviewed rows of a table by hand answered."""
+        return self.folder / "reviews" / f"{kind}.jsonl"
+
     @property
     def progress(self) -> Path:
         """The file in which the stage that works now says how far it is."""

@@ -6,7 +6,7 @@ import pytest
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.review.agreement import agreement
-from selftaught_assets.review.answers import StoredAnswer, append_answer, now, read_answers, reviews_file
+from selftaught_assets.review.answers import StoredAnswer, append_answer, now, read_answers
 from selftaught_assets.storage.layout import Layout
 
 CONTRACT = ["kind", "iteration", "n", "agreed", "share", "low", "high", "unsure"]
@@ -32,7 +32,7 @@ def test_an_answer_is_read_as_it_was_written(tmp_path: Path) -> None:
     for answer in answers:
         append_answer(layout, answer)
     assert read_answers(layout, "pairs") == answers
-    lines = reviews_file(layout, "pairs").read_text("utf-8").rstrip("\n").split("\n")
+    lines = layout.reviews("pairs").read_text("utf-8").rstrip("\n").split("\n")
     assert json.loads(lines[0])["time"].endswith("Z")
 
 
@@ -52,7 +52,7 @@ def test_reviewers_who_answer_at_once_lose_no_line(tmp_path: Path) -> None:
 def test_a_last_line_left_open_by_an_editor_is_closed_first(tmp_path: Path) -> None:
     layout = Layout(tmp_path, "small")
     append_answer(layout, _answer(1))
-    path = reviews_file(layout, "pairs")
+    path = layout.reviews("pairs")
     path.write_text(path.read_text().rstrip("\n"))
     append_answer(layout, _answer(2))
     assert [answer.id for answer in read_answers(layout, "pairs")] == [f"{1:016x}", f"{2:016x}"]
@@ -73,7 +73,7 @@ def test_a_last_line_left_open_by_an_editor_is_closed_first(tmp_path: Path) -> N
 def test_a_damaged_line_is_named_by_its_number(tmp_path: Path, line: str, complaint: str) -> None:
     layout = Layout(tmp_path, "small")
     append_answer(layout, _answer())
-    path = reviews_file(layout, "pairs")
+    path = layout.reviews("pairs")
     path.write_text(path.read_text() + line + "\n")
     for read in (lambda: read_answers(layout, "pairs"), lambda: agreement(layout)):
         with pytest.raises(UserError) as refused:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from selftaught_assets.review.answers import read_answers, reviews_file
+from selftaught_assets.review.answers import read_answers
 from selftaught_assets.review.rows import read_rows
 from selftaught_assets.review.service import Review, build_app
 from selftaught_assets.storage.layout import Layout
@@ -72,7 +72,7 @@ def test_another_host_name_is_refused(place: Place, path: str) -> None:
 @pytest.mark.parametrize("origin", ["http://attacker.example", "null", "http://127.0.0.1:1", ""])
 def test_an_answer_from_another_page_is_refused(place: Place, origin: str) -> None:
     assert place.answer({"Origin": origin}).status_code == 403
-    assert not reviews_file(place.review.layout, "pairs").exists()
+    assert not place.review.layout.reviews("pairs").exists()
 
 
 def test_an_answer_without_an_origin_is_refused(place: Place) -> None:
@@ -100,7 +100,7 @@ def test_what_is_no_answer_is_refused_in_one_sentence_and_not_stored(
     refused = place.answer(**changes)
     assert refused.status_code == status
     assert isinstance(refused.json()["detail"], str)
-    assert not reviews_file(place.review.layout, "pairs").exists()
+    assert not place.review.layout.reviews("pairs").exists()
 
 
 def test_a_body_that_is_no_json_is_refused(place: Place) -> None:
@@ -110,7 +110,7 @@ def test_a_body_that_is_no_json_is_refused(place: Place) -> None:
 
 def test_a_damaged_line_is_named_to_the_page(place: Place) -> None:
     place.answer()
-    with reviews_file(place.review.layout, "pairs").open("a") as file:
+    with place.review.layout.reviews("pairs").open("a") as file:
         file.write("{\n")
     refused = httpx.get(f"{place.address}/api/review")
     assert refused.status_code == 500
