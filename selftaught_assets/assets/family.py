@@ -22,7 +22,7 @@ from selftaught_assets.storage.tables import table_version
 
 OWNERS = ["team:evaluators"]
 
-UNPARTITIONED = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation", "progress")
+UNPARTITIONED = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation", "progress", "report")
 """Assets that belong to no iteration."""
 
 SECONDS = "seconds"
