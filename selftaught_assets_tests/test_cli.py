@@ -81,6 +81,7 @@ def test_help_says_what_each_command_does() -> None:
     [
         ("run", ["--recipe", "--iterations"]),
         ("results", ["--recipe", "--benchmark", "--json"]),
+        ("report", ["--recipe", "--open", "--output"]),
         ("compare", ["--recipe", "--benchmark", "--json", "--items"]),
         ("seed", ["--output", "--steps"]),
         ("promote", ["--reason", "--recipe"]),
@@ -191,6 +192,8 @@ def test_run_shows_plain_lines_and_the_table_where_there_is_no_terminal(ran: Ran
     assert [line for line in lines if line.split()[:1] == ["seed"]]
     assert "…" not in ran.first.stdout
     assert "make ui" in ran.first.stdout
+    assert lines[-2] == "Read the report: selftaught report --open --recipe small.yaml"
+    assert (ran.folder / "data [b] é" / "small" / "report" / "index.html").is_file()
 
 
 @pytest.mark.slow

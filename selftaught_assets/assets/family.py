@@ -30,10 +30,12 @@ SECONDS = "seconds"
 
 _CHANGED = dg.AutomationCondition.newly_updated() | dg.AutomationCondition.will_be_requested()
 
+_DUE = (dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_match(_CHANGED)).since(
+    dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
+)
+
 AUTOMATION = (
-    (dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_match(_CHANGED)).since(
-        dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
-    )
+    _DUE
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.in_progress()
@@ -48,6 +50,12 @@ updates judge[i+1], which judgments[i+1] must follow.
 No condition asks whether the next judge was promoted: a checkpoint that is held back (assets/promotion.py) updates no
 judge[i+1], so nothing follows it until someone promotes it.
 """
+
+AUTOMATION_SO_FAR = (
+    _DUE & ~dg.AutomationCondition.any_deps_in_progress() & ~dg.AutomationCondition.in_progress()
+)
+"""Follow the upstream at once, whichever of its partitions are there and whatever its checks say: for what shows the
+state of things."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class Family:
         deps: tuple[str, ...] = (),
         tables: tuple[str, ...] = (),
         automated: bool = True,
+        shows_so_far: bool = False,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """The decorator of every asset: its name and description are the function's.
 
@@ -91,7 +100,10 @@ class Family:
             deps: upstream assets that it reads by itself, or only waits for.
             tables: upstream tables that it gets as frames, in parameters of the same name.
             automated: rolls on by itself where automation is switched on.
+            shows_so_far: does so even where its upstream is incomplete, or failed a check.
         """
+
+        condition = AUTOMATION_SO_FAR if shows_so_far else AUTOMATION
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
             return dg.asset(
@@ -103,7 +115,7 @@ class Family:
                 deps=[self.key(name) for name in deps],
                 ins={name: self.table(name) for name in tables},
                 partitions_def=None if function.__name__ in UNPARTITIONED else self.partitions,
-                automation_condition=AUTOMATION if automated else None,
+                automation_condition=condition if automated else None,
                 io_manager_key="tables",
             )(self._as_step(function, (*deps, *tables)))
 

@@ -1,7 +1,7 @@
 """The asset `report`: a page that shows everything of a recipe so far, and the making of it at any moment.
 
-Belongs here: bringing together what the tables and Dagster's event log say. Not here: figures, charts, rows and the page
-(report/).
+Belongs here: bringing together what the tables and Dagster's event log say. Not here: figures, charts, rows and the
+page (report/).
 """
 
 import warnings
@@ -38,9 +38,10 @@ class Written(NamedTuple):
 def build_report(family: Family) -> dg.AssetsDefinition:
     @family.asset(
         group="evaluation",
-        kinds={"json", "polars"},
+        kinds={"polars", "html"},
         sections=("benchmarks", "evaluation"),
-        deps=("filtered_set", "checkpoint", "seed_evaluation", "evaluation"),
+        deps=("seed_evaluation", "evaluation"),
+        shows_so_far=True,
     )
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """A page with the learning curve, every iteration's data, and all sampled judgments to search and open.

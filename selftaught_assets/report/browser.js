@@ -140,7 +140,7 @@
   for (const [name, title] of columns) {
     const button = element("button", { type: "button" }, title);
     button.addEventListener("click", () => sortBy(name));
-    head.append(element("th", { scope: "col", role: "columnheader", class: name }, button));
+    head.append(element("th", { scope: "col", role: "columnheader", class: `col-${name}` }, button));
   }
 
   function sortBy(name) {
@@ -175,7 +175,7 @@
   function rowElement(row) {
     const made = element("tr", { role: "row", tabindex: "-1", "data-id": rows.judgment_id[row] });
     for (const [name, title, cell] of columns) {
-      made.append(element("td", { role: "cell", class: name, "data-title": title }, cell(row)));
+      made.append(element("td", { role: "cell", class: `col-${name}`, "data-title": title }, cell(row)));
     }
     return made;
   }

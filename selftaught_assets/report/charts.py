@@ -58,7 +58,7 @@ def positions(rows: list[ResultRow]) -> Spec | None:
     import altair as alt
 
     points = [
-        {"judge": short(row["judge"]), "better response": place, "right": row[name]}
+        {"judge": short(row["judge"]), "position": f"better response {place}", "right": row[name]}
         for row in rows
         for place, name in (("first", "winner_first"), ("second", "loser_first"))
         if row[name] is not None
@@ -70,13 +70,13 @@ def positions(rows: list[ResultRow]) -> Spec | None:
         y=alt.Y("judge:N", sort=None, title=None),
     )
     layers = (
-        base.mark_line(style="reference", strokeWidth=2).encode(detail="judge:N"),
+        base.mark_line(style="reference").encode(detail="judge:N"),
         base.mark_point(size=80).encode(
-            color=alt.Color("better response:N", title="better response stands", sort=None),
-            tooltip=["judge:N", "better response:N", alt.Tooltip("right:Q", format=".1%")],
+            color=alt.Color("position:N", title=None, sort=None),
+            tooltip=["judge:N", "position:N", alt.Tooltip("right:Q", format=".1%")],
         ),
     )
-    return _spec(alt.layer(*layers), 50 + 28 * len(rows))
+    return _spec(alt.layer(*layers), max(WIDE - 30, 28 * len(rows)))
 
 
 def reliability(rows: list[ResultRow]) -> Spec:
@@ -102,7 +102,7 @@ def reliability(rows: list[ResultRow]) -> Spec:
         ideal.encode(x=alt.X("at:Q", scale=ends), y=alt.Y("at:Q", scale=ends)),
         base.mark_line(opacity=0.35),
         base.mark_point().encode(
-            size=alt.Size("verdicts:Q", scale=alt.Scale(range=[20, 320]), legend=None),
+            size=alt.Size("verdicts:Q", scale=alt.Scale(range=[25, 160]), legend=None),
             tooltip=[
                 "judge:N",
                 alt.Tooltip("confidence:Q", format=".0%"),
@@ -150,14 +150,14 @@ def funnel(iteration: Iteration) -> Spec:
     steps = [{"step": step.name, "rows": step.rows} for step in iteration.funnel]
     base = alt.Chart(_data(steps)).encode(
         x=alt.X("rows:Q", axis=None),
-        y=alt.Y("step:N", sort=None, title=None, axis=alt.Axis(labelLimit=200, domain=False)),
+        y=alt.Y("step:N", sort=None, title=None, axis=alt.Axis(labelLimit=200)),
         tooltip=["step:N", alt.Tooltip("rows:Q", format=",")],
     )
     layers = (
         base.mark_bar(height={"band": 0.7}, cornerRadiusEnd=2),
         base.mark_text(align="left", dx=6).encode(text=alt.Text("rows:Q", format=",")),
     )
-    return _spec(alt.layer(*layers), 26 * len(steps))
+    return _spec(alt.layer(*layers), NARROW + 30)
 
 
 def passes(counts: pl.DataFrame, *, first: bool) -> Spec:
@@ -179,37 +179,39 @@ def sides(found: list[Side]) -> Spec:
     import altair as alt
 
     points = [
-        {"chosen response": side.chosen_position, "right": side.right / side.n, "low": side.low, "high": side.high}
+        {"chosen response in": side.chosen_position, "right": side.right / side.n, "low": side.low, "high": side.high}
         | {"pairs": side.n}
         for side in found
     ]
     base = alt.Chart(_data(points)).encode(
-        y=alt.Y("chosen response:N", title="chosen response in"),
+        x=alt.X("chosen response in:N", axis=alt.Axis(labelAngle=0)),
         tooltip=[
-            "chosen response:N",
+            "chosen response in:N",
             *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("right", "low", "high")),
             alt.Tooltip("pairs:Q", format=","),
         ],
     )
-    scale = alt.Scale(domain=[0, 1])
+    shares = _percent(alt.Y("right:Q", title="right at the first try"), alt.Scale(domain=[0, 1]))
     layers = (
-        base.mark_bar(height=14, cornerRadiusEnd=2).encode(x=_percent(alt.X("right:Q", title="right at first"), scale)),
-        base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q"),
+        base.mark_bar(width={"band": 0.5}, cornerRadiusEnd=2, style="pale").encode(y=shares),
+        base.mark_rule(strokeWidth=2, style="strong").encode(y=alt.Y("low:Q"), y2="high:Q"),
     )
-    return _spec(alt.layer(*layers), 62)
+    return _spec(alt.layer(*layers), NARROW)
 
 
 def labels(counts: pl.DataFrame) -> Spec:
     """Examples by label, in each split."""
     import altair as alt
 
-    base = alt.Chart(_data(counts.to_dicts())).encode(
-        x=alt.X("examples:Q", title="examples", axis=alt.Axis(tickCount=5)),
-        y=alt.Y("split:N", title=None, sort=None),
+    chart = alt.Chart(_data(counts.to_dicts())).mark_bar(cornerRadiusEnd=2)
+    chart = chart.encode(
+        x=alt.X("split:N", title=None, sort=None, axis=alt.Axis(labelAngle=0), scale=alt.Scale(paddingInner=0.4)),
+        xOffset="label:N",
+        y=alt.Y("examples:Q", title="examples", axis=alt.Axis(tickCount=4)),
         color=alt.Color("label:N", title=None),
         tooltip=["split:N", "label:N", alt.Tooltip("examples:Q", format=",")],
     )
-    return _spec(base.mark_bar(height=14), 34 * counts["split"].n_unique())
+    return _spec(chart, NARROW)
 
 
 def lengths(bins: pl.DataFrame) -> Spec:

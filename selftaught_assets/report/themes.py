@@ -32,7 +32,6 @@ _DARK = {
 
 def theme(colours: dict[str, str]) -> dict[str, Any]:
     """A configuration of Vega-Lite; marks take their colour from it by the name of a style."""
-    text = {"color": colours["muted"], "font": FONT, "fontSize": 11, "fontWeight": "normal"}
     return {
         "background": "transparent",
         "font": FONT,
@@ -59,8 +58,8 @@ def theme(colours: dict[str, str]) -> dict[str, Any]:
             "offset": 4,
             "symbolType": "circle",
             "symbolSize": 70,
+            "symbolOpacity": 1,
         },
-        "title": {"color": colours["ink"], "fontSize": 12, "fontWeight": 600, "anchor": "start", "offset": 10},
         "range": {"category": [colours[name] for name in ("main", "other", "third", "muted")]},
         "bar": {"color": colours["main"]},
         "line": {"color": colours["main"], "strokeWidth": 2},
@@ -68,9 +67,9 @@ def theme(colours: dict[str, str]) -> dict[str, Any]:
         "rule": {"color": colours["muted"]},
         "text": {"color": colours["ink"], "fontSize": 11},
         "style": {
-            "reference": {"stroke": colours["muted"], "strokeDash": [3, 3], "strokeWidth": 1},
-            "track": {"fill": colours["line"]},
-            "note": text,
+            "reference": {"color": colours["muted"], "strokeDash": [3, 3], "strokeWidth": 1.5},
+            "pale": {"color": colours["pale"]},
+            "strong": {"color": colours["main"]},
         },
     }
 
