@@ -173,7 +173,7 @@
   }
 
   function rowElement(row) {
-    const made = element("tr", { role: "row", tabindex: "-1", "data-id": rows.judgment_id[row] });
+    const made = element("tr", { role: "row", tabindex: "-1", "data-row": row });
     for (const [name, title, cell] of columns) {
       made.append(element("td", { role: "cell", class: `col-${name}`, "data-title": title }, cell(row)));
     }
@@ -193,13 +193,13 @@
 
   body.addEventListener("click", (event) => {
     const row = event.target.closest("tr");
-    if (row && getSelection().isCollapsed) show(row.dataset.id);
+    if (row && getSelection().isCollapsed) show(Number(row.dataset.row));
   });
   body.addEventListener("keydown", (event) => {
     const row = event.target.closest("tr");
     if (!row) return;
-    if (event.key === "Enter") show(row.dataset.id);
-    else if (step(event) !== 0) moveFocus(placeOf.get(row.dataset.id), step(event));
+    if (event.key === "Enter") show(Number(row.dataset.row));
+    else if (step(event) !== 0) moveFocus(Number(row.dataset.row), step(event));
     else return;
     event.preventDefault();
   });
@@ -229,12 +229,15 @@
   // The panel: one judgment, its pair, and every other judgment of that pair.
   const panel = byId("panel");
   let open = null;
+  let wanted; // The row that is to be opened: a judge that two iterations share may write a judgment of one id in both.
 
   const address = (id) => `#row=${encodeURIComponent(id)}`;
 
-  function show(id) {
-    if (location.hash === address(id)) openAddress();
-    else location.hash = address(id);
+  function show(row) {
+    wanted = row;
+    const hash = address(rows.judgment_id[row]);
+    if (location.hash === hash) openAddress();
+    else location.hash = hash;
   }
 
   function openAddress() {
@@ -244,14 +247,12 @@
     }
     const id = decodeURIComponent(location.hash.slice("#row=".length));
     const pair = pairs.pair_id.indexOf(id);
-    const row = placeOf.get(id) ?? (pair === -1 ? undefined : ofPair[pair][0]);
+    const row = rows.judgment_id[wanted] === id ? wanted : placeOf.get(id) ?? (pair === -1 ? undefined : ofPair[pair][0]);
     open = row ?? null;
     panel.replaceChildren(...(row === undefined ? unknown(id) : details(row)));
     if (!panel.open) panel.showModal();
-    panel.scrollTop = 0;
-    panel.querySelector(".current")?.scrollIntoView({ block: "nearest" });
-    panel.scrollTop = 0;
     panel.querySelector("button.close").focus({ preventScroll: true });
+    panel.scrollTop = 0;
   }
 
   panel.addEventListener("close", () => {
@@ -276,6 +277,7 @@
   function go(by) {
     const next = neighbour(open, by);
     if (next === undefined) return;
+    wanted = next;
     history.replaceState(null, "", address(rows.judgment_id[next]));
     openAddress();
   }
