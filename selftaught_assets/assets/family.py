@@ -51,9 +51,7 @@ No condition asks whether the next judge was promoted: a checkpoint that is held
 judge[i+1], so nothing follows it until someone promotes it.
 """
 
-AUTOMATION_SO_FAR = (
-    _DUE & ~dg.AutomationCondition.any_deps_in_progress() & ~dg.AutomationCondition.in_progress()
-)
+AUTOMATION_SO_FAR = _DUE & ~dg.AutomationCondition.any_deps_in_progress() & ~dg.AutomationCondition.in_progress()
 """Follow the upstream at once, whichever of its partitions are there and whatever its checks say: for what shows the
 state of things."""
 

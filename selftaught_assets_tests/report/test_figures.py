@@ -9,9 +9,13 @@ def judgments(*rows: tuple[str, str, int, bool, str]) -> pl.LazyFrame:
     """From pair, position of the chosen response, sample index, whether it is right, finish reason."""
     columns = ["pair_id", "chosen_position", "sample_index", "is_correct", "finish_reason"]
     frame = pl.DataFrame(rows, schema=columns, orient="row")
-    return frame.with_row_index("number").with_columns(
-        judgment_id=pl.format("{}", pl.col("number")).str.zfill(16), completion_tokens=pl.col("number") * 10
-    ).lazy()
+    return (
+        frame.with_row_index("number")
+        .with_columns(
+            judgment_id=pl.format("{}", pl.col("number")).str.zfill(16), completion_tokens=pl.col("number") * 10
+        )
+        .lazy()
+    )
 
 
 FIVE = judgments(

@@ -25,7 +25,9 @@ def test_every_judgment_has_its_pair_its_line_of_the_pool_and_its_fate(site: Sit
     reasons = site.table("filtered_set", FIRST)["drop_reason"].fill_null(KEPT).value_counts(sort=True)
     assert dict(first["fate"].value_counts().iter_rows()) == dict(reasons.iter_rows())
     assert first.filter(pl.col("fate") == KEPT)["split"].null_count() == 0
-    assert first.filter(pl.col("fate") != KEPT)["example_id"].null_count() == first.filter(pl.col("fate") != KEPT).height
+    assert (
+        first.filter(pl.col("fate") != KEPT)["example_id"].null_count() == first.filter(pl.col("fate") != KEPT).height
+    )
     assert rows.judgments.filter(pl.col("iteration") == SECOND)["fate"].unique().to_list() == [WAITING]
     pool = site.table("instruction_pool").select("instruction_id", pl.col("line").alias("expected"))
     assert rows.pairs.join(pool, on="instruction_id").select((pl.col("line") == pl.col("expected")).all()).item()
@@ -49,7 +51,9 @@ def test_beyond_the_limit_whole_pairs_are_drawn_by_seed(site: Site) -> None:
     whole, some = read_rows(layout, recipe), read_rows(layout, recipe, limit=50)
     assert 40 < some.judgments.height <= 50 < some.total == whole.total
     drawn = some.pairs["pair_id"].implode()
-    of_drawn = pl.concat([site.table("judgments", key) for key in (FIRST, SECOND)]).filter(pl.col("pair_id").is_in(drawn))
+    of_drawn = pl.concat([site.table("judgments", key) for key in (FIRST, SECOND)]).filter(
+        pl.col("pair_id").is_in(drawn)
+    )
     assert sorted(some.judgments["judgment_id"]) == sorted(of_drawn["judgment_id"])
     assert read_rows(layout, recipe, limit=50).pairs.equals(some.pairs)
     other = read_rows(layout, recipe.model_copy(update={"seed": 2}), limit=50)

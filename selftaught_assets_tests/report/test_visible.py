@@ -19,7 +19,11 @@ def test_no_control_and_no_format_character_but_joiners_in_writing_is_left(text:
             assert unicodedata.bidirectional(character) not in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI"}
 
 
-@given(st.text(st.characters(categories=("L", "M", "N", "P", "S", "Zs"), exclude_characters="\u034f\u115f\u1160\u3164\uffa0")))
+@given(
+    st.text(
+        st.characters(categories=("L", "M", "N", "P", "S", "Zs"), exclude_characters="\u034f\u115f\u1160\u3164\uffa0")
+    )
+)
 def test_what_can_be_seen_stays_as_it_is(text: str) -> None:
     assert visible(text) == text
 
