@@ -305,6 +305,7 @@
   function details(row) {
     return [
       header(["Judgment ", element("code", {}, rows.judgment_id[row])], row),
+      element("h4", {}, "Where it comes from, and what became of it"),
       chain(row),
       element("div", { class: "sides" },
         block("Instruction", ofItsPair(row, "instruction")),
@@ -330,7 +331,7 @@
   // From the line of the pool to the checkpoint, as far as this row went.
   function chain(row) {
     const links = [
-      ["Pool", ofItsPair(row, "source") === null ? "unknown" : element("span", {}, shown(ofItsPair(row, "source")), ` line ${ofItsPair(row, "line")}`)],
+      ["Pool", ofItsPair(row, "source") === null ? "unknown" : element("span", {}, shown(ofItsPair(row, "source")), `, line ${number.format(ofItsPair(row, "line"))}`)],
       ["Category", ofItsPair(row, "category") === null ? null : shown(ofItsPair(row, "category"))],
       ["Instruction", element("code", {}, ofItsPair(row, "instruction_id"))],
       ["Pair", element("span", {}, element("code", {}, ofItsPair(row, "pair_id")), ` · ${ofItsPair(row, "strategy").replaceAll("_", " ")}`)],
@@ -378,7 +379,7 @@
   options("iteration", shortIteration);
   options("verdict");
   options("split", (name) => name ?? "not trained on");
-  options("fate", (name) => name.replaceAll("_", " ")).options[0].after(element("option", { value: "dropped" }, "dropped, whatever the reason"));
+  options("fate", (name) => name.replaceAll("_", " ")).options[0].after(element("option", { value: "dropped" }, "dropped (any reason)"));
 
   let waiting;
   byId("search").addEventListener("input", () => {

@@ -167,7 +167,7 @@ def passes(counts: pl.DataFrame, *, first: bool) -> Spec:
     title = "samples until the first right judgment" if first else "right judgments of a pair"
     chart = alt.Chart(_data(counts.to_dicts())).mark_bar(cornerRadiusEnd=2)
     chart = chart.encode(
-        x=alt.X("label:N", sort=None, title=title, axis=alt.Axis(labelAngle=0)),
+        x=alt.X("label:N", sort=None, title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
         y=alt.Y("pairs:Q", title="pairs", axis=alt.Axis(tickCount=4)),
         tooltip=[alt.Tooltip("label:N", title=title), alt.Tooltip("pairs:Q", format=",")],
     )

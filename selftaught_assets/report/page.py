@@ -53,6 +53,7 @@ def render_page(recipe: Recipe, contents: Contents, rows: Rows, *, data: Path, m
             recipe_yaml=yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
             contents=contents,
             charts=_charts(recipe, contents),
+            funnels=_funnels(contents.iterations),
             settings=_settings(recipe, contents),
             packed=pack(rows),
             rows=rows,
@@ -95,6 +96,13 @@ def _iteration_charts(recipe: Recipe, iteration: Iteration) -> dict[str, charts.
     if iteration.manifest is not None:
         found["loss"] = charts.loss([iteration])
     return found
+
+
+def _funnels(iterations: list[Iteration]) -> dict[str, list[int | None]]:
+    """The rows of every iteration after each step, by the step's name; None where an iteration has not come so far."""
+    longest = max((iteration.funnel for iteration in iterations), key=len, default=[])
+    left = [{step.name: step.rows for step in iteration.funnel} for iteration in iterations]
+    return {step.name: [rows.get(step.name) for rows in left] for step in longest}
 
 
 def _settings(recipe: Recipe, contents: Contents) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.assets.loop import Loop
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
-
 SHOWN = ("progress", "report")
 """Assets of the job `progress`."""
 

@@ -119,6 +119,15 @@ def test_the_latest_evaluation_of_a_check_is_shown_for_each_iteration(tmp_path: 
     assert "too short &lt;b&gt;indeed&lt;/b&gt;" in text and "1 of 1 checks not passed" in text
 
 
+def test_a_failed_check_is_named_at_the_top(tmp_path: Path) -> None:
+    site = write_site(tmp_path)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        run_check(instance, site, FIRST, passed=False, description=SENTENCE)
+        write_report(instance, site.family, tmp_path / "report.html")
+    top = (tmp_path / "report.html").read_text(encoding="utf-8").partition('id="results"')[0]
+    assert f'<a href="#{FIRST}">Iteration 1</a> failed\n    pair_validity' in top
+
+
 def test_times_costs_and_attacks_come_from_the_newest_materializations(tmp_path: Path) -> None:
     site = write_site(tmp_path)
     numbers = {"success": 0.25, "success_low": 0.2, "success_high": 0.3, "to_the_loser": 0.2, "n": 40}

@@ -1,7 +1,6 @@
 """The page as a reader has it: opened from a file, in a real browser, with hostile rows in it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import dagster as dg
@@ -158,7 +157,7 @@ def test_kept_and_dropped_judgments_can_be_told_apart_by_reason_and_split(page: 
         ("#by-split", "validation", validation),
         ("#by-split", "all", kept.height),
         ("#by-fate", "wrong verdict", wrong),
-        ("#by-fate", "dropped, whatever the reason", total - kept.height),
+        ("#by-fate", "dropped (any reason)", total - kept.height),
     ):
         page.select_option(select, label=label)
         assert found(page) == f"{number} of {total} judgments"
