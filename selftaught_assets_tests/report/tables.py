@@ -13,13 +13,17 @@ from selftaught_assets.storage.layout import Layout
 from selftaught_assets_tests.checks.tables import first_kept, make_tables, spoil, write_recipe
 
 HOSTILE = (
-    '<script>window.pwned = 1</script><img src="x" onerror="window.pwned = 1"></script><!--<script>'
-    "<b>bold</b> \u202egnihton\u202c zero\u200bwidth bell\u0007 line\u2028end tag\U000e0041 {{ 7 * 7 }} ]]> & \\u003c"
+    "<script>window.pwned = 1</script> \u202egnihton\u202c zero\u200bwidth bell\u0007 line\u2028end tag\U000e0041 "
+    '{{ 7 * 7 }} ]]> & \\u003c </script><!--<script> <b>bold</b> <img src="x" onerror="window.pwned = 1">'
 )
-"""Markup, a script, controls, an override of the writing direction, invisible characters, and template syntax."""
+"""Markup and a script, at both ends; controls, an override of the writing direction, invisible characters, and template
+syntax."""
 
-AS_SEEN = "⟨RLO⟩gnihton⟨PDF⟩ zero⟨ZWSP⟩width bell⟨U+0007⟩ line⟨LS⟩end tag⟨U+E0041⟩ {{ 7 * 7 }} ]]> & \\u003c"
-"""How its second half reads on the page."""
+AS_SEEN = (
+    "<script>window.pwned = 1</script> ⟨RLO⟩gnihton⟨PDF⟩ zero⟨ZWSP⟩width bell⟨U+0007⟩ line⟨LS⟩end tag⟨U+E0041⟩ "
+    '{{ 7 * 7 }} ]]> & \\u003c </script><!--<script> <b>bold</b> <img src="x" onerror="window.pwned = 1">'
+)
+"""How it reads on the page."""
 
 HOSTILE_COLUMNS = ("instruction", "modified_instruction", "chosen", "rejected")
 FIRST, SECOND = "iteration_01", "iteration_02"
