@@ -236,8 +236,8 @@
   function show(row) {
     wanted = row;
     const hash = address(rows.judgment_id[row]);
-    if (location.hash === hash) openAddress();
-    else location.hash = hash;
+    if (location.hash !== hash) history.pushState(null, "", hash);
+    openAddress();
   }
 
   function openAddress() {

@@ -14,14 +14,14 @@ from selftaught_assets_tests.checks.tables import first_kept, make_tables, spoil
 
 HOSTILE = (
     "<script>window.pwned = 1</script> \u202egnihton\u202c zero\u200bwidth bell\u0007 line\u2028end tag\U000e0041 "
-    '{{ 7 * 7 }} ]]> & \\u003c </script><!--<script> <b>bold</b> <img src="x" onerror="window.pwned = 1">'
+    '{{ 7 * 7 }} ]]> & \\u003c <b>bold</b> <img src="x" onerror="window.pwned = 1"></script><!--<script>'
 )
 """Markup and a script, at both ends; controls, an override of the writing direction, invisible characters, and template
 syntax."""
 
 AS_SEEN = (
     "<script>window.pwned = 1</script> ⟨RLO⟩gnihton⟨PDF⟩ zero⟨ZWSP⟩width bell⟨U+0007⟩ line⟨LS⟩end tag⟨U+E0041⟩ "
-    '{{ 7 * 7 }} ]]> & \\u003c </script><!--<script> <b>bold</b> <img src="x" onerror="window.pwned = 1">'
+    '{{ 7 * 7 }} ]]> & \\u003c <b>bold</b> <img src="x" onerror="window.pwned = 1"></script><!--<script>'
 )
 """How it reads on the page."""
 

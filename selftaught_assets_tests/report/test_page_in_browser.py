@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from selftaught_assets.assets.report import write_report
-from selftaught_assets_tests.browser import Watched, screenshot, watched_page
+from selftaught_assets_tests.browser import Watched, watched_page
 from selftaught_assets_tests.report.tables import AS_SEEN, FIRST, HOSTILE, SECOND, Site, write_site
 
 if TYPE_CHECKING:
@@ -271,7 +271,6 @@ def test_colours_follow_the_system_and_the_button(browser: "Browser", report: Re
             open_page(watched, report.address)
             watched.page.locator("#curve-held_out svg").wait_for()
             seen[scheme] = (watched.page.evaluate(ground), watched.page.evaluate(label))
-            screenshot(watched.page, f"report_{scheme}")
             if scheme == "dark":
                 watched.page.click("#theme")  # From auto to light.
                 watched.page.wait_for_function(f"before => {label} !== before", arg=seen["dark"][1])
@@ -295,5 +294,4 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser: "Browser", report:
         open_hostile_row(page, report)
         assert page.evaluate(too_wide) is False
         assert page.evaluate("document.getElementById('panel').scrollWidth <= innerWidth") is True
-        screenshot(page, "report_phone")
         watched.assert_clean()
