@@ -51,9 +51,14 @@ No condition asks whether the next judge was promoted: a checkpoint that is held
 judge[i+1], so nothing follows it until someone promotes it.
 """
 
-AUTOMATION_SO_FAR = _DUE & ~dg.AutomationCondition.any_deps_in_progress() & ~dg.AutomationCondition.in_progress()
-"""Follow the upstream at once, whichever of its partitions are there and whatever its checks say: for what shows the
-state of things."""
+AUTOMATION_SO_FAR = (
+    _DUE
+    & dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing())
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+)
+"""Follow the upstream at once, whichever of its partitions are there and whatever its checks say, once there is any:
+for what shows the state of things."""
 
 
 @dataclass(frozen=True)

@@ -145,19 +145,25 @@ def test_times_costs_and_attacks_come_from_the_newest_materializations(tmp_path:
     assert "0.50 EUR" in text and "2 min 14 s" in text
 
 
-def test_automation_remakes_the_report_with_each_iteration_that_lands(tmp_path: Path) -> None:
+def test_automation_makes_the_report_once_something_is_measured_and_with_each_iteration_that_lands(
+    tmp_path: Path,
+) -> None:
     site = write_site(tmp_path)
     definitions = build_definitions([site.family.recipe], data=tmp_path / "data")
     selection = dg.AssetSelection.assets(key(site, "report"), key(site, "progress"))
-    requested = []
+    cursor, requested = None, []
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        for asset, partition in (("seed_evaluation", None), ("progress", None), ("report", None)):
-            record(instance, site, asset, partition)
-        cursor = dg.evaluate_automation_conditions(definitions, instance, selection).cursor
-        for partition in (FIRST, SECOND):
-            record(instance, site, "evaluation", partition)
+        for asset, partition in (
+            (None, None),
+            ("seed_evaluation", None),
+            ("evaluation", FIRST),
+            ("evaluation", SECOND),
+        ):
+            if asset:
+                record(instance, site, asset, partition)
             tick = dg.evaluate_automation_conditions(definitions, instance, selection, cursor=cursor)
             requested.append(tick.get_num_requested(key(site, "report")))
-            record(instance, site, "report", None)
+            if requested[-1]:
+                record(instance, site, "report", None)
             cursor = dg.evaluate_automation_conditions(definitions, instance, selection, cursor=tick.cursor).cursor
-    assert requested == [1, 1]
+    assert requested == [0, 1, 1, 1]
