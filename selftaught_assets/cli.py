@@ -3,6 +3,7 @@
 Belongs here: commands, their options, and what they print. Not here: how runs are executed and shown (running.py).
 """
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from selftaught_assets.commands.export import export
 from selftaught_assets.commands.journal import journal
 from selftaught_assets.commands.judge import judge
 from selftaught_assets.commands.promote import promote
+from selftaught_assets.commands.report import report
 from selftaught_assets.commands.results import print_results, results
 from selftaught_assets.commands.review import review
 from selftaught_assets.commands.serve import serve
@@ -72,6 +74,8 @@ def run(
     console.print(
         "\nLook at every table, check and plot in Dagster: [bold]make ui[/], then http://127.0.0.1:3000", soft_wrap=True
     )
+    named = "" if recipe == "demo" else f" --recipe {shlex.quote(recipe)}"
+    console.print(f"Read the report: [bold]selftaught report --open{escape(named)}[/]", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -89,6 +93,6 @@ def seed(
     train_seed(output, steps=steps)
 
 
-for command in (results, compare, diff, trace, review, promote, judge, serve, export):
+for command in (results, report, compare, diff, trace, review, promote, judge, serve, export):
     app.command()(command)
 app.add_typer(journal)

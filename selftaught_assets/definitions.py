@@ -21,6 +21,7 @@ from selftaught_assets.assets.judge import build_judge
 from selftaught_assets.assets.judgments import build_judgments
 from selftaught_assets.assets.pairs import build_pairs_asset
 from selftaught_assets.assets.progress import build_progress
+from selftaught_assets.assets.report import build_report
 from selftaught_assets.assets.sources import build_benchmarks, build_instruction_pool, build_seed_model
 from selftaught_assets.checks import build_checks
 from selftaught_assets.recipe import Recipe, load_recipe
@@ -42,6 +43,7 @@ ASSETS = (
     build_seed_evaluation,
     build_evaluation,
     build_progress,
+    build_report,
 )
 
 PRELOADED = [
@@ -107,11 +109,11 @@ def job_name(recipe: Recipe, name: str) -> str:
 def _jobs(family: Family) -> list[Any]:
     unpartitioned = dg.AssetSelection.assets(*(family.key(name) for name in UNPARTITIONED))
     iteration = dg.AssetSelection.key_prefixes(family.recipe.name) - unpartitioned
-    progress = dg.AssetSelection.assets(family.key("progress"))
+    progress = dg.AssetSelection.assets(*(family.key(name) for name in ("progress", "report")))
     jobs = {
         "prepare": (unpartitioned - progress, "Reads pool, seed model and benchmarks, and measures the seed model."),
         "iteration": (iteration, "One iteration, from instructions to the evaluated checkpoint."),
-        "progress": (progress, "The learning curve of all iterations so far."),
+        "progress": (progress, "The learning curve of all iterations so far, and the report."),
     }
     return [
         dg.define_asset_job(job_name(family.recipe, name), selection, description=description)

@@ -46,6 +46,7 @@ HEADLINES = {
     "checkpoint": ("train_loss", "loss {:.3f}"),
     "evaluation": ("accuracy", "{:.1%} accuracy"),
     "seed_evaluation": ("accuracy", "{:.1%} accuracy"),
+    "report": ("judgments", "{:,} judgments"),
 }
 """The number of each asset that its line in the terminal shows."""
 

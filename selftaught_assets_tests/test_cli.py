@@ -83,6 +83,7 @@ def test_help_says_what_each_command_does() -> None:
     [
         ("run", ["--recipe", "--iterations"]),
         ("results", ["--recipe", "--benchmark", "--json"]),
+        ("report", ["--recipe", "--open", "--output"]),
         ("compare", ["--recipe", "--benchmark", "--json", "--items"]),
         ("trace", ["--down", "--iteration", "--recipe", "--full", "--json"]),
         ("diff", ["--recipe", "--benchmark", "--json"]),
@@ -119,6 +120,16 @@ def test_no_iterations_are_refused() -> None:
     refused = CliRunner().invoke(app, ["run", "--iterations", "0"])
     assert refused.exit_code == 2
     assert "--iterations" in refused.output
+
+
+def test_report_before_the_first_run_is_one_sentence(elsewhere: Path, monkeypatch, capsys) -> None:
+    said = _fails(monkeypatch, capsys, "report", "--recipe", "small.yaml")
+    assert said == "Recipe small has nothing to report yet: run it first (selftaught run)."
+
+
+def test_report_is_not_written_over_a_folder(elsewhere: Path, monkeypatch, capsys) -> None:
+    said = _fails(monkeypatch, capsys, "report", "--recipe", "small.yaml", "--output", ".")
+    assert said == f"{elsewhere} is a folder: name the file to write the report to."
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -196,6 +207,8 @@ def test_run_shows_plain_lines_and_the_table_where_there_is_no_terminal(ran: Ran
     assert [line for line in lines if line.split()[:1] == ["seed"]]
     assert "…" not in ran.first.stdout
     assert "make ui" in ran.first.stdout
+    assert lines[-2] == "Read the report: selftaught report --open --recipe small.yaml"
+    assert (ran.folder / "data [b] é" / "small" / "report" / "index.html").is_file()
 
 
 @pytest.mark.slow
@@ -240,6 +253,20 @@ def test_evaluation_is_tested_against_the_seed_in_its_own_metadata(ran: Ran) -> 
     assert made["accuracy_clustered_low"].value == row["interval_clustered"][0]
     assert [name for name in made if name.startswith("subset/")]
     assert not [name for name in seed if name.startswith("p_vs_")]
+
+
+@pytest.mark.slow
+def test_report_is_made_anew_and_opened(ran: Ran, monkeypatch) -> None:
+    opener, opened = ran.folder / "opener", ran.folder / "opened"
+    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > "{opened}"\n')
+    opener.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(opener))
+    done = _selftaught(ran.folder, "report", "--recipe", "small.yaml", "--open", "-o", "a page.html")
+    page = ran.folder / "a page.html"
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{page}\n", "")
+    assert opened.read_text() == page.as_uri()
+    text = page.read_text(encoding="utf-8")
+    assert "Time and cost" in text and "checks passed" in text and 'id="loss-iteration_01"' in text
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from selftaught_assets.storage.tables import DATA_VERSION, MADE_OF, SETTINGS, ta
 
 OWNERS = ["team:evaluators"]
 
-UNPARTITIONED = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation", "progress")
+UNPARTITIONED = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation", "progress", "report")
 """Assets that belong to no iteration."""
 
 SECONDS = "seconds"
@@ -34,10 +34,12 @@ version of its own)."""
 
 _CHANGED = dg.AutomationCondition.newly_updated() | dg.AutomationCondition.will_be_requested()
 
+_DUE = (dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_match(_CHANGED)).since(
+    dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
+)
+
 AUTOMATION = (
-    (dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_match(_CHANGED)).since(
-        dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
-    )
+    _DUE
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.in_progress()
@@ -52,6 +54,15 @@ updates judge[i+1], which judgments[i+1] must follow.
 No condition asks whether the next judge was promoted: a checkpoint that is held back (assets/promotion.py) updates no
 judge[i+1], so nothing follows it until someone promotes it.
 """
+
+AUTOMATION_SO_FAR = (
+    _DUE
+    & dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing())
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+)
+"""Follow the upstream at once, whichever of its partitions are there and whatever its checks say, once there is any:
+for what shows the state of things."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,7 @@ class Family:
         tables: tuple[str, ...] = (),
         samples: bool = False,
         automated: bool = True,
+        shows_so_far: bool = False,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """The decorator of every asset: its name and description are the function's.
 
@@ -97,9 +109,11 @@ class Family:
             tables: upstream tables that it gets as frames, in parameters of the same name.
             samples: a model writes text in it, so what is recorded of its making names engine and seed model.
             automated: rolls on by itself where automation is switched on.
+            shows_so_far: does so even where its upstream is incomplete, or failed a check.
         """
 
         recorded = SAMPLING_SECTIONS if samples else ()
+        condition = AUTOMATION_SO_FAR if shows_so_far else AUTOMATION
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
             return dg.asset(
@@ -112,7 +126,7 @@ class Family:
                 deps=[self.key(name) for name in deps],
                 ins={name: self.table(name) for name in tables},
                 partitions_def=None if function.__name__ in UNPARTITIONED else self.partitions,
-                automation_condition=AUTOMATION if automated else None,
+                automation_condition=condition if automated else None,
                 io_manager_key="tables",
             )(self._as_step(function, (*deps, *tables)))
 

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from selftaught_assets.assets.family import SECONDS, Family, kept, table_output
+from selftaught_assets.assets.family import SECONDS, Family, table_output
 from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.assets.measured import SEED, on_benchmark, read_verdicts
 from selftaught_assets.errors import UserError
@@ -11,7 +11,7 @@ from selftaught_assets.iterations import iteration_key
 from selftaught_assets.method.costs import ACCOUNT, Account
 from selftaught_assets.method.numbers import flat_numbers
 from selftaught_assets.method.results import Measured, ResultRow, result_rows
-from selftaught_assets.storage.tables import read_table
+from selftaught_assets.storage.tables import count_rows
 
 SAMPLING_STAGES = ("pairs", "judgments", "evaluation")
 STAGES = ("instructions", "pairs", "judge", "judgments", "filtered_set", "checkpoint", "evaluation")
@@ -54,13 +54,14 @@ def collect_results(instance: dg.DagsterInstance, family: Family, benchmark: str
     for number in range(1, family.recipe.iterations + 1):
         key = iteration_key(number)
         evaluation = on_benchmark(read_verdicts(family, key), benchmark)
-        pairs, examples = (read_table(family.layout.table(name, key)) for name in ("pairs", "filtered_set"))
-        if evaluation is None or pairs is None or examples is None:
+        is_kept = pl.col("drop_reason").is_null()
+        pairs = count_rows(family.layout.table("pairs", key), is_kept)
+        trained_on = count_rows(family.layout.table("filtered_set", key), is_kept, pl.col("split") == "train")
+        if evaluation is None or pairs is None or trained_on is None:
             continue
-        trained_on = kept(examples).filter(pl.col("split") == "train").height
         seconds = _seconds(instance, family, key)
         costs = _costs(instance, family, {stage: stage for stage in SAMPLING_STAGES}, key)
-        judges.append(Measured(key, evaluation, kept(pairs).height, trained_on, seconds, costs))
+        judges.append(Measured(key, evaluation, pairs, trained_on, seconds, costs))
     try:
         return result_rows(judges, form)
     except ValueError as error:

@@ -73,6 +73,11 @@ class Layout:
         return self.folder / "report" / "index.html"
 
     @property
+    def report(self) -> Path:
+        """The page that shows the recipe so far; `#iteration_NN` leads to an iteration, `#row=<id>` to a judgment."""
+        return self.folder / "report" / "index.html"
+
+    @property
     def progress(self) -> Path:
         """The file in which the stage that works now says how far it is."""
         return self.folder / "stage.json"

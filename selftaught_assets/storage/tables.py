@@ -80,8 +80,26 @@ def read_table(path: Path) -> pl.DataFrame | None:
     """
     if not path.is_file():
         return None
-    try:
+    with _damage_is_a_user_error(path):
         return pl.read_parquet(path, glob=False)
+
+
+def count_rows(path: Path, *wanted: pl.Expr) -> int | None:
+    """How many rows of a table meet all conditions, without reading other columns; None if it does not exist.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    with _damage_is_a_user_error(path):
+        return pl.scan_parquet(path, glob=False).filter(*wanted).select(pl.len()).collect().item()
+
+
+@contextmanager
+def _damage_is_a_user_error(path: Path) -> Iterator[None]:
+    try:
+        yield
     except pl.exceptions.PolarsError:
         raise UserError(f"The table {path} is damaged: materialize it again.") from None
 

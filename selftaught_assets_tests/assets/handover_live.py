@@ -20,7 +20,7 @@ from selftaught_assets_tests.conftest import ROOT, write_small_recipe
 from selftaught_assets_tests.dagster_dev import DagsterDev
 
 ASSETS = ("instructions", "pairs", "judge", "judgments", "filtered_set", "checkpoint", "evaluation")
-SOURCES = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation", "progress")
+SOURCES = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation", "progress", "report")
 ITERATIONS = ["iteration_01", "iteration_02", "iteration_03"]
 
 

@@ -12,6 +12,9 @@ from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.assets.loop import Loop
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
+SHOWN = ("progress", "report")
+"""Assets of the job `progress`."""
+
 
 class RollingLoop(Loop):
     """A loop whose automation is switched on."""
@@ -26,7 +29,7 @@ class RollingLoop(Loop):
             for iteration in dict.fromkeys(iteration for _, iteration in tick):
                 names = [name for name, wanted in tick if wanted == iteration]
                 for job in ("prepare", "progress") if iteration is None else ("iteration",):
-                    of_job = [name for name in names if iteration or (name == "progress") is (job == "progress")]
+                    of_job = [name for name in names if iteration or (name in SHOWN) is (job == "progress")]
                     if of_job:
                         self.run(job, iteration, of_job)
         return requested

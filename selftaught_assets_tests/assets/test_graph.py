@@ -21,6 +21,7 @@ GRAPH = {
     "evaluation": ("evaluation", True, True, ["benchmarks", "checkpoint"]),
     "seed_evaluation": ("evaluation", False, True, ["benchmarks", "seed_model"]),
     "progress": ("evaluation", False, True, ["evaluation", "seed_evaluation"]),
+    "report": ("evaluation", False, True, ["evaluation", "seed_evaluation"]),
 }
 CHECKS = {
     "pairs": {"pair_validity", "rows_accounted"},

@@ -1,0 +1,202 @@
+"""The page: contents, charts and rows in one file that works from a disk and asks no other host for anything.
+
+Belongs here: putting the template, the style, the scripts and the data together, and what the browser may do with them.
+Not here: what is shown (`contents`), how it looks (page.css) and how it moves (page.js, browser.js).
+
+What models and users wrote reaches the page in three ways, and is text in each: the template engine escapes it, JSON
+for the charts is escaped by `tojson` and drawn by Vega as text, and the rows are base64 that browser.js puts into text
+nodes only. Should one of them ever fail, the content security policy still runs no script but the three whose hashes it
+names, applies no other style, and lets nothing be fetched. Vega's expressions are interpreted (`ast`), since compiling
+them would need `unsafe-eval`.
+"""
+
+import base64
+import hashlib
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from selftaught_assets import __version__
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.report import charts, themes, visible
+from selftaught_assets.report.contents import Contents, Iteration
+from selftaught_assets.report.rows import KEPT, LIMIT, Rows, pack
+from selftaught_assets.report.words import ATTACKS, REASONS, STAGES, short
+
+_FOLDER = Path(__file__).parent
+_SHOWN_P = 0.0001
+"""Smaller p-values are shown as smaller than this."""
+
+
+def render_page(recipe: Recipe, contents: Contents, rows: Rows, *, data: Path, made: datetime) -> str:
+    """The whole page as HTML.
+
+    Args:
+        recipe: that the contents belong to.
+        contents: what is shown.
+        rows: of the browser.
+        data: the recipe's data folder, to be named.
+        made: now, in UTC.
+    """
+    style = _asset("page.css")
+    scripts = [_vega(), _asset("page.js"), _asset("browser.js")]
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            version=__version__,
+            recipe=recipe,
+            recipe_yaml=yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+            contents=contents,
+            charts=_charts(recipe, contents),
+            funnels=_funnels(contents.iterations),
+            settings=_settings(recipe, contents),
+            packed=pack(rows),
+            rows=rows,
+            limit=LIMIT,
+            data=data,
+            made=made,
+            policy=_policy(style, scripts),
+            style=style,
+            scripts=scripts,
+        )
+    )
+
+
+def _charts(recipe: Recipe, contents: Contents) -> dict[str, charts.Spec]:
+    """Every chart of the page by the id of its place."""
+    found: dict[str, charts.Spec | None] = {}
+    for name, rows in contents.results.items():
+        found[f"curve-{name}"] = charts.learning_curve(rows)
+        found[f"positions-{name}"] = charts.positions(rows)
+        found[f"reliability-{name}"] = charts.reliability(rows)
+    if contents.recorded.attacks:
+        found["attacks"] = charts.attacks(contents.recorded.attacks)
+    for iteration in contents.iterations:
+        found |= {f"{name}-{iteration.key}": spec for name, spec in _iteration_charts(recipe, iteration).items()}
+    return {place: spec for place, spec in found.items() if spec is not None}
+
+
+def _iteration_charts(recipe: Recipe, iteration: Iteration) -> dict[str, charts.Spec]:
+    found: dict[str, charts.Spec] = {}
+    if iteration.funnel:
+        found["funnel"] = charts.funnel(iteration)
+    if iteration.passes is not None:
+        found["passes"] = charts.passes(iteration.passes, first=recipe.stops_when_right)
+    if iteration.sides:
+        found["sides"] = charts.sides(iteration.sides)
+    if iteration.labels is not None and iteration.labels.height:
+        found["labels"] = charts.labels(iteration.labels)
+    if iteration.lengths is not None and iteration.lengths.height:
+        found["lengths"] = charts.lengths(iteration.lengths)
+    if iteration.manifest is not None:
+        found["loss"] = charts.loss([iteration])
+    return found
+
+
+def _funnels(iterations: list[Iteration]) -> dict[str, list[int | None]]:
+    """The rows of every iteration after each step, by the step's name; None where an iteration has not come so far."""
+    longest = max((iteration.funnel for iteration in iterations), key=len, default=[])
+    left = [{step.name: step.rows for step in iteration.funnel} for iteration in iterations]
+    return {step.name: [rows.get(step.name) for rows in left] for step in longest}
+
+
+def _settings(recipe: Recipe, contents: Contents) -> dict[str, Any]:
+    """What the scripts need to know beside charts and rows."""
+    judges = {iteration.key: iteration.judge_digest for iteration in contents.iterations}
+    checkpoints = {i.key: i.manifest.digest for i in contents.iterations if i.manifest is not None}
+    return {
+        "themes": {"light": themes.LIGHT, "dark": themes.DARK},
+        "invisible": {"pattern": visible.PATTERN, "names": visible.NAMES},
+        "reasons": REASONS,
+        "kept": KEPT,
+        "single": recipe.judgments.form == "single",
+        "recipe": recipe.name,
+        "checkpoints": {
+            key: {"digest": digest, "judges": [other for other, judge in judges.items() if judge == digest]}
+            for key, digest in checkpoints.items()
+        },
+    }
+
+
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, from the installed vl-convert."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+
+
+def _policy(style: str, scripts: list[str]) -> str:
+    """The content security policy: nothing but what stands in the page, known by its hash."""
+    runs = " ".join(_hash(script) for script in scripts)
+    return (
+        f"default-src 'none'; script-src {runs}; style-src {_hash(style)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
+
+
+def _asset(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_as_seen,
+    )
+    environment.filters |= {
+        "percent": _percent,
+        "points": _points,
+        "p_value": _p_value,
+        "duration": _duration,
+        "count": lambda number: f"{number:,}",
+        "short": short,
+        "size": _size,
+    }
+    environment.globals |= {"reasons": REASONS, "stages": STAGES, "attack_words": ATTACKS}
+    return environment
+
+
+def _as_seen(value: object) -> object:
+    """Every text that the template prints, but for markup of its own."""
+    return visible.visible(value) if type(value) is str else value
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}\u202f%"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def _p_value(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f"p < {_SHOWN_P}" if p < _SHOWN_P else f"p = {p:.{max(2, 1 - math.floor(math.log10(p)))}f}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _size(amount: int) -> str:
+    return f"{amount / 1e6:.1f} MB"

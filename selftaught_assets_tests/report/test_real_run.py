@@ -1,0 +1,60 @@
+"""The report of a real run: real sampling, real training, real checks, and every chart drawn."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pytest
+
+from selftaught_assets.recipe import load_recipe
+from selftaught_assets_tests.assets.loop import Loop
+from selftaught_assets_tests.browser import screenshot, watched_page
+from selftaught_assets_tests.conftest import SMALL, write_small_recipe
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHARTS = ("funnel", "passes", "lengths", "sides", "labels", "loss")
+"""Of an iteration."""
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Loop:
+    folder = tmp_path_factory.mktemp("run")
+    path = write_small_recipe(folder, evaluation=SMALL["evaluation"] | {"attacks": ["plea"]})
+    (folder / "home").mkdir()
+    with dg.DagsterInstance.local_temp(str(folder / "home")) as instance:
+        loop = Loop(load_recipe(str(path)), folder / "data", instance)
+        loop.run("prepare")
+        loop.run("iteration", "iteration_01")
+        loop.run("progress")
+    return loop
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("report", {}), ("report_dark", {"color_scheme": "dark"}), ("report_phone", {"width": 390})],
+)
+def test_every_chart_check_and_row_of_a_run_is_shown(
+    loop: Loop, browser: "Browser", name: str, options: dict[str, object]
+) -> None:
+    with watched_page(browser, **options) as watched:
+        page = watched.page
+        page.goto(loop.layout.report.as_uri())
+        drawn = [f"{chart}-iteration_01" for chart in CHARTS]
+        for place in ("curve-tiny", "positions-tiny", "reliability-tiny", "attacks", *drawn):
+            page.locator(f"#{place}").scroll_into_view_if_needed()
+            page.locator(f"#{place} svg").wait_for()
+        page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+        screenshot(page, name)
+        assert page.locator("#iteration_01 .badge.good", has_text="checks passed").count() == 1
+        assert page.locator(".notice").count() == 0
+        page.select_option("#by-fate", label="kept")
+        page.locator("#table tbody tr").first.click()
+        assert "the judge of no iteration so far" in page.locator("#panel .chain").inner_text()
+        screenshot(page, f"{name}_row")
+        watched.assert_clean()
+
+
+def test_the_asset_shows_the_loss_of_a_run_in_dagster(loop: Loop) -> None:
+    metadata = loop.metadata("report")
+    assert all(0 < len(metadata[name]) < 60_000 for name in ("learning_curve", "funnel", "loss"))
