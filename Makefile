@@ -29,7 +29,7 @@ test: .venv/installed-test
 
 # The images of the README, taken anew by the tests that look at the pages.
 screenshots: .venv/installed-test
-	SELFTAUGHT_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest selftaught_assets_tests/ui
+	SELFTAUGHT_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest selftaught_assets_tests/ui selftaught_assets_tests/report
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

@@ -17,11 +17,12 @@ from selftaught_assets.assets.progress import collect_results
 from selftaught_assets.assets.recorded import read_recorded
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.results import ResultRow
-from selftaught_assets.report.contents import Contents
+from selftaught_assets.report.contents import Contents, Reviewed
 from selftaught_assets.report.images import key_plots
 from selftaught_assets.report.page import render_page
 from selftaught_assets.report.reading import read_iterations
 from selftaught_assets.report.rows import Rows, read_rows
+from selftaught_assets.review.agreement import agreement
 from selftaught_assets.storage.files import written_aside
 
 
@@ -85,7 +86,8 @@ def write_report(instance: dg.DagsterInstance, family: Family, path: Path) -> Wr
     if not iterations and not results:
         raise UserError(f"Recipe {recipe.name} has nothing to report yet: run it first (selftaught run).")
     recorded = read_recorded(instance, family, _checks(family), [iteration.key for iteration in iterations])
-    contents = Contents(results, no_results, iterations, recorded, reviews=[])
+    reviews = [Reviewed(**row) for row in agreement(layout)]
+    contents = Contents(results, no_results, iterations, recorded, reviews)
     rows = read_rows(layout, recipe)
     page = render_page(recipe, contents, rows, data=layout.folder, made=datetime.now(UTC)).encode("utf-8")
     with written_aside(path) as aside:

@@ -127,10 +127,12 @@ class Reviewed(NamedTuple):
     kind: str
     iteration: str
     n: int
+    """Answers that are sure."""
     agreed: int
-    share: float
-    low: float
-    high: float
+    share: float | None
+    """None where no answer is sure, as both ends of its interval then are."""
+    low: float | None
+    high: float | None
     unsure: int
 
 

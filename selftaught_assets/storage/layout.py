@@ -69,11 +69,6 @@ class Layout:
 
     @property
     def report(self) -> Path:
-        """The page that shows all iterations; `#iteration_01` is the section of one."""
-        return self.folder / "report" / "index.html"
-
-    @property
-    def report(self) -> Path:
         """The page that shows the recipe so far; `#iteration_NN` leads to an iteration, `#row=<id>` to a judgment."""
         return self.folder / "report" / "index.html"
 

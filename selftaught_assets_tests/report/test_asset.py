@@ -15,6 +15,7 @@ from selftaught_assets.assets.report import write_report
 from selftaught_assets.definitions import build_definitions, job_name
 from selftaught_assets.errors import UserError
 from selftaught_assets.report.contents import Attack
+from selftaught_assets.review.answers import StoredAnswer, append_answer, now
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets_tests.checks.tables import write_recipe
 from selftaught_assets_tests.report.tables import FIRST, SECOND, Site, write_site
@@ -117,6 +118,19 @@ def test_the_latest_evaluation_of_a_check_is_shown_for_each_iteration(tmp_path: 
     assert checks[None] == []
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "too short &lt;b&gt;indeed&lt;/b&gt;" in text and "1 of 1 checks not passed" in text
+
+
+def test_what_people_answered_is_in_the_report(tmp_path: Path) -> None:
+    site = write_site(tmp_path)
+    asked = {"kind": "pairs", "iteration": FIRST, "label": "A", "reviewer": "ada", "time": now()}
+    for id, answer in (("one", "A"), ("two", "B"), ("three", "unsure")):
+        agrees = None if answer == "unsure" else answer == "A"
+        append_answer(site.family.layout, StoredAnswer(**asked, id=id, answer=answer, agrees=agrees))
+    with dg.DagsterInstance.ephemeral() as instance:
+        written = write_report(instance, site.family, tmp_path / "page.html")
+    (row,) = written.contents.reviews
+    assert (row.kind, row.iteration, row.n, row.agreed, row.unsure) == ("pairs", FIRST, 2, 1, 1)
+    assert "Reviews by people" in written.path.read_text(encoding="utf-8")
 
 
 def test_a_failed_check_is_named_at_the_top(tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 TOTAL = 1_234_567
-REVIEWS = [Reviewed("pairs", "iteration_01", 50, 45, 0.9, 0.786, 0.957, 3)]
+REVIEWS = [
+    Reviewed("pairs", "iteration_01", 50, 45, 0.9, 0.786, 0.957, 3),
+    Reviewed("judgments", "iteration_02", 0, 0, None, None, None, 2),
+]
 
 
 def many_rows(count: int, per_pair: int = 5) -> Rows:
@@ -75,5 +78,8 @@ def test_a_sample_says_that_it_is_one(path: Path) -> None:
 def test_reviews_by_people_are_shown_with_their_interval(browser: "Browser", path: Path) -> None:
     with watched_page(browser) as watched:
         watched.page.goto(path.as_uri())
-        row = watched.page.locator("#reviews tbody tr").inner_text().split("\t")
-        assert row == ["pairs", "iteration 1", "50", "45", "90.0\u202f%", "78.6–95.7", "3"]
+        rows = [row.split("\t") for row in watched.page.locator("#reviews tbody tr").all_inner_texts()]
+        assert rows == [
+            ["pairs", "iteration 1", "50", "45", "90.0\u202f%", "78.6–95.7", "3"],
+            ["judgments", "iteration 2", "0", "0", "–", "–", "2"],
+        ]
