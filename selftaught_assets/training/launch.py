@@ -69,8 +69,8 @@ def train_checkpoint(
     Raises:
         UserError: there is nothing to train on, the model cannot be loaded, the disk or the memory is full.
     """
-    training_set_digest = _training_set_digest(examples)
-    key = training_key(start, training_set_digest, settings, seed)
+    examples_digest = training_set_digest(examples)
+    key = training_key(start, examples_digest, settings, seed)
     destination = checkpoints.resolve() / key[:16]
     base = base_of(start)
     found = find_checkpoint(destination)
@@ -86,7 +86,7 @@ def train_checkpoint(
                 start=ModelReference(start.base.resolve(), start.adapter and start.adapter.resolve(), start.digest),
                 base_digest=base.digest,
                 examples=examples.resolve(),
-                training_set_digest=training_set_digest,
+                training_set_digest=examples_digest,
                 settings=settings,
                 seed=seed,
                 destination=destination,
@@ -121,7 +121,8 @@ def training_metadata(manifest: Manifest) -> dict[str, int | float | dg.Metadata
     return numbers
 
 
-def _training_set_digest(examples: Path) -> str:
+def training_set_digest(examples: Path) -> str:
+    """The digest of what is trained on: the kept rows of a filtered set."""
     kept = pl.read_parquet(examples, glob=False).filter(pl.col("drop_reason").is_null())
     return frame_digest((name, kept[name].to_list()) for name in ("messages", "completion", "split"))
 
