@@ -1,7 +1,8 @@
 """The suites of each asset: what has to hold before the next stage may use it.
 
-Belongs here: declarations, one module for each asset, each with `suites(recipe)`. Thresholds come from the recipe. Not
-here: the account of rows, which every table has (accounts.py), and how anything is measured (method/).
+Belongs here: declarations, one module for each asset, each with `suites(recipe)`; examples.py is a part of
+filtered_set.py. Thresholds come from the recipe. Not here: the account of rows, which every table has (accounts.py),
+and how anything is measured (method/).
 """
 
 from selftaught_assets.checks.accounts import rows_accounted
