@@ -212,9 +212,8 @@ class _Display:
     def _print_check(self, check: dg.AssetCheckEvaluation) -> None:
         if not check.passed:
             sentence = escape(check.description or "failed")
-            self._console.print(
-                f"  [red]✗[/] {check.asset_key.path[-1]} {check.check_name}: {sentence}", highlight=False
-            )
+            mark = "[red]✗[/]" if check.severity == dg.AssetCheckSeverity.ERROR else "[yellow]![/]"
+            self._console.print(f"  {mark} {check.asset_key.path[-1]} {check.check_name}: {sentence}", highlight=False)
 
     def _show_progress(self) -> None:
         progress = read_progress(self._progress_file)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import dagster as dg
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from selftaught_assets import __version__
 from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.cli import app, main
+from selftaught_assets.method.held_out import HELD_OUT
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
 SELFTAUGHT = [sys.executable, "-c", "from selftaught_assets.cli import main; main()"]
@@ -267,6 +269,39 @@ def test_report_is_made_anew_and_opened(ran: Ran, monkeypatch) -> None:
     assert opened.read_text() == page.as_uri()
     text = page.read_text(encoding="utf-8")
     assert "Time and cost" in text and "checks passed" in text and 'id="loss-iteration_01"' in text
+
+
+@pytest.mark.slow
+def test_held_out_synthetic_pairs_are_judged_in_both_orders_and_tell_the_overfit_gap(ran: Ran) -> None:
+    data = ran.folder / "data [b] é" / "small"
+    table, examples = (pl.read_parquet(data / name / "iteration_01.parquet") for name in ("evaluation", "filtered_set"))
+    held_out = table.filter(pl.col("benchmark") == HELD_OUT)
+    validation = examples.filter(pl.col("split") == "validation")["pair_id"].unique()
+    assert held_out["item_id"].unique().sort().to_list() == validation.sort().to_list() != []
+    assert held_out["decoding"].unique().to_list() == ["greedy"]
+    assert held_out["order"].value_counts()["count"].to_list() == [len(validation)] * 2
+    with dg.DagsterInstance.from_config(str(ran.folder / "home")) as instance:
+        made = newest_materialization(instance, dg.AssetKey(["small", "evaluation"]), "iteration_01").metadata
+    numbers = {name: entry.value for name, entry in made.items()}
+    assert numbers["held_out_verdicts"] == held_out.height
+    assert numbers["held_out_accuracy"] == held_out["score"].mean()
+    assert numbers["overfit_gap"] == pytest.approx(numbers["held_out_accuracy"] - numbers["accuracy"])
+    assert numbers["overfit_gap_low"] < numbers["overfit_gap"] < numbers["overfit_gap_high"]
+
+
+@pytest.mark.slow
+def test_tiny_data_raises_no_error_and_only_the_warning_that_it_is_tiny(ran: Ran) -> None:
+    with dg.DagsterInstance.from_config(str(ran.folder / "home")) as instance:
+        checks = [
+            record.dagster_event.asset_check_evaluation_data
+            for run in instance.get_runs()
+            for record in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        ]
+    assert {check.check_name for check in checks} >= {"usable_text", "is_predecessor", "weights", "overfit_gap"}
+    broken = {(check.check_name, check.severity.value) for check in checks if not check.passed}
+    assert broken == {("smallest_size", "WARN")}
+    assert "! filtered_set smallest_size" in ran.first.stdout
+    assert "✗" not in ran.first.stdout
 
 
 @pytest.mark.slow

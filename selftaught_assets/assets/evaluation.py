@@ -7,27 +7,43 @@ from selftaught_assets.assets.family import Family, kept, table_output
 from selftaught_assets.assets.handover import reference_newest_checkpoint
 from selftaught_assets.assets.measured import earlier_verdicts, on_benchmark
 from selftaught_assets.assets.robustness import attack_numbers
-from selftaught_assets.assets.sampling import evaluation_requests, greedy_verdicts, sampler, voted_verdicts
+from selftaught_assets.assets.sampling import Sampler, evaluation_requests, greedy_verdicts, sampler, voted_verdicts
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.benchmarks.formats import FormatName
+from selftaught_assets.method.held_out import held_out_items, overfit_gap
 from selftaught_assets.method.numbers import flat_numbers
 from selftaught_assets.method.results import SubsetRow, greedy_of, measure, same_items
+from selftaught_assets.method.scores import score
 from selftaught_assets.method.single_evaluation import tied_share
 from selftaught_assets.storage.models import ModelReference, reference_model
 
 GROUP = "evaluation"
 KINDS = {"polars", "parquet", "huggingface"}
 SECTIONS = ("evaluation", "prompts", "verdicts")
+HELD_OUT_SECTIONS = (*SECTIONS, "filter")
+"""With the share of the instructions that are held out."""
 
 
 def build_evaluation(family: Family) -> dg.AssetsDefinition:
     @family.asset(
-        group=GROUP, kinds=KINDS, sections=SECTIONS, tables=("benchmarks",), deps=("checkpoint",), samples=True
+        group=GROUP,
+        kinds=KINDS,
+        sections=HELD_OUT_SECTIONS,
+        tables=("benchmarks", "pairs"),
+        deps=("checkpoint",),
+        samples=True,
     )
-    def evaluation(context: dg.AssetExecutionContext, benchmarks: pl.DataFrame) -> dg.Output[pl.DataFrame]:
-        """The verdicts of this iteration's new judge on every benchmark pair, in both orders: greedy, and by vote."""
+    def evaluation(
+        context: dg.AssetExecutionContext, benchmarks: pl.DataFrame, pairs: pl.DataFrame
+    ) -> dg.Output[pl.DataFrame]:
+        """The verdicts of this iteration's new judge on every benchmark pair, in both orders: greedy, and by vote.
+
+        And greedy ones on the synthetic pairs that it was not trained on (`held_out`), which count as no benchmark.
+        """
         model = reference_newest_checkpoint(context.instance, family, context.partition_key)
-        return _evaluate(context, family, model, benchmarks)
+        recipe = family.recipe
+        held_out = held_out_items(pairs, validation_share=recipe.filter.validation_share, seed=recipe.seed)
+        return _evaluate(context, family, model, benchmarks, held_out)
 
     return evaluation
 
@@ -44,7 +60,11 @@ def build_seed_evaluation(family: Family) -> dg.AssetsDefinition:
 
 
 def _evaluate(
-    context: dg.AssetExecutionContext, family: Family, model: ModelReference, benchmarks: pl.DataFrame
+    context: dg.AssetExecutionContext,
+    family: Family,
+    model: ModelReference,
+    benchmarks: pl.DataFrame,
+    held_out: pl.DataFrame | None = None,
 ) -> dg.Output[pl.DataFrame]:
     single = family.recipe.judgments.form == "single"
     requests = evaluation_requests(family.recipe, kept(benchmarks))
@@ -59,6 +79,7 @@ def _evaluate(
         robustness = attack_numbers(
             family.recipe, judge, requests.filter(pl.col("benchmark") == first), on_benchmark(greedy, first)
         )
+        synthetic = _held_out_verdicts(family, judge, held_out)
         costs = judge.costs(kept=kept(benchmarks).height)
     frame = pl.concat([greedy, voted])
     numbers: dict[str, object] = {}
@@ -75,7 +96,33 @@ def _evaluate(
         if single:
             numbers[f"{prefix}tied_share"] = tied_share(greedy_of(on_benchmark(frame, benchmark.name)))
     rows_in = requests.height if single else 2 * requests.height  # Two decodings; a single pair takes two requests.
+    if synthetic is not None:
+        numbers |= _held_out_numbers(synthetic, on_benchmark(greedy, first))
+        frame = pl.concat([frame, synthetic])
+        rows_in += synthetic.height
     return table_output(frame, rows_in=rows_in, judge_digest=model.digest, **numbers, **robustness, **costs)
+
+
+def _held_out_verdicts(family: Family, judge: Sampler, items: pl.DataFrame | None) -> pl.DataFrame | None:
+    """The greedy verdicts on the held-out synthetic pairs; None where there are none."""
+    if items is None or items.is_empty():
+        return None
+    return greedy_verdicts(family.recipe, judge, evaluation_requests(family.recipe, items))
+
+
+def _held_out_numbers(synthetic: pl.DataFrame, benchmark: pl.DataFrame) -> dict[str, int | float]:
+    """Metadata: accuracy on held-out pairs, and by how much it exceeds that on the first benchmark."""
+    scores = score(synthetic)
+    gap = overfit_gap(scores, score(benchmark))
+    return {
+        "held_out_accuracy": scores.accuracy,
+        "held_out_accuracy_low": scores.interval.low,
+        "held_out_accuracy_high": scores.interval.high,
+        "held_out_verdicts": scores.n,
+        "overfit_gap": gap.value,
+        "overfit_gap_low": gap.interval.low,
+        "overfit_gap_high": gap.interval.high,
+    }
 
 
 def _subset_table(subsets: dict[str, SubsetRow]) -> dg.TableMetadataValue:

@@ -8,6 +8,7 @@ import polars as pl
 from selftaught_assets.assets.family import Family
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key
+from selftaught_assets.method.held_out import without_held_out
 from selftaught_assets.storage.tables import read_table
 
 SEED = "seed"
@@ -15,7 +16,7 @@ SEED = "seed"
 
 
 def read_verdicts(family: Family, judge: str) -> pl.DataFrame | None:
-    """The table of verdicts of `seed` or of an iteration's judge; None if it is not evaluated."""
+    """The verdicts of `seed` or of an iteration's judge on the benchmarks; None if it is not evaluated."""
     layout = family.layout
     table = layout.table("seed_evaluation") if judge == SEED else layout.table("evaluation", judge)
     verdicts = read_table(table)
@@ -24,7 +25,7 @@ def read_verdicts(family: Family, judge: str) -> pl.DataFrame | None:
             f"The table {table} was written by an earlier version, without the instructions of its pairs: "
             "materialize `benchmarks` and it again (remembered completions are not sampled anew)."
         )
-    return verdicts
+    return None if verdicts is None else without_held_out(verdicts)
 
 
 def earlier_verdicts(family: Family, iteration: str | None) -> dict[str, pl.DataFrame | None]:

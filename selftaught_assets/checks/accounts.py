@@ -11,10 +11,11 @@ from typing import Literal, get_args
 
 import polars as pl
 
-from selftaught_assets.checks.rules import Suite, Tables, holds
+from selftaught_assets.checks.rules import Subject, Suite, Tables, holds
 from selftaught_assets.method import balance, benchmarks, judging, pairs, rejection, selection, single_examples
 from selftaught_assets.method.benchmarks.formats import FORMATS
 from selftaught_assets.method.evaluation import Decoding
+from selftaught_assets.method.held_out import held_out_items
 from selftaught_assets.method.judging import NO_ORDER, ORDERS, POSITIONS
 from selftaught_assets.method.sequential import SETTLES
 from selftaught_assets.method.single import RATED
@@ -68,7 +69,12 @@ def _accounts(recipe: Recipe) -> list[_Account]:
             unique_among="kept",
             reasons=pool_reasons,
         ),
-        _Account("benchmarks", item, lambda _: _benchmark_items(recipe), reasons=benchmarks.DROP_REASONS),
+        _Account(
+            "benchmarks",
+            item,
+            lambda _: benchmark_items(recipe).select(item),
+            reasons=benchmarks.DROP_REASONS,
+        ),
         _Account(
             "instructions",
             ("line",),
@@ -102,14 +108,17 @@ def _accounts(recipe: Recipe) -> list[_Account]:
             id="example_id",
             reasons=single_examples.DROP_REASONS if single else (*rejection.DROP_REASONS, balance.DROP_REASON),
         ),
-        *(
-            _Account(
-                name,
-                (*item, *order.columns),
-                lambda tables: _kept(tables["benchmarks"]).select(item).join(order, how="cross"),
-                upstream=("benchmarks",),
-            )
-            for name in ("evaluation", "seed_evaluation")
+        _Account(
+            "seed_evaluation",
+            (*item, *order.columns),
+            partial(_benchmark_verdicts, order),
+            upstream=("benchmarks",),
+        ),
+        _Account(
+            "evaluation",
+            (*item, *order.columns),
+            partial(_verdicts, recipe, order),
+            upstream=("benchmarks", "pairs"),
         ),
     ]
 
@@ -135,14 +144,14 @@ def _suite(account: _Account) -> Suite:
     )
 
 
-def _recount(account: _Account, tables: Tables) -> pl.DataFrame:
+def _recount(account: _Account, subject: Subject) -> pl.DataFrame:
     """The rows of the table and those that it lacks, side by side; equal keys are told apart by their occurrence."""
-    table = tables[account.asset]
+    table = subject.tables[account.asset]
     if "drop_reason" not in table.columns:
         table = table.with_columns(drop_reason=pl.lit(None, dtype=pl.String))
     key = list(account.key)
     occurrence = pl.int_range(pl.len()).over(key).alias("occurrence")
-    expected = account.expected(tables).cast({name: table.schema[name] for name in key})
+    expected = account.expected(subject.tables).cast({name: table.schema[name] for name in key})
     rows = table.select(*account.columns, occurrence, present=pl.lit(True)).join(
         expected.select(*key, occurrence, expected=pl.lit(True)),
         on=[*key, "occurrence"],
@@ -187,6 +196,18 @@ def _judgments(recipe: Recipe, asked: pl.DataFrame | None, tables: Tables) -> pl
     return samples.select(*requests.columns, sample_index=pl.int_ranges(pl.col("last") + 1)).explode("sample_index")
 
 
+def _benchmark_verdicts(order: pl.DataFrame, tables: Tables) -> pl.DataFrame:
+    return _kept(tables["benchmarks"]).select("item_id", "benchmark").join(order, how="cross")
+
+
+def _verdicts(recipe: Recipe, order: pl.DataFrame, tables: Tables) -> pl.DataFrame:
+    """Those on benchmarks, and the greedy ones on held-out pairs."""
+    pairs = held_out_items(tables["pairs"], validation_share=recipe.filter.validation_share, seed=recipe.seed)
+    greedy = order.filter(pl.col("decoding") == "greedy")
+    synthetic = pairs.select("item_id", "benchmark").join(greedy, how="cross")
+    return pl.concat([_benchmark_verdicts(order, tables), synthetic])
+
+
 def _kept(table: pl.DataFrame) -> pl.DataFrame:
     return table.filter(pl.col("drop_reason").is_null())
 
@@ -195,10 +216,12 @@ def _pool_lines(recipe: Recipe) -> pl.DataFrame:
     return pl.DataFrame({"line": [number for number, _ in read_jsonl(recipe.pool.path, ())]}, schema={"line": pl.Int64})
 
 
-def _benchmark_items(recipe: Recipe) -> pl.DataFrame:
+def benchmark_items(recipe: Recipe) -> pl.DataFrame:
+    """item_id, benchmark and instruction of every record of the benchmarks' files; what is no text is null."""
     items = [
-        (item.item_id, benchmark.name)
+        (item.item_id, benchmark.name, item.instruction if isinstance(item.instruction, str) else None)
         for benchmark in recipe.benchmarks
         for item in FORMATS[benchmark.format].items(read_benchmark(benchmark))
     ]
-    return pl.DataFrame(items, schema={"item_id": pl.String, "benchmark": pl.String}, orient="row")
+    schema = {"item_id": pl.String, "benchmark": pl.String, "instruction": pl.String}
+    return pl.DataFrame(items, schema=schema, orient="row")

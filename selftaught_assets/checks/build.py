@@ -1,6 +1,6 @@
 """The asset checks in Dagster: the suites of an asset as one step that loads its table once.
 
-Belongs here: names, partitions, inputs and blocking. Not here: what is demanded (suites.py) and what is
+Belongs here: names, partitions, inputs and blocking. Not here: what is demanded (suites/) and what is
 said (results.py).
 """
 
@@ -13,7 +13,7 @@ import polars as pl
 
 from selftaught_assets.assets.family import UNPARTITIONED, Family
 from selftaught_assets.checks.results import check_result
-from selftaught_assets.checks.rules import Suite
+from selftaught_assets.checks.rules import Subject, Suite
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.errors import UserError
 
@@ -26,19 +26,21 @@ def build_checks(family: Family) -> list[dg.AssetChecksDefinition]:
 
 
 def _checks_of(family: Family, asset: str, suites: list[Suite]) -> dg.AssetChecksDefinition:
-    tables = dict.fromkeys([asset, *(name for suite in suites for name in suite.upstream)])
+    inputs = dict.fromkeys(name for suite in suites for name in suite.inputs)
 
     @dg.multi_asset_check(
         name=f"{family.recipe.name}__{asset}_checks",
-        description=f"Data quality of `{asset}`; what fails here stops the run.",
+        description=f"Data quality of `{asset}`; what fails here with severity ERROR stops the run.",
         specs=[_spec(family, suite) for suite in suites],
-        ins={name: family.table(name) for name in tables},
+        ins={name: family.table(name) for name in inputs},
         compute_kind="greatexpectations",
     )
-    def checks(**tables: pl.DataFrame) -> Iterator[dg.AssetCheckResult]:
+    def checks(context: dg.AssetCheckExecutionContext, **tables: pl.DataFrame) -> Iterator[dg.AssetCheckResult]:
+        iteration = context.partition_key if context.has_partition_key else None
+        subject = Subject(tables, family.layout, family.partition_of(asset, iteration))
         for suite in suites:
             try:
-                rows = suite.rows(tables)
+                rows = suite.rows(subject)
             except UserError as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from error
             yield check_result(suite, rows, family.key(asset))

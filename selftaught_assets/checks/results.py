@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from selftaught_assets.checks.rules import RowRule, Suite
+from selftaught_assets.checks.rules import Estimated, RowRule, Suite
 from selftaught_assets.checks.validation import EXAMPLES, Finding, validate
 
 TEXT_CHARACTERS = 160
@@ -27,7 +27,8 @@ def check_result(suite: Suite, rows: pl.DataFrame, asset_key: dg.AssetKey) -> dg
     Returns:
         Failed with severity ERROR if a critical rule is broken, with WARN if only warnings are. Metadata: the counts of
         the suite, the observed number of every rule under its name, the bounds of every limit as `<name>_min` and
-        `<name>_max`, and up to ten `offending_rows`.
+        `<name>_max`, the interval of an estimate as `<name>_low` and `<name>_high`, its rows as `<name>_n`, and up to
+        ten `offending_rows`.
     """
     findings = validate(suite, rows)
     broken = [finding for finding in findings if not finding.passed]
@@ -53,6 +54,9 @@ def _numbers(finding: Finding) -> dict[str, int | float]:
         numbers = {rule.name: finding.observed}
     else:
         numbers = {rule.name: finding.observed, f"{rule.name}_min": rule.low, f"{rule.name}_max": rule.high}
+    if finding.estimate is not None:
+        _, low, high, n = finding.estimate
+        numbers |= {f"{rule.name}_low": float(low), f"{rule.name}_high": float(high), f"{rule.name}_n": int(n)}
     return {name: value for name, value in numbers.items() if value is not None}
 
 
@@ -73,13 +77,19 @@ def _broken(suite: Suite, finding: Finding) -> str:
 def _all_hold(findings: Sequence[Finding]) -> list[str]:
     looked_at = {finding.rule.of: finding.rows for finding in findings if isinstance(finding.rule, RowRule)}
     limits = [_measured(finding) for finding in findings if not isinstance(finding.rule, RowRule)]
-    return [f"0 of {rows:,} {of} are at fault" for of, rows in looked_at.items()] + limits
+    nothing = [f"0 of {rows:,} {of} are at fault" for of, rows in looked_at.items()]
+    return (nothing or [f"0 of {len(limits)} limits are broken"]) + limits
 
 
 def _measured(finding: Finding) -> str:
     rule = finding.rule
     if finding.observed is None:
-        return f"{rule.measure} cannot be told, as there are no {rule.of}"
+        because = f"as there are no {rule.of}" if finding.rows == 0 else f"from {finding.rows:,} {rule.of}"
+        return f"{rule.measure} cannot be told{',' if finding.rows == 0 else ''} {because}"
+    if isinstance(rule, Estimated):
+        value, low, high, n = finding.estimate
+        interval = "" if low == high else f"95 % {low:.4g} to {high:.4g}; "
+        return f"{rule.measure} among {n:,} {rule.of} is {value:.4g} ({interval}{rule.bounds} is demanded)"
     if rule.column is None:
         return f"{rule.measure} is {finding.observed:,} ({rule.bounds} is demanded)"
     among = f"{rule.measure} among {finding.rows:,} {rule.of}"

@@ -14,6 +14,7 @@ import yaml
 from selftaught_assets import __version__
 from selftaught_assets.iterations import iteration_key, iteration_number
 from selftaught_assets.judge.references import SEED, Description, FoundJudge
+from selftaught_assets.method.held_out import without_held_out
 from selftaught_assets.method.scores import compare, score
 from selftaught_assets.storage.checkpoints import read_manifest
 from selftaught_assets.storage.layout import Layout
@@ -110,7 +111,7 @@ def _results(found: FoundJudge, layout: Layout) -> list[dict[str, Any]]:
         table = None
     if table is None:
         return []
-    greedy = table.filter((pl.col("judge") == found.model.digest) & (pl.col("decoding") == "greedy"))
+    greedy = without_held_out(table).filter((pl.col("judge") == found.model.digest) & (pl.col("decoding") == "greedy"))
     rows = []
     for (name,), verdicts in greedy.group_by("benchmark", maintain_order=True):
         scores = score(verdicts)

@@ -53,6 +53,16 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
     return Interval(min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
+def difference_interval(first: float, of_first: Interval, second: float, of_second: Interval) -> Interval:
+    """The interval of first minus second, two independent estimates with intervals (MOVER: Zou and Donner, 2008).
+
+    With Wilson's intervals it is Newcombe's of a difference of shares, which holds for few rows and near 0 and 1.
+    """
+    below = math.hypot(first - of_first.low, of_second.high - second)
+    above = math.hypot(of_first.high - first, second - of_second.low)
+    return Interval(first - second - below, first - second + above)
+
+
 class Tally(NamedTuple):
     """Counts of each instruction, and the figures that follow from their sums."""
 

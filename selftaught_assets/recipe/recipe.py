@@ -1,7 +1,7 @@
 """One experiment: all sections of a recipe, and what must fit together among them.
 
 Belongs here: the sections by name, rules between them, and the digest of a section. Not here: what may be said in a
-section (stages.py, benchmarks.py, engines.py, journal.py), and reading the file (loading.py).
+section (stages.py, benchmarks.py, engines.py, journal.py, checks.py), and reading the file (loading.py).
 """
 
 from functools import cached_property
@@ -10,9 +10,11 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.method.held_out import HELD_OUT
 from selftaught_assets.method.identity import digest
 from selftaught_assets.method.prompts import TEMPLATE_NAMES, PromptTemplates
 from selftaught_assets.recipe.benchmarks import Benchmark
+from selftaught_assets.recipe.checks import Checks
 from selftaught_assets.recipe.engines import EngineSettings, TransformersSettings
 from selftaught_assets.recipe.journal import Place, require_place
 from selftaught_assets.recipe.section import Section
@@ -59,6 +61,8 @@ class Recipe(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     handover: Handover = Handover()
+    checks: Checks = Checks()
+    """When the data counts as suspicious; no asset depends on it."""
 
     @model_validator(mode="after")
     def _the_journal_has_a_place(self) -> "Recipe":
@@ -70,6 +74,10 @@ class Recipe(Section):
         names = [benchmark.name for benchmark in self.benchmarks]
         if len(set(names)) < len(names):
             raise ValueError("two benchmarks have the same name")
+        if HELD_OUT in names:
+            raise ValueError(
+                f"a benchmark is named {HELD_OUT}, which stands for the held-out synthetic pairs: name it otherwise"
+            )
         return self
 
     @model_validator(mode="after")

@@ -23,9 +23,12 @@ MANIFEST = "manifest.json"
 
 
 class TrainingMetrics(BaseModel):
-    """What training measured. Losses are mean negative log-likelihoods of a judgment's token, in nats."""
+    """What training measured. Losses are mean negative log-likelihoods of a judgment's token, in nats.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    One that is infinite, or no number, is written as such: the manifest stays readable, and the check `loss` sees it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     train_loss: float
     """Mean over the last epoch."""
@@ -49,7 +52,7 @@ class TrainingMetrics(BaseModel):
 class Manifest(BaseModel):
     """What a checkpoint is made of."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     recipe: str
     training_key: str

@@ -17,7 +17,7 @@ from dagster._core.errors import DagsterPipesExecutionError  # Not exported by `
 
 import selftaught_assets
 from selftaught_assets.errors import UserError
-from selftaught_assets.method.examples import training_set_digest as examples_digest
+from selftaught_assets.method.examples import training_set_digest
 from selftaught_assets.recipe.stages import Training
 from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, base_of, find_checkpoint, reference_checkpoint
 from selftaught_assets.storage.models import ModelReference
@@ -69,8 +69,8 @@ def train_checkpoint(
     Raises:
         UserError: there is nothing to train on, the model cannot be loaded, the disk or the memory is full.
     """
-    training_set_digest = examples_digest(pl.read_parquet(examples, glob=False))
-    key = training_key(start, training_set_digest, settings, seed)
+    examples_digest = training_set_digest(pl.read_parquet(examples, glob=False))
+    key = training_key(start, examples_digest, settings, seed)
     destination = checkpoints.resolve() / key[:16]
     base = base_of(start)
     found = find_checkpoint(destination)
@@ -86,7 +86,7 @@ def train_checkpoint(
                 start=ModelReference(start.base.resolve(), start.adapter and start.adapter.resolve(), start.digest),
                 base_digest=base.digest,
                 examples=examples.resolve(),
-                training_set_digest=training_set_digest,
+                training_set_digest=examples_digest,
                 settings=settings,
                 seed=seed,
                 destination=destination,

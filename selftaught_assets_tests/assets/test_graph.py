@@ -18,19 +18,49 @@ GRAPH = {
     "judgments": ("judging", True, True, ["judge", "pairs"]),
     "filtered_set": ("judging", True, True, ["judgments", "pairs"]),
     "checkpoint": ("training", True, True, ["filtered_set"]),
-    "evaluation": ("evaluation", True, True, ["benchmarks", "checkpoint"]),
+    "evaluation": ("evaluation", True, True, ["benchmarks", "checkpoint", "pairs"]),
     "seed_evaluation": ("evaluation", False, True, ["benchmarks", "seed_model"]),
     "progress": ("evaluation", False, True, ["evaluation", "seed_evaluation"]),
     "report": ("evaluation", False, True, ["evaluation", "seed_evaluation"]),
 }
+OF_INSTRUCTIONS = {"no_benchmark_overlap", "rows_accounted", "usable_text"}
 CHECKS = {
-    "pairs": {"pair_validity", "rows_accounted"},
-    "filtered_set": {"label_balance", "rows_accounted"},
-    **{
-        name: {"rows_accounted"}
-        for name in ("instruction_pool", "benchmarks", "instructions", "judgments", "evaluation", "seed_evaluation")
+    "instruction_pool": OF_INSTRUCTIONS,
+    "benchmarks": {"rows_accounted"},
+    "instructions": OF_INSTRUCTIONS,
+    "pairs": {
+        "construction_yield",
+        "length_bias",
+        "modification_similarity",
+        "near_duplicates",
+        "pair_validity",
+        "refusals",
+        "rows_accounted",
+        "strategy_share",
     },
+    "judge": {"is_predecessor"},
+    "judgments": {
+        "judgment_quality",
+        "kept_pairs_sampled",
+        "position_bias",
+        "rows_accounted",
+        "verdicts_reparsed",
+    },
+    "filtered_set": {
+        "diversity",
+        "label_balance",
+        "label_not_leaked",
+        "length_by_label",
+        "one_example_per_pair",
+        "rows_accounted",
+        "smallest_size",
+        "splits_apart",
+    },
+    "checkpoint": {"digest", "loss", "weights"},
+    "evaluation": {"beyond_chance", "invalid_share", "not_worse", "overfit_gap", "rows_accounted"},
+    "seed_evaluation": {"beyond_chance", "invalid_share", "rows_accounted"},
 }
+"""Without a category of the pool."""
 
 
 @pytest.fixture
@@ -121,3 +151,23 @@ def test_everything_that_asks_for_verdicts_or_reads_them_is_stale_when_their_for
         node.key.path[-1] for node in after.asset_nodes if node.code_version != before.get(node.key).code_version
     }
     assert changed == {"judgments", "filtered_set", "evaluation", "seed_evaluation"}
+
+
+def test_nothing_is_stale_when_only_thresholds_of_checks_change(small_recipe, tmp_path) -> None:
+    before, after = (
+        build_definitions([small_recipe(checks=checks)], data=tmp_path).resolve_asset_graph()
+        for checks in ({}, {"max_refusal_share": 0.5, "min_train_examples": 7})
+    )
+    versions = [{node.key: node.code_version for node in graph.asset_nodes} for graph in (before, after)]
+    assert versions[0] == versions[1]
+
+
+def test_evaluation_is_stale_when_other_pairs_are_held_out(small_recipe, tmp_path) -> None:
+    before, after = (
+        build_definitions([small_recipe(filter={"validation_share": share})], data=tmp_path).resolve_asset_graph()
+        for share in (0.1, 0.2)
+    )
+    changed = {
+        node.key.path[-1] for node in after.asset_nodes if node.code_version != before.get(node.key).code_version
+    }
+    assert changed == {"filtered_set", "evaluation"}

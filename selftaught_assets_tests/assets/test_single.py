@@ -156,7 +156,12 @@ def test_a_model_that_was_never_taught_to_rate_stops_at_the_check_before_it_is_t
     one = Loop(load_recipe(str(path)), tmp_path / "data", dg.DagsterInstance.local_temp(str(home)))
     one.run("prepare", assets=["instruction_pool", "seed_model"])
     result = one.run("iteration", "iteration_01", fails=True)
-    failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
-    assert [(check.asset_key.path[-1], check.check_name) for check in failed] == [("filtered_set", "label_balance")]
+    broken = {(check.asset_key.path[-1], check.check_name): check.severity.value for check in _broken(result)}
+    assert [check for check, severity in broken.items() if severity == "ERROR"] == [("filtered_set", "label_balance")]
+    assert broken["judgments", "judgment_quality"] == "WARN", "it said so one stage before"
     assert one.metadata("judgments", "iteration_01")["invalid_share"] == 1.0
     assert one.layout.table("filtered_set", "iteration_01").exists()
+
+
+def _broken(result: dg.ExecuteInProcessResult) -> list[dg.AssetCheckEvaluation]:
+    return [check for check in result.get_asset_check_evaluations() if not check.passed]

@@ -1,9 +1,10 @@
-"""The clean tables, made once."""
+"""The clean tables and files, made once."""
 
 import pytest
 
 from selftaught_assets.recipe import Recipe
-from selftaught_assets_tests.checks.tables import Tables, make_tables, write_recipe
+from selftaught_assets_tests.checks.tables import Tables, write_recipe
+from selftaught_assets_tests.checks.world import World, make_world
 
 
 @pytest.fixture(scope="session")
@@ -12,5 +13,10 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def tables(recipe: Recipe) -> Tables:
-    return make_tables(recipe)
+def world(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(recipe, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def tables(world: World) -> Tables:
+    return world.tables

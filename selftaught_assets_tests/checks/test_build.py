@@ -18,6 +18,7 @@ from upath import UPath
 from selftaught_assets.assets.family import Family
 from selftaught_assets.checks import build_checks
 from selftaught_assets.checks.build import UNPARTITIONED
+from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import TableIOManager
@@ -149,6 +150,35 @@ def test_a_check_sees_the_partition_that_its_run_makes(runs: Runs):
     assert outcomes == [("iteration_01", True), ("iteration_02", False), ("iteration_01", True)]
 
 
+def test_a_failing_check_of_one_partition_does_not_block_another(runs: Runs):
+    """Characterization of Dagster 1.13, where partitioned checks are a preview: evaluations carry their partition, and
+    each partition has its own state."""
+    runs.tables["iteration_01"]["pairs"] = equal_responses(runs.tables["iteration_01"]["pairs"])
+    assert not runs.run("pairs", "judgments", partition="iteration_01").success
+    second = runs.run("pairs", "judgments", partition="iteration_02")
+    assert second.success
+    assert materialized(second) == ["pairs", "judgments"]
+    key = dg.AssetCheckKey(runs.family.key("pairs"), "pair_validity")
+    records = runs.instance.event_log_storage.get_asset_check_execution_history(key, limit=10)
+    statuses = {record.partition: record.status.value for record in records}
+    assert statuses == {"iteration_01": "FAILED", "iteration_02": "SUCCEEDED"}
+
+
+def test_a_broken_warning_shows_and_does_not_stop_the_run(runs: Runs):
+    """The same run as with a broken critical rule above, but what is planted only warns."""
+    refusal = pl.lit("I'm sorry, but I can't help with that.")
+    pairs = runs.tables["iteration_01"]["pairs"].with_columns(rejected=refusal)
+    runs.tables["iteration_01"]["pairs"] = pairs
+    result = runs.run("pairs", "judgments", partition="iteration_01")
+    evaluation = evaluations(result)["pairs", "refusals"]
+    assert not evaluation.passed
+    assert evaluation.severity == dg.AssetCheckSeverity.WARN
+    assert evaluation.partition == "iteration_01"
+    assert len(evaluation.metadata["offending_rows"].records) == 10
+    assert result.success
+    assert materialized(result) == ["pairs", "judgments"]
+
+
 def test_unpartitioned_tables_are_checked_too(runs: Runs):
     runs.tables[None]["instruction_pool"] = vanished_row(runs.tables[None]["instruction_pool"])
     result = runs.run("instruction_pool", "seed_evaluation")
@@ -166,12 +196,13 @@ def test_metadata_holds_plain_numbers_under_one_name_each(runs: Runs):
 
 def test_the_specs_are_blocking_partitioned_like_the_asset_and_described_by_their_suite(recipe: Recipe, tmp_path: Path):
     family = Family(recipe, Layout(tmp_path, recipe.name))
+    descriptions = {(suite.asset, suite.name): suite.description for suite in suites_of(recipe)}
     specs = [spec for check in build_checks(family) for spec in check.check_specs]
-    assert len(specs) == 10
+    assert len(specs) == len(suites_of(recipe))
     for spec in specs:
         assert spec.blocking
         assert spec.partitions_def == (None if spec.asset_key.path[-1] in UNPARTITIONED else family.partitions)
-        assert "None of the " in spec.description
+        assert spec.description.startswith(descriptions[spec.asset_key.path[-1], spec.name])
 
 
 def test_a_pool_that_can_no_longer_be_read_fails_in_one_sentence(tables: Tables, tmp_path: Path):
@@ -187,7 +218,7 @@ def test_two_recipes_stand_side_by_side(recipe: Recipe, tmp_path: Path):
     families = [Family(r, Layout(tmp_path, r.name)) for r in (recipe, recipe.model_copy(update={"name": "other"}))]
     checks: list[Any] = [check for family in families for check in build_checks(family)]
     names = [check.node_def.name for check in checks]
-    assert len(set(names)) == len(names) == 16
+    assert len(set(names)) == len(names) == 2 * len({suite.asset for suite in suites_of(recipe)})
 
 
 def test_building_the_checks_does_not_import_great_expectations():

@@ -1,285 +1,111 @@
-"""Every rule of every suite, both ways: it finds nothing in clean tables, and it names the row that is spoiled."""
+"""What holds for all suites: silent on what is clean, every rule proven by a fault, thresholds from the recipe."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import dagster as dg
 import polars as pl
 import pytest
 
 from selftaught_assets.checks.results import check_result
-from selftaught_assets.checks.rules import Limit, RowRule, Suite
+from selftaught_assets.checks.rules import Estimate, Estimated, Limit, RowRule, Subject, Suite, holds, share
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.recipe import Recipe
-from selftaught_assets_tests.checks.tables import Tables, changed, first_kept, make_tables, spoil, without, write_recipe
+from selftaught_assets_tests.checks import test_accounts
+from selftaught_assets_tests.checks.suites import (
+    test_checkpoint,
+    test_evaluation,
+    test_filtered_set,
+    test_instructions,
+    test_judge,
+    test_judgments,
+    test_pairs,
+)
+from selftaught_assets_tests.checks.tables import write_recipe
+from selftaught_assets_tests.checks.world import FIRST, SECOND, World, in_all, offenders, value
+from selftaught_assets_tests.conftest import ROOT
 
-ROW = 5
+PROOFS: tuple[ModuleType, ...] = (
+    test_accounts,
+    test_checkpoint,
+    test_evaluation,
+    test_filtered_set,
+    test_instructions,
+    test_judge,
+    test_judgments,
+    test_pairs,
+)
 
-
-class Fault(NamedTuple):
-    """How to break one rule, and the id by which the check must name the row."""
-
-    asset: str
-    check: str
-    rule: str
-    plant: Callable[[Tables], Tables]
-    column: str
-    id_of: Callable[[Tables], object]
-
-
-def result_of(recipe: Recipe, tables: Tables, asset: str, check: str) -> dg.AssetCheckResult:
-    (suite,) = [suite for suite in suites_of(recipe) if (suite.asset, suite.name) == (asset, check)]
-    return check_result(suite, suite.rows(tables), dg.AssetKey(asset))
-
-
-def value(result: dg.AssetCheckResult, name: str) -> object:
-    return result.metadata[name].value
-
-
-def offenders(result: dg.AssetCheckResult, rule: str, column: str) -> list[str]:
-    records = [record.data for record in result.metadata["offending_rows"].records]
-    return [record[column] for record in records if record["rule"] == rule]
-
-
-def pair_fault(rule: str, **values: str | None) -> Fault:
-    def plant(tables: Tables) -> Tables:
-        return changed(tables, "pairs", lambda pairs: spoil(pairs, ROW, **values))
-
-    return Fault("pairs", "pair_validity", rule, plant, "pair_id", lambda tables: tables["pairs"]["pair_id"][ROW])
-
-
-def account_faults(asset: str, id: str) -> list[Fault]:
-    """A row vanished, a row came from nowhere, a row twice, a row dropped without a known reason."""
-
-    def fault(rule: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Fault:
-        def plant(tables: Tables) -> Tables:
-            return changed(tables, asset, change)
-
-        return Fault(asset, "rows_accounted", rule, plant, id, lambda tables: tables[asset][id][ROW])
-
-    def repeat(frame: pl.DataFrame) -> pl.DataFrame:
-        return pl.concat([frame, frame[[ROW]]])
-
-    def drop_for_nothing(frame: pl.DataFrame) -> pl.DataFrame:
-        reason = pl.lit(None, dtype=pl.String).alias("drop_reason")
-        return spoil(frame if "drop_reason" in frame.columns else frame.with_columns(reason), ROW, drop_reason="")
-
-    faults = [
-        fault("rows_missing", lambda frame: without(frame, ROW)),
-        fault("rows_unexpected", repeat),
-        fault("reasons_unknown", drop_for_nothing),
-    ]
-    return [*faults, fault("ids_repeated", repeat)] if asset in ASSETS_WITH_IDS else faults
-
-
-ASSETS_WITH_IDS = ("pairs", "judgments", "filtered_set")
-KEYS = {
-    "instruction_pool": "line",
-    "instructions": "line",
-    "pairs": "instruction_id",
-    "judgments": "pair_id",
-    "filtered_set": "judgment_id",
-    "evaluation": "item_id",
-    "seed_evaluation": "item_id",
-}
-
-FAULTS = [
-    pair_fault("chosen_empty", chosen=" \n"),
-    pair_fault("chosen_empty", chosen=None),
-    pair_fault("rejected_empty", rejected=""),
-    pair_fault("rejected_empty", rejected=None),
-    pair_fault("responses_equal", chosen="a  b", rejected=" a b"),
-    pair_fault("modified_instruction_missing", modified_instruction="  "),
-    pair_fault("modified_instruction_missing", modified_instruction=None),
-    pair_fault("modified_instruction_unchanged", instruction="Sort  THIS", modified_instruction="sort this "),
-    pair_fault("template_in_chosen", chosen="ok <|im_end|>"),
-    pair_fault("template_in_rejected", rejected="ok [[response]]"),
-    pair_fault("template_in_modified_instruction", modified_instruction="{{ instruction }}"),
-    Fault(
-        "filtered_set",
+CHECKS = {
+    "instruction_pool": {"usable_text", "category_share", "no_benchmark_overlap", "rows_accounted"},
+    "benchmarks": {"rows_accounted"},
+    "instructions": {"usable_text", "category_share", "no_benchmark_overlap", "rows_accounted"},
+    "pairs": {
+        "pair_validity",
+        "construction_yield",
+        "near_duplicates",
+        "modification_similarity",
+        "length_bias",
+        "refusals",
+        "strategy_share",
+        "rows_accounted",
+    },
+    "judge": {"is_predecessor"},
+    "judgments": {
+        "judgment_quality",
+        "position_bias",
+        "kept_pairs_sampled",
+        "verdicts_reparsed",
+        "rows_accounted",
+    },
+    "filtered_set": {
         "label_balance",
-        "label_unknown",
-        lambda tables: changed(tables, "filtered_set", lambda frame: spoil(frame, first_kept(frame), label=None)),
-        "example_id",
-        lambda tables: tables["filtered_set"]["example_id"][first_kept(tables["filtered_set"])],
-    ),
-    *(fault for asset, key in KEYS.items() for fault in account_faults(asset, key)),
-]
+        "one_example_per_pair",
+        "splits_apart",
+        "smallest_size",
+        "length_by_label",
+        "diversity",
+        "label_not_leaked",
+        "rows_accounted",
+    },
+    "checkpoint": {"loss", "weights", "digest"},
+    "evaluation": {"beyond_chance", "invalid_share", "not_worse", "overfit_gap", "rows_accounted"},
+    "seed_evaluation": {"beyond_chance", "invalid_share", "rows_accounted"},
+}
+ALL = [(asset, check) for asset, checks in CHECKS.items() for check in sorted(checks)]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.asset}-{fault.rule}")
-def test_a_rule_names_the_row_that_breaks_it(fault: Fault, recipe: Recipe, tables: Tables):
-    result = result_of(recipe, fault.plant(tables), fault.asset, fault.check)
-    culprit = str(fault.id_of(tables))
-    assert not result.passed
-    assert result.severity == dg.AssetCheckSeverity.ERROR
-    assert value(result, fault.rule) == 1
-    assert offenders(result, fault.rule, fault.column) == [culprit]
-    assert f"({fault.column} {culprit}" in result.description
+def test_every_asset_has_its_checks(recipe: Recipe):
+    assert sorted((suite.asset, suite.name) for suite in suites_of(recipe)) == sorted(ALL)
 
 
-def test_every_rule_about_rows_has_a_planted_fault(recipe: Recipe):
+def test_every_rule_has_a_planted_fault(recipe: Recipe):
+    """But for `benchmarks`, whose account is the code of the others; a test of its own misses a pair there."""
     rules = {
-        (suite.name, rule.name) for suite in suites_of(recipe) for rule in suite.rules if isinstance(rule, RowRule)
+        (suite.asset, suite.name, rule.name)
+        for suite in suites_of(recipe)
+        for rule in suite.rules
+        if suite.asset != "benchmarks"
     }
-    assert rules == {(fault.check, fault.rule) for fault in FAULTS}
+    assert {(fault.asset, fault.check, fault.rule) for module in PROOFS for fault in module.FAULTS} == rules
 
 
-SUITES = [
-    *(("pairs", "pair_validity"), ("filtered_set", "label_balance")),
-    *((asset, "rows_accounted") for asset in (*KEYS, "benchmarks")),
-]
-
-
-def test_every_table_has_its_checks(recipe: Recipe):
-    assert sorted((suite.asset, suite.name) for suite in suites_of(recipe)) == sorted(SUITES)
-
-
-@pytest.mark.parametrize(("asset", "check"), SUITES)
-def test_a_clean_table_passes_and_says_zero_of_n(asset: str, check: str, recipe: Recipe, tables: Tables):
-    (suite,) = [suite for suite in suites_of(recipe) if (suite.asset, suite.name) == (asset, check)]
-    result = result_of(recipe, tables, asset, check)
+@pytest.mark.parametrize(("asset", "check"), ALL)
+def test_what_is_clean_passes_and_the_check_says_zero_of_n(asset: str, check: str, world: World):
+    result = world.result(asset, check)
     assert result.passed
+    assert result.severity == dg.AssetCheckSeverity.ERROR
     assert result.description.startswith("0 of ")
     assert "offending_rows" not in result.metadata
-    for rule in suite.rules:
-        assert value(result, rule.name) == 0 or isinstance(rule, Limit)
+    for rule in world.suite(asset, check).rules:
+        if isinstance(rule, RowRule):
+            assert value(result, rule.name) == 0
 
 
-def test_rows_at_fault_that_are_dropped_already_are_no_fault(recipe: Recipe, tables: Tables):
-    """The third pair has two equal responses, and the reason why nobody reads it."""
-    assert tables["pairs"]["drop_reason"][2] == "responses_equal"
-    result = result_of(recipe, tables, "pairs", "pair_validity")
-    assert value(result, "responses_equal") == 0
-    assert value(result, "valid_pairs") == 29
-
-
-def test_too_few_valid_pairs_fail_with_the_share_the_threshold_and_dropped_pairs(recipe: Recipe, tables: Tables):
-    rows = pl.int_range(pl.len())
-    spoiled = changed(
-        tables,
-        "pairs",
-        lambda pairs: pairs.with_columns(
-            drop_reason=pl.when(rows >= 12).then(pl.lit("truncated")).otherwise("drop_reason")
-        ),
-    )
-    result = result_of(recipe, spoiled, "pairs", "pair_validity")
-    assert not result.passed
-    assert value(result, "valid_share") == pytest.approx(11 / 30)
-    assert value(result, "valid_share_min") == 0.5
-    assert result.description == "The share of valid pairs among 30 pairs is 0.366667 (at least 0.5 is demanded)."
-    assert len(offenders(result, "valid_share", "pair_id")) == 10
-    assert {record.data["drop_reason"] for record in result.metadata["offending_rows"].records} == {
-        "responses_equal",
-        "truncated",
-    }
-
-
-def test_the_threshold_of_valid_pairs_is_the_recipes(tmp_path, tables: Tables):
-    strict = write_recipe(tmp_path, pairs={"min_valid_share": 0.97})
-    assert not result_of(strict, tables, "pairs", "pair_validity").passed
-
-
-def test_no_valid_pair_at_all_fails_in_one_sentence(tmp_path, tables: Tables):
-    lenient = write_recipe(tmp_path, pairs={"min_valid_share": 0})
-    spoiled = changed(tables, "pairs", lambda pairs: pairs.with_columns(drop_reason=pl.lit("truncated")))
-    result = result_of(lenient, spoiled, "pairs", "pair_validity")
-    assert not result.passed
-    assert result.description == "The number of valid pairs is 0 (at least 1 is demanded)."
-
-
-def labels(a: int, b: int) -> Callable[[pl.DataFrame], pl.DataFrame]:
-    """A filtered set of kept examples only, with so many of each label."""
-
-    def change(frame: pl.DataFrame) -> pl.DataFrame:
-        template = frame.filter(pl.col("drop_reason").is_null())[[0] * (a + b)]
-        names = pl.int_range(pl.len()).cast(pl.String)
-        return template.with_columns(label=pl.Series(["A"] * a + ["B"] * b, dtype=pl.String), example_id=names)
-
-    return change
-
-
-@pytest.mark.parametrize(("a", "b", "surplus"), [(60, 40, "A"), (40, 60, "B"), (53, 47, "A")])
-def test_unbalanced_labels_fail_with_examples_of_the_more_frequent_one(
-    a: int, b: int, surplus: str, recipe: Recipe, tables: Tables
-):
-    result = result_of(recipe, changed(tables, "filtered_set", labels(a, b)), "filtered_set", "label_balance")
-    assert not result.passed
-    assert result.severity == dg.AssetCheckSeverity.ERROR
-    assert value(result, "label_a_share") == pytest.approx(a / 100)
-    assert result.description == (
-        f"The share of label A among 100 kept examples is {a / 100:g} (between 0.48 and 0.52 is demanded)."
-    )
-    assert offenders(result, "label_a_share", "label") == [surplus] * 10
-
-
-@pytest.mark.parametrize(("a", "b"), [(50, 50), (52, 48), (48, 52)])
-def test_labels_within_the_tolerance_pass(a: int, b: int, recipe: Recipe, tables: Tables):
-    assert result_of(recipe, changed(tables, "filtered_set", labels(a, b)), "filtered_set", "label_balance").passed
-
-
-def test_no_example_at_all_fails_in_one_sentence(recipe: Recipe, tables: Tables):
-    spoiled = changed(tables, "filtered_set", lambda frame: frame.with_columns(drop_reason=pl.lit("wrong_verdict")))
-    result = result_of(recipe, spoiled, "filtered_set", "label_balance")
-    assert not result.passed
-    assert result.description == (
-        "The number of examples to train on is 0 (at least 1 is demanded); the share of label A cannot be told, as "
-        "there are no kept examples."
-    )
-    assert "label_a_share" not in result.metadata
-
-
-def test_a_missing_benchmark_pair_is_named(recipe: Recipe, tables: Tables):
-    spoiled = changed(tables, "benchmarks", lambda frame: without(frame, 1))
-    result = result_of(recipe, spoiled, "benchmarks", "rows_accounted")
-    assert offenders(result, "rows_missing", "item_id") == ["b2"]
-
-
-@pytest.mark.parametrize("asset", ["instruction_pool", "instructions"])
-def test_a_repeated_instruction_among_the_kept_ones_is_named(asset: str, recipe: Recipe, tables: Tables):
-    """In the pool the last line repeats the first, which is no fault as long as it is dropped."""
-    spoiled = changed(tables, asset, lambda frame: frame.with_columns(drop_reason=pl.lit(None, dtype=pl.String)))
-    result = result_of(recipe, spoiled, asset, "rows_accounted")
-    assert offenders(result, "ids_repeated", "instruction_id") == [tables[asset]["instruction_id"][0]]
-
-
-def test_a_row_swapped_for_another_does_not_hide_behind_an_equal_count(recipe: Recipe, tables: Tables):
-    spoiled = changed(tables, "pairs", lambda pairs: spoil(pairs, ROW, instruction_id="nobody"))
-    result = result_of(recipe, spoiled, "pairs", "rows_accounted")
-    assert value(result, "rows") == value(result, "rows_expected") == 30
-    assert offenders(result, "rows_missing", "instruction_id") == [tables["pairs"]["instruction_id"][ROW]]
-    assert offenders(result, "rows_unexpected", "instruction_id") == ["nobody"]
-
-
-def test_the_account_adds_up_in_the_metadata(recipe: Recipe, tables: Tables):
-    result = result_of(recipe, tables, "filtered_set", "rows_accounted")
-    dropped = sum(entry.value for name, entry in result.metadata.items() if name.startswith("dropped_"))
-    assert value(result, "rows_expected") == value(result, "rows") == value(result, "rows_kept") + dropped == 29 * 3
-
-
-def test_judging_both_positions_expects_twice_the_judgments(tmp_path):
-    both = write_recipe(tmp_path, judgments={"n": 3, "positions": "both"})
-    tables = make_tables(both)
-    assert result_of(both, tables, "judgments", "rows_accounted").passed
-    half = changed(tables, "judgments", lambda frame: frame.filter(pl.col("chosen_position") == "A"))
-    assert value(result_of(both, half, "judgments", "rows_accounted"), "rows_missing") == 29 * 3
-
-
-def test_a_judgment_after_the_one_that_ends_the_search_is_unexpected(recipe: Recipe, tables: Tables, tmp_path):
-    pair = tables["judgments"]["pair_id"][0]
-    first = (pl.col("pair_id") == pair) & (pl.col("sample_index") == 0)
-    spoiled = changed(tables, "judgments", lambda frame: frame.with_columns(is_correct=pl.col("is_correct") | first))
-    result = result_of(recipe, spoiled, "judgments", "rows_accounted")
-    assert offenders(result, "rows_unexpected", "pair_id") == [pair, pair]
-    every = write_recipe(tmp_path, judgments={"n": 3, "stop": "never"})
-    assert result_of(every, spoiled, "judgments", "rows_accounted").passed
-
-
-def test_a_search_that_ended_without_a_right_judgment_lacks_rows(recipe: Recipe, tables: Tables):
-    pair = tables["judgments"]["pair_id"][0]
-    last = (pl.col("pair_id") == pair) & (pl.col("sample_index") == 2)
-    spoiled = changed(tables, "judgments", lambda frame: frame.filter(~last))
-    assert offenders(result_of(recipe, spoiled, "judgments", "rows_accounted"), "rows_missing", "pair_id") == [pair]
+def test_the_judge_of_a_later_iteration_passes_too(world: World):
+    assert world.result("judge", "is_predecessor", SECOND).passed
 
 
 def test_the_description_of_a_check_is_made_of_its_rules(recipe: Recipe):
@@ -287,26 +113,44 @@ def test_the_description_of_a_check_is_made_of_its_rules(recipe: Recipe):
         assert suite.description.splitlines() == [suite.purpose, *(f"- {rule.claim}" for rule in suite.rules)]
 
 
-def test_a_broken_warning_does_not_have_the_severity_that_stops_a_run(tables: Tables):
-    rule = Limit("share", "pairs", "the share", "expect_column_mean_to_be_between", "no", low=0.5, severity="warning")
-    suite = Suite(
-        asset="pairs",
-        name="a_warning",
-        purpose="Why.",
-        rules=(rule,),
-        rows=lambda tables: tables["pairs"].with_columns(no=pl.lit(False)),
-        shown=("pair_id",),
-    )
-    result = check_result(suite, suite.rows(tables), dg.AssetKey("pairs"))
-    assert not result.passed
-    assert result.severity == dg.AssetCheckSeverity.WARN
+def test_numbers_of_all_checks_are_plain_json(world: World):
+    """NumPy's numbers and nan would break the page that shows them."""
+    for asset, check in ALL:
+        for name, entry in world.result(asset, check).metadata.items():
+            if name != "offending_rows":
+                assert type(entry.value) in (int, float), (asset, check, name)
+                json.dumps(entry.value, allow_nan=False)
 
 
-def test_long_texts_are_shortened_and_at_most_ten_rows_are_shown(recipe: Recipe, tables: Tables):
-    spoiled = changed(
-        tables, "pairs", lambda pairs: pairs.with_columns(chosen=pl.lit("word " * 500), rejected=pl.lit("word " * 500))
-    )
-    result = result_of(recipe, spoiled, "pairs", "pair_validity")
+def test_rows_at_fault_that_are_dropped_already_are_no_fault(world: World):
+    """The third pair has two equal responses, and the reason why nobody reads it."""
+    assert world.tables["pairs"]["drop_reason"][2] == "responses_equal"
+    result = world.result("pairs", "pair_validity")
+    assert value(result, "responses_equal") == 0
+    assert value(result, "valid_pairs") == 29
+
+
+@pytest.mark.parametrize(
+    ("sections", "asset", "check"),
+    [
+        ({"pairs": {"min_valid_share": 0.99}}, "pairs", "pair_validity"),
+        ({"checks": {"min_train_examples": 1000}}, "filtered_set", "smallest_size"),
+        ({"checks": {"max_similarity": 0.3}}, "pairs", "modification_similarity"),
+        ({"checks": {"min_distinct": 1}}, "filtered_set", "diversity"),
+        ({"checks": {"max_correct_share": 0.2, "min_correct_share": 0.1}}, "judgments", "judgment_quality"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_thresholds_are_the_recipes(
+    sections: dict[str, dict[str, float]], asset: str, check: str, world: World, tmp_path: Path
+):
+    assert world.result(asset, check).passed
+    assert not replace(world, recipe=write_recipe(tmp_path, **sections)).result(asset, check).passed
+
+
+def test_long_texts_are_shortened_and_at_most_ten_rows_are_shown(world: World):
+    spoiled = in_all("pairs", chosen=pl.lit("word " * 500), rejected=pl.lit("word " * 500))(world)
+    result = spoiled.result("pairs", "pair_validity")
     assert value(result, "responses_equal") == 29
     records = [record.data for record in result.metadata["offending_rows"].records]
     assert len(records) == 10
@@ -315,10 +159,70 @@ def test_long_texts_are_shortened_and_at_most_ten_rows_are_shown(recipe: Recipe,
     assert result.description == f"29 of 29 kept pairs have two equal responses (pair_id {first}, …)."
 
 
-def test_a_rule_that_cannot_be_applied_is_an_error_and_no_verdict(tables: Tables):
+def suite_of(*rules: RowRule | Limit | Estimated, rows: pl.DataFrame) -> dg.AssetCheckResult:
+    suite = Suite("pairs", "made_up", "Why.", rules, lambda subject: rows, ("id",))
+    return check_result(suite, rows, dg.AssetKey("pairs"))
+
+
+ROWS = pl.DataFrame({"id": ["a", "b", "c", "d"], "yes": [True, True, None, False], "all": [True] * 4})
+
+
+def test_a_check_holds_demands_of_both_severities_and_has_that_of_the_gravest_broken_one():
+    grave, light = (
+        holds("grave", "rows", "are bad", "all"),
+        holds("light", "rows", "are odd", "yes", severity="warning"),
+    )
+    result = suite_of(grave, light, rows=ROWS)
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    assert offenders(result, "light", "id") == ["c", "d"]
+    both = suite_of(holds("grave", "rows", "are bad", "yes"), light, rows=ROWS)
+    assert both.severity == dg.AssetCheckSeverity.ERROR
+
+
+def test_a_share_leaves_out_what_is_not_known_and_shows_its_interval():
+    result = suite_of(share("yes_share", "rows", "the share of yes", "yes", high=0.2), rows=ROWS)
+    assert value(result, "yes_share") == pytest.approx(2 / 3)
+    assert value(result, "yes_share_n") == 3
+    assert value(result, "yes_share_low") == pytest.approx(0.2077, abs=1e-4)
+    assert not result.passed
+    assert offenders(result, "yes_share", "id") == ["a", "b"]
+    assert "is 0.6667 (95 % 0.2077 to 0.9385; at most 0.2 is demanded)" in result.description
+    assert suite_of(share("yes_share", "rows", "the share of yes", "yes", high=0.21), rows=ROWS).passed
+
+
+@pytest.mark.parametrize(
+    ("estimate", "passes"),
+    [
+        (Estimate(0.5, 0.4, 0.6, 9), True),
+        (Estimate(0.1, 0.0, 0.31, 9), True),
+        (Estimate(0.1, 0.0, 0.29, 9), False),
+        (Estimate(0.9, 0.71, 1.0, 9), False),
+        (Estimate(0.9, 0.69, 1.0, 9), True),
+        (None, True),
+    ],
+)
+def test_an_estimate_breaks_its_bounds_only_with_its_whole_interval(estimate: Estimate | None, passes: bool):
+    rule = Estimated("number", "rows", "the number", lambda rows: estimate, low=0.3, high=0.7)
+    assert suite_of(rule, rows=ROWS).passed == passes
+
+
+def test_a_rule_that_cannot_be_applied_is_an_error_and_no_verdict(world: World):
     rule = RowRule(
         "broken", "pairs", "break", "expect_column_values_to_match_regex", {"column": "chosen", "regex": "("}
     )
-    suite = Suite("pairs", "broken", "Why.", (rule,), lambda tables: tables["pairs"], ("pair_id",))
+    suite = Suite("pairs", "broken", "Why.", (rule,), lambda subject: subject.tables["pairs"], ("pair_id",))
     with pytest.raises(RuntimeError, match="could not apply the rule broken"):
-        check_result(suite, suite.rows(tables), dg.AssetKey("pairs"))
+        check_result(suite, suite.rows(Subject(world.tables, world.layout, FIRST)), dg.AssetKey("pairs"))
+
+
+def test_no_check_is_missing_in_the_guide(recipe: Recipe):
+    guide = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    for suite in suites_of(recipe):
+        assert f"`{suite.name}`" in guide, suite.name
+
+
+def test_every_threshold_is_in_the_guide(recipe: Recipe):
+    guide = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    for name in type(recipe.checks).model_fields:
+        assert f"`{name}`" in guide, name

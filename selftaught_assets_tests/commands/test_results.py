@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from selftaught_assets.cli import app
 from selftaught_assets.errors import UserError
+from selftaught_assets.method.held_out import HELD_OUT
 from selftaught_assets.method.reward_bench import SECTIONS
 from selftaught_assets_tests.conftest import write_small_recipe
 from selftaught_assets_tests.method.tables import right, verdicts, wrong
@@ -55,6 +56,17 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for name in ("pairs", "filtered_set"):
             made.write_parquet(data / name / f"iteration_0{number}.parquet")
     return path
+
+
+def test_verdicts_on_held_out_synthetic_pairs_count_nowhere(recipe: Path) -> None:
+    commands = (("results", "--json"), ("compare", "iteration_01", "iteration_02", "--json"))
+    before = [said(*command, recipe=recipe) for command in commands]
+    for path in (recipe.parent / "data" / "small" / "evaluation").iterdir():
+        verdicts = pl.read_parquet(path)
+        held_out = verdicts.filter((pl.col("benchmark") == "tiny") & (pl.col("decoding") == "greedy"))
+        wrong = held_out.with_columns(benchmark=pl.lit(HELD_OUT), verdict=pl.lit(None, dtype=pl.String))
+        pl.concat([verdicts, wrong]).write_parquet(path)
+    assert [said(*command, recipe=recipe) for command in commands] == before
 
 
 def said(*arguments: str, recipe: Path) -> str:

@@ -7,6 +7,7 @@ import yaml
 from selftaught_assets.judge.card import card
 from selftaught_assets.judge.export import export_judge
 from selftaught_assets.judge.references import Description, find_judge
+from selftaught_assets.method.held_out import HELD_OUT
 from selftaught_assets.method.scores import with_score
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import reference_model
@@ -87,6 +88,13 @@ def test_the_card_states_data_iterations_accuracy_licence_and_prompt(workplace: 
     assert "2 steps on 1,368 judgments, mean loss at the end 0.250, 0.375 on held-out ones" in said
     assert "## Limits" in said
     assert str(workplace.data) not in said
+
+
+def test_verdicts_on_held_out_synthetic_pairs_are_no_benchmark(workplace: Workplace, layout: Layout) -> None:
+    before, path = _card(workplace, layout), layout.table("evaluation", "iteration_03")
+    verdicts = pl.read_parquet(path)
+    pl.concat([verdicts, verdicts.with_columns(benchmark=pl.lit(HELD_OUT))]).write_parquet(path)
+    assert _card(workplace, layout) == before
 
 
 def test_the_seed_is_not_compared_with_itself(workplace: Workplace, layout: Layout) -> None:

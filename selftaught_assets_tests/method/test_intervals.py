@@ -12,6 +12,7 @@ from selftaught_assets.method.intervals import (
     Tally,
     bootstrap_interval,
     bootstrap_intervals,
+    difference_interval,
     mean_of,
     ratio,
     values,
@@ -138,3 +139,15 @@ def test_three_thousand_items_take_about_a_second():
     started = time.process_time()
     bootstrap_interval(table, ACCURACY)
     assert time.process_time() - started < 1
+
+
+def test_the_interval_of_a_difference_is_newcombes():
+    """Newcombe 1998, Statistics in Medicine 17, table II, method 10, example (a): 56 of 70 and 48 of 80."""
+    interval = difference_interval(56 / 70, wilson_interval(56, 70), 48 / 80, wilson_interval(48, 80))
+    assert interval == pytest.approx((0.0524, 0.3339), abs=1e-4)
+
+
+def test_the_interval_of_a_difference_is_no_point_at_the_ends_of_the_scale():
+    """The same table, example (g): 10 of 10 and 0 of 20."""
+    interval = difference_interval(1.0, wilson_interval(10, 10), 0.0, wilson_interval(0, 20))
+    assert interval == pytest.approx((0.6791, 1.0), abs=1e-4)

@@ -1,0 +1,192 @@
+"""The suites of `checkpoint`, a folder: did training do what it says?
+
+Belongs here: declarations about the newest checkpoint of an iteration: its loss curve, its tensors, its manifest. Not
+here: how it is written (storage/checkpoints.py), and how good it is (suites/evaluation.py).
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from selftaught_assets.checks.rules import ROW_COUNT, Estimate, Estimated, Limit, Subject, Suite, exactly, holds
+from selftaught_assets.errors import UserError
+from selftaught_assets.method.examples import training_set_digest
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.storage.checkpoints import Manifest, newest_checkpoint, read_manifest
+from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.models import ADAPTER_WEIGHTS, adapter_digest
+from selftaught_assets.storage.tables import read_table
+
+CURVE_PART = 4
+"""The first and the last such part of the curve are compared: 4 is a quarter."""
+
+
+def suites(recipe: Recipe) -> list[Suite]:
+    return [loss(recipe), weights(recipe), digest(recipe)]
+
+
+def loss(recipe: Recipe) -> Suite:
+    """Training learned something, and did not learn it by heart."""
+    return Suite(
+        asset="checkpoint",
+        name="loss",
+        purpose="A loss that does not fall has taught nothing; a validation loss that rises has taught the examples.",
+        rows=_curve,
+        shown=("checkpoint", "measured", "step", "loss"),
+        is_table=False,
+        rules=(
+            holds("not_finite", "measured losses", "are infinite or no number", "finite"),
+            Estimated(
+                "loss_ratio",
+                "points of the training curve",
+                "the mean of the last quarter over that of the first",
+                _loss_ratio,
+                high=1.0,
+                where="of_training",
+            ),
+            Estimated(
+                "validation_rise",
+                "validation losses",
+                "the last one over the lowest, minus one,",
+                _validation_rise,
+                high=recipe.checks.max_validation_rise,
+                where="of_validation",
+            ),
+        ),
+    )
+
+
+def weights(recipe: Recipe) -> Suite:
+    """The adapter is made of numbers, and does something."""
+    of = "tensors of the adapter"
+    return Suite(
+        asset="checkpoint",
+        name="weights",
+        purpose="An adapter of zeros is the seed again, one that is not finite answers nothing.",
+        rows=_tensors,
+        shown=("checkpoint", "tensor", "numbers", "not_finite", "largest"),
+        is_table=False,
+        rules=(
+            holds("tensors_not_finite", of, "hold infinities or what is no number", "finite"),
+            Limit(
+                "tensors_with_effect",
+                "`lora_B` tensors that are not all zero",
+                "the number of `lora_B` tensors that are not all zero",
+                ROW_COUNT,
+                low=1,
+                where="has_effect",
+            ),
+            holds(
+                "tensors_without_effect", of, "are all zero, as they were before training", "moved", severity="warning"
+            ),
+        ),
+    )
+
+
+def digest(recipe: Recipe) -> Suite:
+    """The files are the ones that were trained, on the examples that lie there."""
+    of = "checkpoints"
+    return Suite(
+        asset="checkpoint",
+        name="digest",
+        purpose="Who judges is known by content only: the weights and the examples must be those of the manifest.",
+        rows=_manifest,
+        shown=("checkpoint", "digest", "digest_now", "training_set_digest", "training_set_now", "problem"),
+        is_table=False,
+        rules=(
+            holds("checkpoint_missing", of, "are absent or unfinished", "present"),
+            holds("digest_differs", of, "have other weights than their manifest says", "reproduced"),
+            holds("training_set_differs", of, "were trained on another filtered set than lies there", "same_examples"),
+        ),
+    )
+
+
+def _newest(layout: Layout, iteration: str) -> tuple[Path, Manifest] | None:
+    folder = newest_checkpoint(layout.checkpoints(iteration))
+    manifest = None if folder is None else read_manifest(folder)
+    return None if folder is None or manifest is None else (folder, manifest)
+
+
+def _curve(subject: Subject) -> pl.DataFrame:
+    newest = _newest(subject.layout, subject.iteration)
+    points: list[tuple[str, str, int, float]] = []
+    if newest is not None:
+        folder, manifest = newest
+        metrics = manifest.metrics
+        points += [(folder.name, "training", step, value) for step, value in metrics.train_loss_curve]
+        points += [
+            (folder.name, "validation", epoch, value) for epoch, value in enumerate(metrics.validation_losses, 1)
+        ]
+    schema = {"checkpoint": pl.String, "measured": pl.String, "step": pl.Int64, "loss": pl.Float64}
+    return pl.DataFrame(points, schema=schema, orient="row").with_columns(
+        finite=pl.col("loss").is_finite(),
+        of_training=pl.col("measured") == "training",
+        of_validation=pl.col("measured") == "validation",
+    )
+
+
+def _loss_ratio(rows: pl.DataFrame) -> Estimate | None:
+    """With the interval of a ratio of two means (delta method), since the losses of single steps scatter."""
+    part = rows.height // CURVE_PART
+    if part < 2:
+        return None
+    first, last = rows["loss"].head(part), rows["loss"].tail(part)
+    ratio = last.mean() / first.mean()
+    spread = sum((losses.std() / losses.mean()) ** 2 / part for losses in (first, last)) ** 0.5
+    return Estimate(ratio, ratio * (1 - 1.96 * spread), ratio * (1 + 1.96 * spread), rows.height)
+
+
+def _validation_rise(rows: pl.DataFrame) -> Estimate | None:
+    if rows.is_empty():
+        return None
+    return exactly(rows["loss"].tail(1).item() / rows["loss"].min() - 1, rows.height)
+
+
+def _tensors(subject: Subject) -> pl.DataFrame:
+    import numpy as np
+    from safetensors import safe_open
+
+    newest, rows = _newest(subject.layout, subject.iteration), []
+    if newest is not None:
+        folder, _ = newest
+        with safe_open(folder / ADAPTER_WEIGHTS, framework="numpy") as file:
+            for name in sorted(file.keys()):
+                values = file.get_tensor(name)
+                finite = np.isfinite(values)
+                largest = float(np.abs(values[finite]).max(initial=0.0))
+                rows.append((folder.name, name, values.size, int((~finite).sum()), largest))
+    schema = {
+        "checkpoint": pl.String,
+        "tensor": pl.String,
+        "numbers": pl.Int64,
+        "not_finite": pl.Int64,
+        "largest": pl.Float64,
+    }
+    moved = pl.col("largest") > 0
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(
+        finite=pl.col("not_finite") == 0, moved=moved, has_effect=moved & pl.col("tensor").str.contains("lora_B")
+    )
+
+
+def _manifest(subject: Subject) -> pl.DataFrame:
+    schema = {
+        **dict.fromkeys(("checkpoint", "digest", "digest_now"), pl.String),
+        **dict.fromkeys(("training_set_digest", "training_set_now", "problem"), pl.String),
+        "present": pl.Boolean,
+    }
+    newest = _newest(subject.layout, subject.iteration)
+    row = dict.fromkeys(schema) | {"checkpoint": subject.iteration, "present": newest is not None}
+    if newest is not None:
+        folder, manifest = newest
+        examples = read_table(subject.layout.table("filtered_set", subject.iteration))
+        row |= {"checkpoint": folder.name, "digest": manifest.digest}
+        row |= {"training_set_digest": manifest.training_set_digest}
+        row |= {"training_set_now": None if examples is None else training_set_digest(examples)}
+        try:
+            row["digest_now"] = adapter_digest(folder, manifest.base_digest)
+        except UserError as error:
+            row["problem"] = str(error)
+    return pl.DataFrame([row], schema=schema).with_columns(
+        reproduced=(pl.col("digest") == pl.col("digest_now")).fill_null(False),
+        same_examples=(pl.col("training_set_digest") == pl.col("training_set_now")).fill_null(False),
+    )

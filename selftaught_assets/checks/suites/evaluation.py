@@ -1,0 +1,201 @@
+"""The suites of `evaluation` and `seed_evaluation`: is the judge better for the training, and at judging?
+
+Belongs here: declarations about verdicts. Not here: how judges are scored (method/scores.py), and which may judge
+(assets/promotion.py): all of these warn, since an iteration that did not help is a result.
+"""
+
+from functools import partial
+
+import polars as pl
+
+from selftaught_assets.checks.rules import Estimate, Estimated, Subject, Suite, share
+from selftaught_assets.iterations import previous_iteration
+from selftaught_assets.method.comparison import SIGNIFICANT
+from selftaught_assets.method.held_out import HELD_OUT, overfit_gap, without_held_out
+from selftaught_assets.method.results import greedy_of, same_items
+from selftaught_assets.method.scores import IS_RIGHT, Scores, compare, score
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.storage.tables import read_table
+
+ASSETS = ("seed_evaluation", "evaluation")
+OF = "greedy verdicts"
+SHOWN = ("item_id", "benchmark", "order", "label", "verdict")
+
+CHANCE = 0.5
+"""Accuracy of a coin in both orders; with invalid verdicts, or on ties that count, a guesser has less."""
+
+
+def suites(recipe: Recipe) -> list[Suite]:
+    both = [make(recipe, asset) for asset in ASSETS for make in (beyond_chance, invalid_share)]
+    return [*both, not_worse(recipe), overfitting(recipe)]
+
+
+def beyond_chance(recipe: Recipe, asset: str) -> Suite:
+    """The judge is better than a coin, on every benchmark."""
+    return Suite(
+        asset=asset,
+        name="beyond_chance",
+        purpose="A judge no better than a coin keeps judgments that are right by luck.",
+        rows=partial(_greedy, asset),
+        shown=SHOWN,
+        rules=tuple(
+            Estimated(
+                f"{benchmark.name}_accuracy_low",
+                f"{OF} on {benchmark.name}",
+                f"the lower end of the interval of accuracy on {benchmark.name}",
+                partial(_lower_end, benchmark.name),
+                low=CHANCE,
+                where="on_benchmark",
+                culprits="right",
+            )
+            for benchmark in recipe.benchmarks
+        ),
+    )
+
+
+def invalid_share(recipe: Recipe, asset: str) -> Suite:
+    """Verdicts can be read."""
+    return Suite(
+        asset=asset,
+        name="invalid_share",
+        purpose="An invalid verdict counts as wrong: where there are many, accuracy measures the format.",
+        rows=partial(_greedy, asset),
+        shown=SHOWN,
+        rules=tuple(
+            share(
+                f"{kind}_invalid_share",
+                f"{OF} on {described}",
+                f"the share of verdicts on {described} that could not be read",
+                "invalid",
+                high=recipe.checks.max_invalid_share,
+                where=where,
+            )
+            for kind, described, where in (
+                ("benchmark", "benchmarks", "on_benchmark"),
+                *([(HELD_OUT, "held-out pairs", "on_held_out")] if asset == "evaluation" else []),
+            )
+        ),
+    )
+
+
+def not_worse(recipe: Recipe) -> Suite:
+    """The judge did not lose what the one before could."""
+    return Suite(
+        asset="evaluation",
+        name="not_worse",
+        purpose="The next judge is asked in the place of this one: a paired test on the same pairs says if it lost.",
+        rows=partial(_with_previous, recipe),
+        shown=SHOWN,
+        rules=tuple(
+            Estimated(
+                f"{benchmark.name}_gain",
+                f"{OF} on {benchmark.name}",
+                f"the gain in accuracy on {benchmark.name} over the judge before",
+                partial(_gain, benchmark.name),
+                low=0.0,
+                where="on_benchmark",
+                culprits="not_lost",
+            )
+            for benchmark in recipe.benchmarks
+        ),
+    )
+
+
+def overfitting(recipe: Recipe) -> Suite:
+    """What the judge learned of synthetic pairs holds for those of people."""
+    first = recipe.benchmarks[0].name
+    return Suite(
+        asset="evaluation",
+        name="overfit_gap",
+        purpose="A judge much better on its own kind of pairs than on the benchmark has learned how pairs are made.",
+        rows=partial(_greedy, "evaluation"),
+        shown=SHOWN,
+        rules=(
+            Estimated(
+                "overfit_gap",
+                f"{OF} on held-out pairs and {first}",
+                f"accuracy on held-out synthetic pairs minus accuracy on {first}",
+                partial(_gap, first),
+                high=recipe.checks.max_overfit_gap,
+            ),
+        ),
+        numbers=_held_out_numbers,
+    )
+
+
+def _greedy(asset: str, subject: Subject) -> pl.DataFrame:
+    synthetic = pl.col("benchmark") == HELD_OUT
+    return greedy_of(subject.tables[asset]).with_columns(
+        on_benchmark=~synthetic,
+        on_held_out=synthetic,
+        right=IS_RIGHT,
+        invalid=pl.col("verdict").is_null(),
+    )
+
+
+def _scores(rows: pl.DataFrame, benchmark: str) -> Scores | None:
+    verdicts = rows.filter(pl.col("benchmark") == benchmark)
+    try:
+        return score(verdicts)
+    except ValueError:
+        return None  # A pair lacks an order, which `rows_accounted` says, or there is none.
+
+
+def _lower_end(benchmark: str, rows: pl.DataFrame) -> Estimate | None:
+    scores = _scores(rows, benchmark)
+    if scores is None:
+        return None
+    low = min(scores.interval.low, scores.interval_clustered.low)
+    return Estimate(low, low, low, scores.n)
+
+
+def _with_previous(recipe: Recipe, subject: Subject) -> pl.DataFrame:
+    """The verdicts of this judge beside those of the one before, where that was measured on the same pairs."""
+    rows = _greedy("evaluation", subject).with_columns(before=pl.lit(None, dtype=pl.String), not_lost=pl.lit(True))
+    previous = previous_iteration(subject.iteration)
+    layout = subject.layout
+    table = read_table(layout.table("seed_evaluation") if previous is None else layout.table("evaluation", previous))
+    if table is None:
+        return rows
+    key = ["benchmark", "item_id", "order"]
+    earlier = greedy_of(without_held_out(table))
+    shared = [
+        name
+        for (name,), part in rows.filter("on_benchmark").group_by("benchmark")
+        if same_items(earlier.filter(pl.col("benchmark") == name), part.select(earlier.columns))
+    ]
+    earlier = earlier.filter(pl.col("benchmark").is_in(shared))
+    was_right = earlier.select(*key, pl.col("verdict").fill_null("INVALID").alias("was"), was_right=IS_RIGHT)
+    return rows.join(was_right, on=key, how="left", maintain_order="left").with_columns(
+        before="was", not_lost=~pl.col("was_right").fill_null(False) | pl.col("right")
+    )
+
+
+def _gain(benchmark: str, rows: pl.DataFrame) -> Estimate | None:
+    """With the bootstrap interval, widened to 0 where the exact test over instructions sees no difference.
+
+    The bootstrap is a point where all instructions agree, however few they are; the test is not misled by that.
+    """
+    after = rows.filter((pl.col("benchmark") == benchmark) & pl.col("before").is_not_null())
+    if after.is_empty():
+        return None
+    before = after.with_columns(verdict=pl.when(pl.col("before") != "INVALID").then("before"))
+    test = compare(before, after)
+    low, high = test.interval
+    if test.p_clustered >= SIGNIFICANT:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Estimate(test.difference, low, high, test.n)
+
+
+def _gap(benchmark: str, rows: pl.DataFrame) -> Estimate | None:
+    held_out, measured = _scores(rows, HELD_OUT), _scores(rows, benchmark)
+    if held_out is None or measured is None:
+        return None
+    gap = overfit_gap(held_out, measured)
+    return Estimate(gap.value, *gap.interval, held_out.n + measured.n)
+
+
+def _held_out_numbers(rows: pl.DataFrame) -> dict[str, int | float]:
+    scores = _scores(rows, HELD_OUT)
+    numbers = {"rows": rows.height, "held_out_verdicts": rows.filter("on_held_out").height}
+    return numbers if scores is None else numbers | {"held_out_accuracy": scores.accuracy}

@@ -1,0 +1,248 @@
+"""The suites of `filtered_set`: is there anything else to learn from the examples than to judge?
+
+Belongs here: declarations about training examples, in both forms. Not here: the rows and numbers that the rules look at
+(examples.py), and how examples are chosen (method/rejection.py, method/balance.py, method/single_examples.py).
+"""
+
+from functools import partial
+
+from selftaught_assets.checks.rules import (
+    IN_SET,
+    MEAN,
+    ROW_COUNT,
+    Estimated,
+    Limit,
+    RowRule,
+    Suite,
+    holds,
+    share,
+)
+from selftaught_assets.checks.suites.examples import (
+    distinct,
+    examples,
+    longer,
+    mean_lengths,
+    origins,
+    probed,
+    rated_examples,
+    sample,
+    sides,
+    told,
+)
+from selftaught_assets.method.ratings import HIGHEST, LOWEST
+from selftaught_assets.recipe import Recipe
+
+OF = "kept examples"
+IDS = ("example_id", "judgment_id", "pair_id")
+
+
+def suites(recipe: Recipe) -> list[Suite]:
+    balance = response_balance if recipe.judgments.form == "single" else label_balance
+    makers = (
+        balance,
+        one_example_per_pair,
+        splits_apart,
+        smallest_size,
+        length_by_label,
+        diversity,
+        label_not_leaked,
+    )
+    return [make(recipe) for make in makers]
+
+
+def label_balance(recipe: Recipe) -> Suite:
+    """As many examples that say A as say B, so that the next judge does not learn to prefer a position."""
+    low, high = (round(0.5 + sign * recipe.filter.label_tolerance, 6) for sign in (-1, 1))
+    return Suite(
+        asset="filtered_set",
+        name="label_balance",
+        purpose="A judge trained on more of one label learns to prefer a position.",
+        rows=examples,
+        shown=(*IDS, "label", "split"),
+        rules=(
+            Limit("examples", OF, "the number of examples to train on", ROW_COUNT, low=1, where="kept"),
+            RowRule(
+                "label_unknown",
+                OF,
+                "have a label other than A and B",
+                IN_SET,
+                {"column": "label", "value_set": ["A", "B"]},
+                where="kept",
+            ),
+            Limit("label_a_share", OF, "the share of label A", MEAN, "is_a", low=low, high=high, where="kept"),
+        ),
+    )
+
+
+def response_balance(recipe: Recipe) -> Suite:
+    """The check of the same name where responses are rated one by one: winners and losers, in equal numbers."""
+    low, high = (round(0.5 + sign * recipe.filter.label_tolerance, 6) for sign in (-1, 1))
+    order = holds("winner_not_above", OF, "rate the winner of their pair no higher than its loser", "ordered", "kept")
+    return Suite(
+        asset="filtered_set",
+        name="label_balance",
+        purpose="A judge trained on winners without their losers learns to rate everything alike.",
+        rows=rated_examples,
+        shown=(*IDS, "label", "rating", "split"),
+        rules=(
+            Limit("examples", OF, "the number of examples to train on", ROW_COUNT, low=1, where="kept"),
+            RowRule(
+                "rating_unknown",
+                OF,
+                "have no rating from 1 to 10",
+                IN_SET,
+                {"column": "rating", "value_set": list(range(LOWEST, HIGHEST + 1))},
+                where="kept",
+            ),
+            holds("pair_incomplete", OF, "lack the other response of their pair", "complete", "kept"),
+            *([order] if recipe.filter.keep == "correct" else []),
+            Limit("chosen_share", OF, "the share of winners", MEAN, "is_chosen", low=low, high=high, where="kept"),
+        ),
+    )
+
+
+def one_example_per_pair(recipe: Recipe) -> Suite:
+    """No pair is trained on twice as shown, and no wrong judgment at all."""
+    single = recipe.judgments.form == "single"
+    as_shown = "rated" if single else "chosen_position"
+    right = holds("judgment_wrong", OF, "are judgments that are not right", "right", "kept")
+    return Suite(
+        asset="filtered_set",
+        name="one_example_per_pair",
+        purpose="A pair that is easy has many right judgments: trained on all, it would drown the hard ones.",
+        rows=partial(origins, as_shown),
+        shown=(*IDS, as_shown, "label", "split"),
+        upstream=("judgments",),
+        rules=(
+            holds("pair_repeated", OF, f"are of a pair and `{as_shown}` that another one is of", "is_first", "kept"),
+            *([right] if recipe.filter.keep == "correct" else []),
+        ),
+    )
+
+
+def splits_apart(recipe: Recipe) -> Suite:
+    """What is examined on was not trained on."""
+    return Suite(
+        asset="filtered_set",
+        name="splits_apart",
+        purpose="A validation loss on what was trained on always falls.",
+        rows=sides,
+        shown=(*IDS, "instruction_id", "split"),
+        rules=(
+            holds("pair_in_both", OF, "are of a pair in both splits", "pair_apart", "kept"),
+            holds("instruction_in_both", OF, "are of an instruction in both splits", "instruction_apart", "kept"),
+        ),
+    )
+
+
+def smallest_size(recipe: Recipe) -> Suite:
+    """There is enough to train on."""
+    return Suite(
+        asset="filtered_set",
+        name="smallest_size",
+        purpose="A few examples are learned by heart.",
+        rows=examples,
+        shown=IDS,
+        rules=(
+            Limit(
+                "training_examples",
+                "kept examples of the training split",
+                "the number of examples in the training split",
+                ROW_COUNT,
+                low=recipe.checks.min_train_examples,
+                where="trained_on",
+                severity="warning",
+            ),
+        ),
+    )
+
+
+def length_by_label(recipe: Recipe) -> Suite:
+    """Judgments of one label are as long as those of the other."""
+    low, high = (round(0.5 + sign * recipe.checks.length_tolerance, 6) for sign in (-1, 1))
+    first, second = ("chosen", "rejected") if recipe.judgments.form == "single" else ("A", "B")
+    return Suite(
+        asset="filtered_set",
+        name="length_by_label",
+        purpose="Where one label has the longer judgments, a judge that writes much tends to it.",
+        rows=examples,
+        shown=(*IDS, "label", "characters"),
+        rules=(
+            Estimated(
+                "longer_first_label",
+                OF,
+                f"how often a judgment labelled {first} is longer than one labelled {second}",
+                partial(longer, first),
+                low=low,
+                high=high,
+                where="kept",
+            ),
+        ),
+        numbers=mean_lengths,
+    )
+
+
+def diversity(recipe: Recipe) -> Suite:
+    """Judgments differ from one another."""
+    alike = recipe.checks.near_duplicate
+    of = "kept judgments of the sample"
+    return Suite(
+        asset="filtered_set",
+        name="diversity",
+        purpose="Judgments of one wording teach a wording; reasons that differ with the pair teach to judge.",
+        rows=partial(sample, recipe),
+        shown=(*IDS, "like_example_id", "completion"),
+        rules=(
+            Estimated(
+                "distinct_2",
+                of,
+                "the share of word pairs that differ (distinct-2)",
+                distinct,
+                low=recipe.checks.min_distinct,
+            ),
+            share(
+                "repeated_share",
+                of,
+                f"the share that is like an earlier one (similarity {alike:g} or more)",
+                "repeats",
+                high=recipe.checks.max_repeated_share,
+            ),
+        ),
+    )
+
+
+def label_not_leaked(recipe: Recipe) -> Suite:
+    """The label cannot be told without reading the pair.
+
+    In a right judgment the label is the winner's position by construction, so the probe must not see that, nor the
+    verdict. It sees what says nothing of quality: the lengths of the responses as shown; and the first word and the
+    length of the judgment. Told by lengths: the longer response wins, or the shorter one, so counting characters is
+    enough to be right. Told by the opening: the first word knows the verdict already, so the rest justifies it and is
+    no reason for it ("B is better, because"). Both are learned before judging is.
+    """
+    most = recipe.checks.max_probe_accuracy
+    of = "kept examples of the sample"
+    return Suite(
+        asset="filtered_set",
+        name="label_not_leaked",
+        purpose="What tells the label without reading the pair is learned in the place of judging.",
+        rows=partial(probed, recipe),
+        shown=(*IDS, "label", "opening", "characters"),
+        upstream=("judgments", "pairs"),
+        rules=(
+            Estimated(
+                "told_by_lengths",
+                of,
+                "how often a probe tells the label from the lengths of the responses",
+                partial(told, ("length_first", "length_second", "length_ratio")),
+                high=most,
+            ),
+            Estimated(
+                "told_by_opening",
+                of,
+                "how often a probe tells the label from the first word and the length of the judgment",
+                partial(told, ("opening", "characters")),
+                high=most,
+            ),
+        ),
+    )

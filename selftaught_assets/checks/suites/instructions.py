@@ -1,0 +1,158 @@
+"""The suites of `instruction_pool` and `instructions`: what the judge will be taught about.
+
+Both have the same ones. Belongs here: declarations about instructions. Not here: overlap of texts (method/overlap.py).
+"""
+
+from functools import partial
+
+import polars as pl
+
+from selftaught_assets.checks.accounts import benchmark_items
+from selftaught_assets.checks.rules import RowRule, Subject, Suite, holds, share
+from selftaught_assets.method.overlap import RUN, benchmark_overlap
+from selftaught_assets.method.texts import is_empty, normalized_instruction
+from selftaught_assets.recipe import Recipe
+
+ASSETS = ("instruction_pool", "instructions")
+
+UNPRINTABLE = r"[\p{Cc}\p{Co}\p{Cn}\x{FFFD}\x{202A}-\x{202E}\x{2066}-\x{2069}--[\t\n\r]]"
+"""Control and unassigned characters, what a broken encoding leaves behind, overrides of the direction of writing."""
+
+CATEGORIES_SHOWN = 30
+
+
+def suites(recipe: Recipe) -> list[Suite]:
+    made = [make(recipe, asset) for asset in ASSETS for make in (usable_text, no_benchmark_overlap)]
+    chosen = recipe.instructions.categories
+    shared = [asset for asset in ASSETS if asset == "instruction_pool" or chosen is None or len(chosen) > 1]
+    return [*made, *(category_share(recipe, asset) for asset in shared if recipe.pool.category_field is not None)]
+
+
+def usable_text(recipe: Recipe, asset: str) -> Suite:
+    """Instructions are there, different, of usable length and readable."""
+    of, odd, longest = "kept instructions", recipe.checks.max_odd_share, recipe.instructions.max_characters
+    too_long = (
+        share("too_long_share", of, f"the share longer than {longest:,} characters", "long", high=odd, where="kept")
+        if asset == "instruction_pool"
+        else holds("too_long", of, f"are longer than {longest:,} characters", "not_long", "kept")
+    )
+    shortest = f"the share shorter than {recipe.checks.min_characters} characters"
+    return Suite(
+        asset=asset,
+        name="usable_text",
+        purpose="Empty, repeated and broken instructions cost as much as good ones and teach nothing.",
+        rows=partial(_texts, recipe, asset),
+        shown=("instruction_id", "line", "instruction", "source"),
+        rules=(
+            holds("empty", of, "are empty", "present", "kept"),
+            holds("repeated", of, "repeat an earlier one but for white space and case", "is_new", "kept"),
+            too_long,
+            share("too_short_share", of, shortest, "short", high=odd, where="kept"),
+            share(
+                "unprintable_share", of, "the share with unprintable characters", "unprintable", high=odd, where="kept"
+            ),
+        ),
+    )
+
+
+def category_share(recipe: Recipe, asset: str) -> Suite:
+    """No category crowds the others out."""
+    of = "kept instructions"
+    return Suite(
+        asset=asset,
+        name="category_share",
+        purpose="A judge learns to judge what it is shown: the mix of categories is the mix of its skills.",
+        rows=partial(_categories, asset),
+        shown=("instruction_id", "line", "category", "instruction"),
+        numbers=_category_numbers,
+        rules=(
+            share(
+                "largest_category_share",
+                of,
+                "the share of the most frequent category",
+                "is_largest",
+                high=recipe.checks.max_category_share,
+                where="kept",
+            ),
+            share(
+                "uncategorized_share",
+                of,
+                "the share without a category",
+                "uncategorized",
+                high=recipe.checks.max_odd_share,
+                where="kept",
+            ),
+        ),
+    )
+
+
+def no_benchmark_overlap(recipe: Recipe, asset: str) -> Suite:
+    """No instruction is one that judges are measured on."""
+    of, most = "kept instructions", recipe.checks.max_contained_share
+    return Suite(
+        asset=asset,
+        name="no_benchmark_overlap",
+        purpose="What was trained on measures memory: no instruction may come from a benchmark of the recipe.",
+        rows=partial(_overlaps, recipe, asset),
+        shown=("instruction_id", "line", "equal_to", "shares_with", "shared", "instruction"),
+        rules=(
+            holds("in_benchmark", of, "are an instruction of a benchmark", "not_equal", "kept"),
+            holds(
+                "copied_from_benchmark",
+                of,
+                f"hold {most:.0%} or more of the runs of {RUN} words of a benchmark instruction",
+                "not_copied",
+                "kept",
+            ),
+            RowRule(
+                "shares_run_with_benchmark",
+                of,
+                f"share a run of {RUN} words with a benchmark instruction",
+                "expect_column_values_to_be_null",
+                {"column": "shares_with"},
+                where="kept",
+                severity="warning",
+            ),
+        ),
+    )
+
+
+def _texts(recipe: Recipe, asset: str, subject: Subject) -> pl.DataFrame:
+    characters, kept = pl.col("instruction").str.len_chars(), pl.col("drop_reason").is_null()
+    long = characters > recipe.instructions.max_characters
+    return subject.tables[asset].with_columns(
+        kept=kept,
+        present=~is_empty("instruction"),
+        is_new=~kept | (kept.cum_sum().over(normalized_instruction("instruction")) == 1),
+        long=long,
+        not_long=~long,
+        short=characters < recipe.checks.min_characters,
+        unprintable=pl.col("instruction").str.contains(UNPRINTABLE),
+    )
+
+
+def _categories(asset: str, subject: Subject) -> pl.DataFrame:
+    table = subject.tables[asset].with_columns(kept=pl.col("drop_reason").is_null())
+    known = table.filter(pl.col("kept") & pl.col("category").is_not_null())
+    largest = known["category"].value_counts(sort=True)["category"].head(1)
+    return table.with_columns(
+        uncategorized=pl.col("category").is_null(), is_largest=pl.col("category").is_in(largest.implode())
+    )
+
+
+def _category_numbers(rows: pl.DataFrame) -> dict[str, int | float]:
+    """Shares of the most frequent categories among the kept rows."""
+    kept = rows.filter("kept")
+    counts = kept["category"].drop_nulls().value_counts(sort=True).head(CATEGORIES_SHOWN)
+    return {"rows": rows.height} | {f"category/{name}": count / kept.height for name, count in counts.iter_rows()}
+
+
+def _overlaps(recipe: Recipe, asset: str, subject: Subject) -> pl.DataFrame:
+    table = subject.tables[asset].with_columns(kept=pl.col("drop_reason").is_null())
+    items = benchmark_items(recipe).with_columns(item_id=pl.format("{}/{}", "benchmark", "item_id"))
+    kept = table.filter("kept")
+    found = kept.select("line").hstack(benchmark_overlap(kept["instruction"], items))
+    return table.join(found, on="line", how="left", maintain_order="left").with_columns(
+        not_equal=pl.col("equal_to").is_null(),
+        not_copied=pl.col("shared").fill_null(0.0) < recipe.checks.max_contained_share,
+    )

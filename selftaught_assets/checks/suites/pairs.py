@@ -1,0 +1,275 @@
+"""The suites of `pairs`: is the label true, and is it the meaning that tells it?
+
+Belongs here: declarations about pairs. Not here: when a pair is dropped (method/pairs.py).
+"""
+
+from functools import partial
+
+import polars as pl
+
+from selftaught_assets.checks.rules import (
+    IN_SET,
+    MEAN,
+    ROW_COUNT,
+    Limit,
+    RowRule,
+    Subject,
+    Suite,
+    holds,
+    share,
+)
+from selftaught_assets.method.pairs import STRATEGY, TEMPLATE_LEFTOVER
+from selftaught_assets.method.refusals import refuses
+from selftaught_assets.method.similarity import earlier_likeness, jaccard
+from selftaught_assets.method.texts import is_empty, normalized_instruction, with_single_spaces
+from selftaught_assets.recipe import Recipe
+
+OF = "kept pairs"
+IDS = ("pair_id", "instruction_id")
+TEXTS = ("instruction", "modified_instruction", "chosen", "rejected")
+
+CAUSES = {
+    "truncated": ("truncated",),
+    "responses_equal": ("responses_equal",),
+    "instruction_unchanged": ("modified_instruction_unchanged",),
+    "unreadable": ("chosen_empty", "rejected_empty", "modified_instruction_missing", "template_leftover"),
+    "unasked": ("failed", "prompt_too_long"),
+}
+"""Drop reasons by what mends them."""
+
+
+def suites(recipe: Recipe) -> list[Suite]:
+    makers = (
+        pair_validity,
+        construction_yield,
+        near_duplicates,
+        modification_similarity,
+        length_bias,
+        refusals,
+        strategy_share,
+    )
+    return [make(recipe) for make in makers]
+
+
+def pair_validity(recipe: Recipe) -> Suite:
+    """Kept pairs are what the label says: two real, different answers, one of them to a different instruction."""
+    return Suite(
+        asset="pairs",
+        name="pair_validity",
+        purpose="A pair teaches only if its rejected response answers another instruction than the chosen one.",
+        rows=_pairs,
+        shown=(*IDS, *TEXTS, "drop_reason"),
+        rules=(
+            Limit("valid_pairs", OF, "the number of valid pairs", ROW_COUNT, low=1, where="kept"),
+            Limit("valid_share", "pairs", "the share of valid pairs", MEAN, "kept", low=recipe.pairs.min_valid_share),
+            holds("chosen_empty", OF, "have an empty chosen response", "chosen_present", "kept"),
+            holds("rejected_empty", OF, "have an empty rejected response", "rejected_present", "kept"),
+            holds("responses_equal", OF, "have two equal responses", "responses_differ", "kept"),
+            holds("modified_instruction_missing", OF, "lack a modified instruction", "modified_present", "kept"),
+            holds(
+                "modified_instruction_unchanged", OF, "repeat the instruction as the modified one", "modified", "kept"
+            ),
+            _no_template_in("chosen", "chosen response"),
+            _no_template_in("rejected", "rejected response"),
+            _no_template_in("modified_instruction", "modified instruction"),
+        ),
+    )
+
+
+def construction_yield(recipe: Recipe) -> Suite:
+    """What the instructions give that were paid for, by the cause of loss."""
+    most = recipe.checks.max_drop_share
+    return Suite(
+        asset="pairs",
+        name="construction_yield",
+        purpose="Each cause of a lost pair has a remedy of its own.",
+        rows=_losses,
+        shown=(*IDS, "drop_reason", *TEXTS),
+        rules=tuple(
+            share(f"{cause}_share", "pairs", f"the share lost as {' or '.join(reasons)}", cause, high=most)
+            for cause, reasons in CAUSES.items()
+        ),
+    )
+
+
+def near_duplicates(recipe: Recipe) -> Suite:
+    """Pairs are about different things."""
+    alike = recipe.checks.near_duplicate
+    return Suite(
+        asset="pairs",
+        name="near_duplicates",
+        purpose="An instruction that comes again in other words counts as often in training.",
+        rows=partial(_duplicates, recipe),
+        shown=(*IDS, "like_pair_id", "instruction"),
+        rules=(
+            share(
+                "near_duplicate_share",
+                OF,
+                f"the share whose instruction is like an earlier one (similarity {alike:g} or more)",
+                "repeats",
+                high=recipe.checks.max_near_duplicate_share,
+                where="kept",
+            ),
+        ),
+    )
+
+
+def modification_similarity(recipe: Recipe) -> Suite:
+    """The modified instruction is close to the instruction, and not the same."""
+    checks, most = recipe.checks, recipe.checks.max_outside_similarity
+    near = f"the share whose modified instruction is too near (similarity above {checks.max_similarity:g})"
+    far = f"the share whose modified instruction is too far (similarity below {checks.min_similarity:g})"
+    return Suite(
+        asset="pairs",
+        name="modification_similarity",
+        purpose="Too near, and the rejected response may be right; too far, and the pair is trivial to judge.",
+        rows=partial(_similarities, recipe),
+        shown=(*IDS, "similarity", "instruction", "modified_instruction"),
+        rules=(
+            share("too_near_share", OF, near, "too_near", high=most, where="kept"),
+            share("too_far_share", OF, far, "too_far", high=most, where="kept"),
+        ),
+        numbers=_similarity_numbers,
+    )
+
+
+def length_bias(recipe: Recipe) -> Suite:
+    """The longer response is not the better one by rule."""
+    low, high = (round(0.5 + sign * recipe.checks.length_tolerance, 6) for sign in (-1, 1))
+    return Suite(
+        asset="pairs",
+        name="length_bias",
+        purpose="Where the longer response wins, or loses, the judge learns to count characters.",
+        rows=_lengths,
+        shown=(*IDS, "chosen_characters", "rejected_characters", "chosen", "rejected"),
+        rules=(
+            share(
+                "longer_wins_share",
+                "kept pairs of different length",
+                "the share in which the longer response wins",
+                "longer_wins",
+                low=low,
+                high=high,
+                where="kept_unequal",
+            ),
+        ),
+    )
+
+
+def refusals(recipe: Recipe) -> Suite:
+    """Responses answer."""
+    most = recipe.checks.max_refusal_share
+    return Suite(
+        asset="pairs",
+        name="refusals",
+        purpose="A refusal against an answer teaches what to think of refusals, and nothing of the instruction.",
+        rows=_refusals,
+        shown=(*IDS, "chosen", "rejected"),
+        rules=tuple(
+            share(
+                f"{side}_refusal_share",
+                OF,
+                f"the share whose {side} response refuses",
+                side_refuses,
+                high=most,
+                where="kept",
+            )
+            for side, side_refuses in (("chosen", "chosen_refuses"), ("rejected", "rejected_refuses"))
+        ),
+    )
+
+
+def strategy_share(recipe: Recipe) -> Suite:
+    """Every pair says how it was made."""
+    return Suite(
+        asset="pairs",
+        name="strategy_share",
+        purpose="The label is true for a reason: the strategy by which the pair was made.",
+        rows=lambda subject: subject.tables["pairs"].with_columns(
+            pl.col("strategy").fill_null("none"), kept=pl.col("drop_reason").is_null()
+        ),
+        shown=(*IDS, "strategy"),
+        rules=(
+            RowRule(
+                "strategy_unknown",
+                OF,
+                f"have a strategy other than {STRATEGY}",
+                IN_SET,
+                {"column": "strategy", "value_set": [STRATEGY]},
+                where="kept",
+            ),
+        ),
+        numbers=_strategy_numbers,
+    )
+
+
+def _pairs(subject: Subject) -> pl.DataFrame:
+    different = normalized_instruction("modified_instruction") != normalized_instruction("instruction")
+    return subject.tables["pairs"].with_columns(
+        kept=pl.col("drop_reason").is_null(),
+        chosen_present=~is_empty("chosen"),
+        rejected_present=~is_empty("rejected"),
+        responses_differ=(with_single_spaces("chosen") != with_single_spaces("rejected")).fill_null(True),
+        modified_present=~is_empty("modified_instruction"),
+        modified=different.fill_null(True),
+        **{
+            f"{name}_is_plain": ~pl.col(name).fill_null("").str.contains(TEMPLATE_LEFTOVER)
+            for name in ("modified_instruction", "chosen", "rejected")
+        },
+    )
+
+
+def _no_template_in(column: str, text: str) -> RowRule:
+    return holds(f"template_in_{column}", OF, f"have template text left in the {text}", f"{column}_is_plain", "kept")
+
+
+def _losses(subject: Subject) -> pl.DataFrame:
+    reason = pl.col("drop_reason").fill_null("")
+    return subject.tables["pairs"].with_columns(reason.is_in(reasons).alias(cause) for cause, reasons in CAUSES.items())
+
+
+def _kept_only(subject: Subject) -> pl.DataFrame:
+    table = subject.tables["pairs"]
+    return table.filter(pl.col("drop_reason").is_null()).with_columns(kept=pl.lit(True))
+
+
+def _duplicates(recipe: Recipe, subject: Subject) -> pl.DataFrame:
+    kept = _kept_only(subject)
+    earlier = earlier_likeness(kept["instruction"], recipe.checks.near_duplicate)
+    return kept.with_columns(repeats=earlier.is_not_null(), like_pair_id=kept["pair_id"].gather(earlier))
+
+
+def _similarities(recipe: Recipe, subject: Subject) -> pl.DataFrame:
+    kept = _kept_only(subject)
+    return kept.with_columns(jaccard(kept["instruction"], kept["modified_instruction"]).round(3)).with_columns(
+        too_near=pl.col("similarity") > recipe.checks.max_similarity,
+        too_far=pl.col("similarity") < recipe.checks.min_similarity,
+    )
+
+
+def _similarity_numbers(rows: pl.DataFrame) -> dict[str, int | float]:
+    median = rows["similarity"].median()
+    return {"rows": rows.height} | ({} if median is None else {"similarity_median": median})
+
+
+def _lengths(subject: Subject) -> pl.DataFrame:
+    rows = subject.tables["pairs"].with_columns(
+        chosen_characters=pl.col("chosen").str.len_chars(), rejected_characters=pl.col("rejected").str.len_chars()
+    )
+    unequal = pl.col("chosen_characters") != pl.col("rejected_characters")
+    return rows.with_columns(
+        kept_unequal=(pl.col("drop_reason").is_null() & unequal).fill_null(False),
+        longer_wins=pl.col("chosen_characters") > pl.col("rejected_characters"),
+    )
+
+
+def _refusals(subject: Subject) -> pl.DataFrame:
+    return subject.tables["pairs"].with_columns(
+        kept=pl.col("drop_reason").is_null(), chosen_refuses=refuses("chosen"), rejected_refuses=refuses("rejected")
+    )
+
+
+def _strategy_numbers(rows: pl.DataFrame) -> dict[str, int | float]:
+    kept = rows.filter("kept")
+    counts = kept["strategy"].value_counts(sort=True)
+    return {"rows": rows.height} | {f"strategy/{name}": count / kept.height for name, count in counts.iter_rows()}
