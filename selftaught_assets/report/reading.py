@@ -95,5 +95,5 @@ def _passes(recipe: Recipe, judgments: pl.LazyFrame) -> pl.DataFrame:
 
 def _trained(manifest: Manifest) -> Step:
     metrics = manifest.metrics
-    lost = {"beyond_max_tokens": metrics.too_long} if metrics.too_long else {}
-    return Step("trained on", metrics.examples + metrics.validation_examples, lost)
+    lost = {"held_out": metrics.validation_examples, "beyond_max_tokens": metrics.too_long}
+    return Step("trained on", metrics.examples, {reason: rows for reason, rows in lost.items() if rows})

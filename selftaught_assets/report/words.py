@@ -32,6 +32,7 @@ REASONS = {
     "not_drawn": "right, but another right judgment of the pair was drawn",
     "balance": "right, but cut so that A and B win equally often",
     # training
+    "held_out": "held out of training, to watch its loss",
     "beyond_max_tokens": "longer than the training's token limit",
 }
 """By drop reason."""

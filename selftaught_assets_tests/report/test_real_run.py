@@ -1,11 +1,13 @@
 """The report of a real run: real sampling, real training, real checks, and every chart drawn."""
 
+import re
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
 
 from selftaught_assets.recipe import load_recipe
+from selftaught_assets.report.reading import read_iterations
 from selftaught_assets_tests.assets.loop import Loop
 from selftaught_assets_tests.browser import screenshot, watched_page
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
@@ -20,7 +22,8 @@ CHARTS = ("funnel", "passes", "lengths", "sides", "labels", "loss")
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory: pytest.TempPathFactory) -> Loop:
     folder = tmp_path_factory.mktemp("run")
-    path = write_small_recipe(folder, evaluation=SMALL["evaluation"] | {"attacks": ["plea"]})
+    evaluation, held_out = SMALL["evaluation"] | {"attacks": ["plea"]}, SMALL["filter"] | {"validation_share": 0.3}
+    path = write_small_recipe(folder, evaluation=evaluation, filter=held_out)
     (folder / "home").mkdir()
     with dg.DagsterInstance.local_temp(str(folder / "home")) as instance:
         loop = Loop(load_recipe(str(path)), folder / "data", instance)
@@ -46,7 +49,9 @@ def test_every_chart_check_and_row_of_a_run_is_shown(
             page.locator(f"#{place} svg").wait_for()
         page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
         screenshot(page, name)
-        assert page.locator("#iteration_01 .badge.good", has_text="checks passed").count() == 1
+        badge = page.locator("#iteration_01 .badge")
+        assert re.fullmatch(r"1 of [2-9]\d checks not passed", badge.inner_text())  # The set is small, as a check says.
+        assert "warn" in badge.get_attribute("class")
         assert page.locator(".notice").count() == 0
         page.select_option("#by-fate", label="kept")
         page.locator("#table tbody tr").first.click()
@@ -58,3 +63,11 @@ def test_every_chart_check_and_row_of_a_run_is_shown(
 def test_the_asset_shows_the_loss_of_a_run_in_dagster(loop: Loop) -> None:
     metadata = loop.metadata("report")
     assert all(0 < len(metadata[name]) < 60_000 for name in ("learning_curve", "funnel", "loss"))
+
+
+def test_the_way_from_the_pool_ends_with_what_was_trained_on(loop: Loop) -> None:
+    (iteration, *_) = read_iterations(loop.layout, loop.recipe)
+    examples, trained = iteration.funnel[-2:]
+    assert trained.rows == iteration.manifest.metrics.examples > 0
+    assert trained.lost == {"held_out": iteration.manifest.metrics.validation_examples}
+    assert examples.rows == trained.rows + trained.lost["held_out"] > trained.rows
