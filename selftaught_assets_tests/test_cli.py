@@ -16,6 +16,8 @@ from selftaught_assets import __version__
 from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.cli import app, main
 from selftaught_assets.method.held_out import HELD_OUT
+from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.tables import read_table
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
 SELFTAUGHT = [sys.executable, "-c", "from selftaught_assets.cli import main; main()"]
@@ -273,8 +275,8 @@ def test_report_is_made_anew_and_opened(ran: Ran, monkeypatch) -> None:
 
 @pytest.mark.slow
 def test_held_out_synthetic_pairs_are_judged_in_both_orders_and_tell_the_overfit_gap(ran: Ran) -> None:
-    data = ran.folder / "data [b] é" / "small"
-    table, examples = (pl.read_parquet(data / name / "iteration_01.parquet") for name in ("evaluation", "filtered_set"))
+    layout = Layout(ran.folder / "data [b] é", "small")
+    table, examples = (read_table(layout.table(name, "iteration_01")) for name in ("evaluation", "filtered_set"))
     held_out = table.filter(pl.col("benchmark") == HELD_OUT)
     validation = examples.filter(pl.col("split") == "validation")["pair_id"].unique()
     assert held_out["item_id"].unique().sort().to_list() == validation.sort().to_list() != []

@@ -13,6 +13,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from selftaught_assets.method.held_out import without_held_out
 from selftaught_assets.method.prompts import (
     Messages,
     PromptTemplates,
@@ -131,7 +132,7 @@ def test_an_iteration_of_the_single_form_passes_its_checks_and_keeps_pairs_in_wh
 @pytest.mark.slow
 def test_the_trained_judge_orders_pairs_better_than_the_one_that_taught_it(loop: Loop):
     """Greedily, both still say 5 or 6 of nearly everything, which ties; sampled, they part from the start."""
-    before, after = loop.table("seed_evaluation"), loop.table("evaluation", "iteration_01")
+    before, after = loop.table("seed_evaluation"), without_held_out(loop.table("evaluation", "iteration_01"))
     greedy, vote = (
         compare(*(frame.filter(pl.col("decoding") == decoding) for frame in (before, after)))
         for decoding in ("greedy", "vote")
