@@ -58,6 +58,10 @@ class DagsterPages:
         """The page of an asset: overview, partitions, checks, …"""
         self.page.goto(f"{self._address}/assets/{key}?view={view}&partition={partition}")
 
+    def open_check(self, key: str, name: str) -> None:
+        """The page of the checks of an asset, at one of them."""
+        self.page.goto(f"{self._address}/assets/{key}?view=checks&checkDetail={name}")
+
     def materialize_job(self, job: str, partition: str | None = None) -> str:
         """Clicks a job of assets through to its run; returns the status in which the run ends."""
         self._open_launcher(job)

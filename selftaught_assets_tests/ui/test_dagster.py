@@ -156,7 +156,7 @@ def test_a_bad_pair_fails_its_blocking_check_shows_its_row_and_stops_what_follow
     for asset, times in (("pairs", 3), ("judgments", 2)):
         world.pages.open_asset(f"small/{asset}", "partitions", "iteration_01")
         world.page.get_by_text(f"View all historical events ({times})").wait_for()
-    world.pages.open_asset("small/pairs", "checks")
+    world.pages.open_check("small/pairs", "pair_validity")
     world.page.get_by_text("This is a blocking asset check.").wait_for()
     world.page.get_by_text("Failed", exact=True).first.wait_for()
     pairs = pl.read_parquet(world.layout.table("pairs", "iteration_01"))
