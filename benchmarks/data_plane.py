@@ -35,22 +35,26 @@ def run(*, small: bool, rounds: int) -> dict[str, Result]:
 
 def measure(pairs: int) -> dict[str, float]:
     """Seconds, peak memory in GiB, and examples kept."""
-    from selftaught_assets.checks.suites import label_balance
+    from selftaught_assets.checks.rules import Subject
+    from selftaught_assets.checks.suites.filtered_set import label_balance
     from selftaught_assets.checks.validation import validate
     from selftaught_assets.method.accounting import account
     from selftaught_assets.method.balance import balance_labels
     from selftaught_assets.method.rejection import select_examples
     from selftaught_assets.method.splits import assign_split
     from selftaught_assets.recipe import load_recipe
+    from selftaught_assets.storage.layout import Layout
 
     judgments = generate(pairs)
     started = time.perf_counter()
     drawn = select_examples(judgments, keep="correct", seed=1).rename({"verdict": "label"})
     table = balance_labels(assign_split(drawn, validation_share=0.1, seed=1), seed=1)
     accounts = account(table, judgments.height)
-    suite = label_balance(load_recipe("demo"))
-    shown = table.with_columns(example_id="judgment_id")
-    broken = [finding for finding in validate(suite, suite.rows({"filtered_set": shown})) if not finding.passed]
+    recipe = load_recipe("demo")
+    suite = label_balance(recipe)
+    shown = table.with_columns(example_id="judgment_id", completion="judgment_id")
+    subject = Subject({"filtered_set": shown}, Layout.of(recipe), "iteration_01")
+    broken = [finding for finding in validate(suite, suite.rows(subject)) if not finding.passed]
     took = time.perf_counter() - started
     if broken:
         raise RuntimeError(f"The check found {broken}.")

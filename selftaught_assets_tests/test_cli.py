@@ -270,7 +270,7 @@ def test_report_is_made_anew_and_opened(ran: Ran, monkeypatch) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{page}\n", "")
     assert opened.read_text() == page.as_uri()
     text = page.read_text(encoding="utf-8")
-    assert "Time and cost" in text and "checks passed" in text and 'id="loss-iteration_01"' in text
+    assert "Time and cost" in text and "checks not passed" in text and 'id="loss-iteration_01"' in text
 
 
 @pytest.mark.slow

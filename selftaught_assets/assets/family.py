@@ -38,22 +38,29 @@ _DUE = (dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps
     dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
 )
 
-AUTOMATION = (
-    _DUE
-    & ~dg.AutomationCondition.any_deps_missing()
-    & ~dg.AutomationCondition.any_deps_in_progress()
-    & ~dg.AutomationCondition.in_progress()
-    & dg.AutomationCondition.all_deps_blocking_checks_passed()
-)
-"""Follow the upstream at once, unless a blocking check failed there. The sensor that acts on it is shipped stopped.
 
-`AutomationCondition.eager` would not do: it leaves out what is missing when the sensor is switched on, and it overlooks
-an update by a run that also made this asset, whichever partition; but the run that makes judgments[i] and checkpoint[i]
-updates judge[i+1], which judgments[i+1] must follow.
+def _automation(judge: dg.AssetKey) -> dg.AutomationCondition:
+    """Follow the upstream at once, unless a blocking check failed there. The sensor that acts on it is shipped stopped.
 
-No condition asks whether the next judge was promoted: a checkpoint that is held back (assets/promotion.py) updates no
-judge[i+1], so nothing follows it until someone promotes it.
-"""
+    A judge that was handed over has not been checked: its materialization is logged by the run that trained it, and
+    checks run where an asset is materialized. It is checked with the next run that materializes it.
+
+    `AutomationCondition.eager` would not do: it leaves out what is missing when the sensor is switched on, and it
+    overlooks an update by a run that also made this asset, whichever partition; but the run that makes judgments[i] and
+    checkpoint[i] updates judge[i+1], which judgments[i+1] must follow.
+
+    No condition asks whether the next judge was promoted: a checkpoint that is held back (assets/promotion.py) updates
+    no judge[i+1], so nothing follows it until someone promotes it.
+    """
+    checked = dg.AutomationCondition.all_deps_blocking_checks_passed().ignore(dg.AssetSelection.assets(judge))
+    return (
+        _DUE
+        & ~dg.AutomationCondition.any_deps_missing()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~dg.AutomationCondition.in_progress()
+        & checked
+    )
+
 
 AUTOMATION_SO_FAR = (
     _DUE
@@ -113,7 +120,7 @@ class Family:
         """
 
         recorded = SAMPLING_SECTIONS if samples else ()
-        condition = AUTOMATION_SO_FAR if shows_so_far else AUTOMATION
+        condition = AUTOMATION_SO_FAR if shows_so_far else _automation(self.key("judge"))
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
             return dg.asset(

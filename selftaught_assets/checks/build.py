@@ -19,7 +19,7 @@ from selftaught_assets.errors import UserError
 
 
 def build_checks(family: Family) -> list[dg.AssetChecksDefinition]:
-    """The checks of a recipe's tables: blocking, and of the same partitions as the asset."""
+    """The checks of a recipe's assets, of the same partitions as the asset; blocking where they can be an ERROR."""
     by_asset = attrgetter("asset")
     groups = groupby(sorted(suites_of(family.recipe), key=by_asset), key=by_asset)
     return [_checks_of(family, asset, list(suites)) for asset, suites in groups]
@@ -54,6 +54,6 @@ def _spec(family: Family, suite: Suite) -> dg.AssetCheckSpec:
         asset=family.key(suite.asset),
         description=suite.description,
         additional_deps=[family.key(name) for name in suite.upstream],
-        blocking=True,
+        blocking=suite.can_stop,
         partitions_def=None if suite.asset in UNPARTITIONED else family.partitions,
     )

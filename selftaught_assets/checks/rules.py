@@ -208,6 +208,11 @@ class Suite:
         return (self.asset, *self.upstream) if self.is_table else self.upstream
 
     @property
+    def can_stop(self) -> bool:
+        """Whether a rule of it is critical. Automation waits where a check that can stop a run did not pass."""
+        return any(rule.severity == "critical" for rule in self.rules)
+
+    @property
     def description(self) -> str:
         """What the check demands: the claims of its rules."""
         return "\n".join([self.purpose, *(f"- {rule.claim}" for rule in self.rules)])

@@ -84,14 +84,16 @@ def test_every_asset_is_described_owned_and_versioned(graph) -> None:
         assert node.description and node.owners and node.code_version and node.kinds, key
 
 
-def test_checks_are_blocking_and_partitioned_as_their_asset(graph) -> None:
+def test_every_asset_has_its_checks_partitioned_as_it_is_and_one_that_blocks(graph) -> None:
     found: dict[str, set[str]] = {}
+    blocking = set()
     for key in graph.asset_check_keys:
         node = graph.get(key)
-        assert node.blocking
+        blocking |= {key.asset_key.path[-1]} if node.blocking else set()
         assert (node.partitions_def is not None) is GRAPH[key.asset_key.path[-1]][1]
         found.setdefault(key.asset_key.path[-1], set()).add(key.name)
     assert found == CHECKS
+    assert blocking == set(CHECKS)
 
 
 def test_judge_is_upstream_of_a_checkpoint_that_continues_it(small_recipe, tmp_path) -> None:

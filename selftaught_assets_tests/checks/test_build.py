@@ -194,15 +194,16 @@ def test_metadata_holds_plain_numbers_under_one_name_each(runs: Runs):
     assert set(types.values()) == {int}
 
 
-def test_the_specs_are_blocking_partitioned_like_the_asset_and_described_by_their_suite(recipe: Recipe, tmp_path: Path):
+def test_specs_block_where_they_can_be_an_error_and_are_partitioned_and_described(recipe: Recipe, tmp_path: Path):
     family = Family(recipe, Layout(tmp_path, recipe.name))
-    descriptions = {(suite.asset, suite.name): suite.description for suite in suites_of(recipe)}
+    suites = {(suite.asset, suite.name): suite for suite in suites_of(recipe)}
     specs = [spec for check in build_checks(family) for spec in check.check_specs]
     assert len(specs) == len(suites_of(recipe))
     for spec in specs:
-        assert spec.blocking
+        suite = suites[spec.asset_key.path[-1], spec.name]
+        assert spec.blocking is any(rule.severity == "critical" for rule in suite.rules)
         assert spec.partitions_def == (None if spec.asset_key.path[-1] in UNPARTITIONED else family.partitions)
-        assert spec.description.startswith(descriptions[spec.asset_key.path[-1], spec.name])
+        assert spec.description.startswith(suite.description)
 
 
 def test_a_pool_that_can_no_longer_be_read_fails_in_one_sentence(tables: Tables, tmp_path: Path):

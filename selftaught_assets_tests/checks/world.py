@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from selftaught_assets.checks.results import check_result
 from selftaught_assets.checks.rules import RowRule, Subject, Suite
 from selftaught_assets.checks.suites import suites_of
+from selftaught_assets.method.examples import training_set_digest
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, TrainingMetrics, read_manifest
 from selftaught_assets.storage.layout import Layout
@@ -29,7 +30,6 @@ from selftaught_assets.storage.models import (
     reference_model,
     write_pointer,
 )
-from selftaught_assets.training.launch import training_set_digest
 from selftaught_assets_tests.checks.tables import Tables, changed, make_tables
 
 FIRST, SECOND = "iteration_01", "iteration_02"
@@ -69,7 +69,7 @@ def make_world(recipe: Recipe, folder: Path) -> World:
         path.parent.mkdir(parents=True, exist_ok=True)
         world.tables[name].write_parquet(path)
     seed = reference_model(recipe.seed_model)
-    trained = write_checkpoint(world.checkpoint, seed, training_set_digest(world.layout.table("filtered_set", FIRST)))
+    trained = write_checkpoint(world.checkpoint, seed, training_set_digest(world.tables["filtered_set"]))
     for iteration, model in ((FIRST, seed), (SECOND, trained)):
         world.layout.judge(iteration).parent.mkdir(exist_ok=True)
         write_pointer(world.layout.judge(iteration), model, root=folder)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from selftaught_assets.cli import app
+from selftaught_assets.commands.common import console
 from selftaught_assets.commands.shown import visible
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.layout import Layout
@@ -71,7 +72,7 @@ def test_drop_reasons_are_read_without_options(recipe: Path) -> None:
 
 
 def test_rating_says_which_response_it_is_of(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(console, "_width", 120)  # Rich reads COLUMNS once, when the console is made.
     layout = Layout(tmp_path / "data", "small")
     rated = judgments("cc1c", SEED).with_columns(
         chosen_position=pl.lit(None, dtype=pl.String),

@@ -15,6 +15,7 @@ from selftaught_assets.cli import app
 from selftaught_assets.lineage import Trace, trace
 from selftaught_assets.lineage.diff import Side, diff
 from selftaught_assets.lineage.nodes import walk
+from selftaught_assets.method.held_out import HELD_OUT
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets.storage.columns import describe, origins
 from selftaught_assets.storage.provenance import read_provenance
@@ -86,11 +87,13 @@ def test_kept_example_leads_to_the_checkpoint_that_judges_the_next_iteration(loo
     answer = ask(loop, examples["example_id"][0])
     (checkpoint,) = of_kind(answer, "checkpoint")
     (judge,) = of_kind(answer, "judge")
-    (evaluation,) = of_kind(answer, "evaluation")
+    benchmark, held_out = loop.recipe.benchmarks[0].name, HELD_OUT
+    evaluations = {node["facts"]["benchmark"]: node["facts"]["accuracy"] for node in of_kind(answer, "evaluation")}
     assert checkpoint["facts"]["same_training_set"] is True
     assert set(loop.table("judgments", "iteration_02")["judge"]) == {checkpoint["id"]} == {judge["id"]}
     assert judge["iteration"] == "iteration_02"
-    assert evaluation["facts"]["accuracy"] == loop.metadata("evaluation", "iteration_01")["accuracy"]
+    measured = loop.metadata("evaluation", "iteration_01")
+    assert evaluations == {benchmark: measured["accuracy"], held_out: measured["held_out_accuracy"]}
     (training_set,) = of_kind(answer, "training_set")
     assert training_set["id"] == loop.metadata("filtered_set", "iteration_01")["training_set_digest"]
     counted = training_set["facts"]["examples"] + training_set["facts"]["validation_examples"]
