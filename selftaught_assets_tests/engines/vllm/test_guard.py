@@ -8,7 +8,7 @@ import sys
 import psutil
 
 PARENT = """
-import subprocess, time
+import subprocess, sys, time
 from selftaught_assets.engines.vllm.guard import guarded_start
 
 bystander = subprocess.Popen(["sleep", "600"])
@@ -26,7 +26,8 @@ time.sleep(600)
 def run_parent(*, inside: str = "", after: str = "") -> tuple[subprocess.Popen, list[psutil.Process]]:
     """A parent with a process that was there before, and one that it started under guard."""
     script = PARENT.format(inside=inside, after=after)
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", script]
+    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     return parent, [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
 
 
@@ -51,7 +52,10 @@ def test_a_parent_killed_in_the_middle_of_the_start_leaves_nothing_either() -> N
 
 
 def test_a_guard_that_is_released_is_gone() -> None:
-    parent, (bystander, _) = run_parent(after="started.kill(); started.wait(); release(); print(flush=True)")
+    after = "sys.stdin.readline(); started.kill(); started.wait(); release(); print(flush=True)"
+    parent, (bystander, _) = run_parent(after=after)
+    parent.stdin.write("\n")
+    parent.stdin.flush()
     parent.stdout.readline()
     assert psutil.Process(parent.pid).children() == [bystander]
     for process in (bystander, parent):
