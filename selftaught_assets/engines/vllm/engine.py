@@ -8,12 +8,13 @@ once, and each has a seed of its own, so that any of them can be asked for again
 """
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from selftaught_assets.engines import chat
 from selftaught_assets.engines.drawing import stream_keys
-from selftaught_assets.engines.protocol import Completion, Prompt, Request
+from selftaught_assets.engines.protocol import Completion, Prompt, Request, SamplingParameters
 from selftaught_assets.engines.vllm.base import VllmBase, load_base
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import VllmSettings
@@ -29,6 +30,8 @@ _IN_FLIGHT = 2
 class _Sample(NamedTuple):
     request: Request
     index: int
+    seed: int
+    """Of its random stream."""
 
 
 class VllmEngine:
@@ -40,6 +43,7 @@ class VllmEngine:
         self._base = base
         self._adapter = base.adapter(model)
         self.end_tokens = chat.end_tokens(base.tokenizer, chat.configured_end(model.base))
+        self._parameters: dict[SamplingParameters, SamplingParams] = {}
         self._empty_prompt = (chat.empty_prompt_token(base.tokenizer, self.end_tokens),)
 
     def render(self, messages: list[dict[str, str]]) -> Prompt:
@@ -55,9 +59,8 @@ class VllmEngine:
         from vllm.exceptions import VLLMValidationError
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        samples = (_Sample(request, index) for request in requests for index in request.sample_indices)
         try:
-            yield from self._completions(samples)
+            yield from self._completions(sample for request in requests for sample in _samples(request))
         except VLLMValidationError as error:
             raise UserError(f"vLLM does not sample as the recipe asks for: {error}") from None
         except EngineDeadError:
@@ -92,19 +95,21 @@ class VllmEngine:
 
         name = str(next(self._base.request_names))
         prompt = tokens_input(list(sample.request.prompt.token_ids or self._empty_prompt))
-        self._base.engine.add_request(name, prompt, self._parameters(sample), lora_request=self._adapter)
+        if sample.request.sampling not in self._parameters:
+            self._parameters[sample.request.sampling] = self._checked(sample.request.sampling)
+        parameters = copy(self._parameters[sample.request.sampling])
+        parameters.seed = sample.seed
+        self._base.engine.add_request(name, prompt, parameters, lora_request=self._adapter)
         return name
 
-    def _parameters(self, sample: _Sample) -> "SamplingParams":
+    def _checked(self, sampling: SamplingParameters) -> "SamplingParams":
+        """Parameters in vLLM's terms, without a seed: checking them takes longer than handing over a sample."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        sampling = sample.request.sampling
-        (key,) = stream_keys([sample.request.seed], [sample.index])
         return SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            seed=int(key >> 1),  # vLLM takes 63 bits.
             max_tokens=sampling.max_tokens,
             stop=list(sampling.stop),
             stop_token_ids=list(self.end_tokens),
@@ -138,6 +143,12 @@ def load_engine(settings: VllmSettings, model: ModelReference) -> VllmEngine:
     except UserError:
         base.close()
         raise
+
+
+def _samples(request: Request) -> Iterator[_Sample]:
+    keys = stream_keys([request.seed] * len(request.sample_indices), request.sample_indices)
+    for index, key in zip(request.sample_indices, keys, strict=True):
+        yield _Sample(request, index, int(key >> 1))  # vLLM takes 63 bits.
 
 
 def _too_long(sample: _Sample) -> Completion:
