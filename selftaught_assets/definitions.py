@@ -46,14 +46,8 @@ ASSETS = (
     build_report,
 )
 
-PRELOADED = [
-    "torch",
-    "transformers.models.auto.modeling_auto",
-    "peft",
-    "great_expectations",
-    "selftaught_assets.definitions",
-]
-"""Imported once per run, in the process that all its steps are forked from, so that a step starts at once."""
+PRELOADED = ["selftaught_assets.preload"]
+"""Imported by the process that all steps of a run are forked from."""
 
 EXECUTOR = dg.multiprocess_executor.configured(
     {"max_concurrent": 1, "start_method": {"forkserver": {"preload_modules": PRELOADED}}}

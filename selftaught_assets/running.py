@@ -51,6 +51,13 @@ HEADLINES = {
 """The number of each asset that its line in the terminal shows."""
 
 
+_SHOWN_EVENTS = {
+    dg.DagsterEventType.STEP_START,
+    dg.DagsterEventType.ASSET_MATERIALIZATION,
+    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+}
+
+
 def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console) -> None:
     """Materializes everything up to an iteration, in order, on the instance at DAGSTER_HOME.
 
@@ -169,7 +176,7 @@ class _Display:
         self._tags = tags
         self._progress_file = progress_file
         self._console = console
-        self._shown_events = 0
+        self._cursor: str | None = None
         self._last_plain_line = time.monotonic()
         self._last_progress: StageProgress | None = None
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"))
@@ -187,15 +194,16 @@ class _Display:
         runs = self._instance.get_runs(dg.RunsFilter(tags={RUN_TAG: self._tags[RUN_TAG]}), limit=1)
         if not runs:
             return
-        events = _events(self._instance, runs[0].run_id)
-        for event in events[self._shown_events :]:
+        news = self._instance.get_records_for_run(runs[0].run_id, self._cursor, _SHOWN_EVENTS)
+        for record in news.records:
+            event = record.event_log_entry.dagster_event
             if event.event_type == dg.DagsterEventType.STEP_START:
                 self._bar.update(self._task, description=str(event.step_key), total=None, completed=0, detail="")
             elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
                 self._print_materialization(event.step_materialization_data.materialization)
             elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 self._print_check(event.asset_check_evaluation_data)
-        self._shown_events = len(events)
+        self._cursor = news.cursor
 
     def _print_materialization(self, made: dg.AssetMaterialization) -> None:
         name = made.asset_key.path[-1]

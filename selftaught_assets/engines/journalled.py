@@ -17,6 +17,8 @@ from selftaught_assets.storage.journal import SCHEMA, Journal, MemoryJournal
 FLUSH_SECONDS = 2.0
 FLUSH_COMPLETIONS = 20_000
 REPORT_SECONDS = 0.5
+REPORT_SHARE = 0.05
+"""Of the samples to come: a batch whose rows end all at once is told as a whole, not as its first row."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def generate(
         journal: what was sampled before; may belong to many models.
         tasks: what to complete. Tasks with equal content share their completions.
         sampling: how, for all tasks.
-        on_progress: called at most twice a second while sampling, and once at the end.
+        on_progress: called every half second and every twentieth of the way, where completions arrive; and at the end.
 
     Raises:
         UserError: the disk is full, or the model has no chat template.
@@ -169,6 +171,7 @@ class _Recorder:
 
     def record(self, engine: Engine, requests: Sequence[Request]) -> None:
         started = flushed = reported = time.monotonic()
+        told = 0
         try:
             for completion in engine.generate(requests):
                 self._pending.append(completion)
@@ -179,9 +182,9 @@ class _Recorder:
                 if now - flushed >= FLUSH_SECONDS or len(self._pending) >= FLUSH_COMPLETIONS:
                     self._flush()
                     flushed = now
-                if now - reported >= REPORT_SECONDS:
+                if now - reported >= REPORT_SECONDS or self.sampled - told >= REPORT_SHARE * self._to_sample:
                     self.report()
-                    reported = now
+                    reported, told = now, self.sampled
         finally:
             self._flush()
 

@@ -5,10 +5,12 @@ Belongs here: the environment, the connection to Dagster and the exit. Not here:
 
 import os
 import sys
+from importlib import import_module
 
 from dagster_pipes import open_dagster_pipes
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.startup import importing
 from selftaught_assets.training.job import TrainingJob
 
 QUIET = {
@@ -18,11 +20,16 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 """No network, no telemetry, no progress bars in logs."""
+PACKAGES = ("transformers.models.auto.modeling_auto", "datasets", "peft", "trl.trainer.sft_trainer")
 
 
 def main(argument: str) -> int:
     os.environ.update(QUIET)
-    from selftaught_assets.training.fine_tune import fine_tune
+    with importing():
+        from selftaught_assets.training.fine_tune import fine_tune
+
+        for package in PACKAGES:
+            import_module(package)
 
     job = TrainingJob.model_validate_json(argument)
     with open_dagster_pipes() as pipes:

@@ -146,6 +146,20 @@ def test_progress_counts_up_to_the_end(tmp_path: Path, monkeypatch: pytest.Monke
     assert 0 < reports[0].tokens_per_second < 5 / 0.002
 
 
+def test_a_batch_that_ends_all_at_once_is_told_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journalled, "REPORT_SECONDS", 0.05)
+    reports: list[Progress] = []
+
+    class Batched(Echo):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+            batch = list(super().generate(requests))
+            time.sleep(0.1)
+            yield from batch
+            assert reports[-1].done >= 0.95 * 90
+
+    generate(Batched(), Journal(tmp_path), TASKS, SAMPLING, reports.append)
+
+
 def test_progress_is_told_once_when_all_is_known(tmp_path: Path) -> None:
     generate(Echo(), Journal(tmp_path), TASKS, SAMPLING, ignore)
     reports: list[Progress] = []

@@ -1,0 +1,25 @@
+"""Imported once per run, by the process that all its steps are forked from, so that a step starts at once.
+
+Belongs here: the names of modules. What is imported must not start threads or touch a GPU: neither survives a fork
+(docs/decisions/0005-one-forkserver-per-run.md).
+"""
+
+from importlib import import_module
+
+from selftaught_assets.startup import importing
+
+MODULES = (
+    "torch",
+    "transformers.models.auto.modeling_auto",
+    "peft",
+    "great_expectations",
+    "sklearn.linear_model",
+    "alembic.command",
+    "dagster._core.storage.sqlite_storage",
+    "selftaught_assets.cli",
+    "selftaught_assets.definitions",
+)
+
+with importing():
+    for name in MODULES:
+        import_module(name)
