@@ -214,6 +214,7 @@ def test_journal_on_a_full_disk(small_recipe: Callable[..., Recipe], tmp_path: P
         "filler",
         "instruction_pool.parquet",
         "iteration_01.parquet",
+        "stage.json",
     ]
 
 

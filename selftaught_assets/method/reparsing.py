@@ -35,13 +35,14 @@ def read_ratings_again(judgments: pl.Series) -> pl.Series:
     """The ratings of texts: 1 to 10 or null, as `ratings.parse_ratings` should have them.
 
     What stands between each pair of brackets is cut out by splitting; a number off the scale contradicts the others.
+    Only plain decimals are numbers: `1e1` and `+7` are not.
     """
     answers = _answers(judgments).with_row_index("row")
     pieces = answers.with_columns(pl.col("answer").str.split("[[").list.slice(1)).explode("answer").drop_nulls()
     numbers = (
         pieces.filter(pl.col("answer").str.contains("]]", literal=True))
-        .with_columns(number=pl.col("answer").str.split("]]").list.first())
-        .filter(pl.col("number").cast(pl.Float64, strict=False).is_finite())
+        .with_columns(number=pl.col("answer").str.split("]]").list.first().str.strip_chars_start("["))
+        .filter(_is_plain_decimal(pl.col("number")))
         .group_by("row")
         .agg(pl.col("number").unique())
         .filter(pl.col("number").list.len() == 1)
@@ -68,6 +69,12 @@ def _answer(text: str) -> str:
         text = rest if found else ""
     whole = " ".join([*kept, text])
     return whole.split(closed)[-1]
+
+
+def _is_plain_decimal(number: pl.Expr) -> pl.Expr:
+    parts = number.str.strip_prefix("-").str.split(".")
+    digits = (pl.element() != "") & (pl.element().str.strip_chars("0123456789") == "")
+    return (parts.list.len() <= 2) & parts.list.eval(digits).list.all()
 
 
 def _occurs(literals: tuple[str, ...]) -> pl.Expr:

@@ -27,6 +27,7 @@ PIECES = [
     "</think>",
 ]
 PIECES += ["A", "\n", " so ", "[[a]]", "[[7]]", "[[10]]", "[[11]]", "[[7.5]]", "[[-3]]", "[[07]]", "[[7", "[[1e1]]"]
+PIECES += ["[[+7]]", "[[7.]]", "[[.5]]", "[[ 7]]", "[[7.5.1]]", "[[٧]]", "[[-]]"]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 
 
@@ -41,6 +42,9 @@ def test_both_readings_of_a_verdict_agree(text: str, form: VerdictFormat, ties: 
 
 @given(TEXTS)
 @example("[[7]] … [[11]]")
+@example("[[[7]]")
+@example("[[7]] [[1e1]]")
+@example("[[7]] [[7.]]")
 def test_both_readings_of_a_rating_agree(text: str):
     texts = pl.Series([text, None], dtype=pl.String)
     assert read_ratings_again(texts).to_list() == parse_ratings(texts).to_list()
