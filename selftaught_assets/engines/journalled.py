@@ -40,7 +40,7 @@ class Progress(NamedTuple):
     tokens_per_second: float
     """Of this call's own sampling."""
     seconds_left: float | None
-    """None before there is anything to judge by."""
+    """None before there is anything to judge by: the first to end are the shortest."""
 
 
 class Usage(NamedTuple):
@@ -168,10 +168,13 @@ class _Recorder:
         self._total = total
         self._to_sample = to_sample
         self._pending: list[Completion] = []
+        self._telling = 1.0
+        """Completions whose rate tells how long the rest will take."""
 
     def record(self, engine: Engine, requests: Sequence[Request]) -> None:
         started = flushed = reported = time.monotonic()
         told = 0
+        self._telling = min(engine.capacity, REPORT_SHARE * self._to_sample)
         try:
             for completion in engine.generate(requests):
                 self._pending.append(completion)
@@ -190,7 +193,7 @@ class _Recorder:
 
     def report(self) -> None:
         left = self._to_sample - self.sampled
-        rate = self.sampled / self.seconds if self.seconds else 0.0
+        rate = self.sampled / self.seconds if self.seconds and self.sampled >= self._telling else 0.0
         self._on_progress(
             Progress(
                 done=self._total - left,

@@ -160,6 +160,13 @@ def test_a_batch_that_ends_all_at_once_is_told_as_a_whole(tmp_path: Path, monkey
     generate(Batched(), Journal(tmp_path), TASKS, SAMPLING, reports.append)
 
 
+def test_no_time_is_told_by_the_first_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journalled, "REPORT_SECONDS", 0.0)
+    reports: list[Progress] = []
+    generate(Echo(), Journal(tmp_path), TASKS, SAMPLING, reports.append)
+    assert [report.seconds_left is None for report in reports[:6]] == [True] * 4 + [False] * 2
+
+
 def test_progress_is_told_once_when_all_is_known(tmp_path: Path) -> None:
     generate(Echo(), Journal(tmp_path), TASKS, SAMPLING, ignore)
     reports: list[Progress] = []
