@@ -4,7 +4,7 @@ Belongs here: what a prompt and a completion are in tokens, for sampling and for
 of the prompts (method/prompts.py) and the model.
 
 A response can hold `<|im_end|>` or any other special token as a string. Encoded by the tokenizer as it stands it would
-end the turn and let the text speak in another role, so such strings are encoded letter by letter (DESIGN rule 9).
+end the turn and let the text speak in another role, so such strings are encoded letter by letter.
 """
 
 import re

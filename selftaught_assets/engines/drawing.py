@@ -1,7 +1,7 @@
 """Drawing tokens: the random stream of a sample, and the nucleus of a distribution.
 
 Belongs here: pure functions of logits, seeds and positions. Not here: models, requests, batches. What is drawn for a
-row depends on that row alone (DESIGN rule 5), so no function here may mix rows.
+row depends on that row alone, so no function here may mix rows.
 """
 
 from collections.abc import Sequence

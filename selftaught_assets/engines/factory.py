@@ -24,7 +24,7 @@ OpenEngine = Callable[[ModelReference], AbstractContextManager[Engine]]
 
 @contextmanager
 def open_engine(settings: EngineSettings, model: ModelReference) -> Iterator[Engine]:
-    """Loads the model for sampling; at the end of the block its memory is free again (DESIGN rule 6).
+    """Loads the model for sampling; at the end of the block its memory is free again.
 
     Raises:
         UserError: the model cannot be loaded, the device is not there, or the engine's package is not installed.

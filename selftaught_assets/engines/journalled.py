@@ -126,7 +126,7 @@ def generate(
 
 
 def completion_key(identity: str, request: Request) -> str:
-    """What a completion depends on, but for its sample index: never a model's name or path (DESIGN rule 2)."""
+    """What a completion depends on, but for its sample index: never a model's name or path."""
     return digest("completion", identity, request.prompt.token_ids, request.sampling.model_dump(), request.seed)
 
 

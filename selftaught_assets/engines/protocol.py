@@ -38,8 +38,8 @@ class Prompt(NamedTuple):
 class Request:
     """Completions wanted of one prompt: one for each sample index.
 
-    The random stream of a sample is a function of (seed, sample index) alone, never of its place in a batch
-    (DESIGN rule 5), so callers give different prompts different seeds.
+    The random stream of a sample is a function of (seed, sample index) alone, never of its place in a batch,
+    so callers give different prompts different seeds.
     """
 
     request_id: str

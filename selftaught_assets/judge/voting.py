@@ -55,7 +55,7 @@ def answer(
     questions: Sequence[Question],
     on_progress: Callable[[VotingProgress], None],
 ) -> list[Answer]:
-    """Answers every question, in their order; an answer does not depend on the others (DESIGN rule 5).
+    """Answers every question, in their order; an answer does not depend on the others.
 
     Raises:
         UserError: a question asks for a score and the recipe has no prompt for it, or for an impossible number of

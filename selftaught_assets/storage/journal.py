@@ -1,4 +1,4 @@
-"""The generation journal: every completion ever sampled, so that none is sampled twice (DESIGN rules 2 and 3).
+"""The generation journal: every completion ever sampled, so that none is sampled twice.
 
 Belongs here: the shards, what is found in them again, and what happens to damaged ones. Not here: where they lie
 (journal_files.py), merging and counting them (journal_upkeep.py), what a key is made of, and who asks

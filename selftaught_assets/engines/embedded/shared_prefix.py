@@ -8,7 +8,7 @@ to that one prefix as a single matrix product, and each sample to its own suffix
 cohort. So nothing is padded but prefixes, and nothing is copied per sample. The newest tokens of the suffix lie token
 by token, where writing and short sums are cheap; every 32 of them are sealed row by row, where long products are.
 
-Rows must not depend on their neighbours, to the last bit (DESIGN rule 5). Matrix products of one to three rows round
+Rows must not depend on their neighbours, to the last bit. Matrix products of one to three rows round
 differently from taller ones, and elementwise kernels treat the last few numbers of a tensor in another way, so rows and
 queries are padded to multiples that avoid both.
 """

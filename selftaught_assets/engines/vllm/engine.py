@@ -4,7 +4,7 @@ Belongs here: the Engine protocol. Not here: the base model and vLLM's processes
 (chat.py).
 
 The samples of a prompt are requests with equal prompts, one after the other. vLLM's prefix cache computes their prompt
-once, and each has a seed of its own, so that any of them can be asked for again without the others (DESIGN rule 5).
+once, and each has a seed of its own, so that any of them can be asked for again without the others.
 """
 
 from collections.abc import Iterable, Iterator
