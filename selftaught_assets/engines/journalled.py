@@ -55,7 +55,7 @@ class Usage(NamedTuple):
     failed: int = 0
     """Completions that failed for good."""
     seconds: float = 0.0
-    """From the first request to the last completion; 0 where nothing was sampled."""
+    """From the first request to the last completion, without the loading of the model; 0 where nothing was sampled."""
 
     def plus(self, other: "Usage") -> "Usage":
         return Usage(*(one + another for one, another in zip(self, other, strict=True)))
@@ -172,11 +172,12 @@ class _Recorder:
         """Completions whose rate tells how long the rest will take."""
 
     def record(self, engine: Engine, requests: Sequence[Request]) -> None:
+        completions = engine.generate(requests)  # Where the model waited for the first request, it is loaded here.
         started = flushed = reported = time.monotonic()
         told = 0
         self._telling = min(engine.capacity, REPORT_SHARE * self._to_sample)
         try:
-            for completion in engine.generate(requests):
+            for completion in completions:
                 self._pending.append(completion)
                 self.sampled += 1
                 self.tokens += completion.completion_tokens

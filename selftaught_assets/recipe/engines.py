@@ -40,7 +40,8 @@ class VllmSettings(Section):
     """Tokens of prompt and completion together; null is the model's own. A shorter one leaves more room for rows."""
     memory_share: float = Field(0.9, gt=0, le=1)
     """Of each device's memory that vLLM takes: weights, activations and KV cache together. On a CPU, of the memory that
-    is free when it starts; the environment variable VLLM_CPU_KVCACHE_SPACE (GiB of KV cache) overrules it there."""
+    is free when it starts, and no larger a KV cache than `max_rows` whole contexts fill; the environment variable
+    VLLM_CPU_KVCACHE_SPACE (GiB of KV cache) overrules it there."""
     eager: bool = False
     """Without compilation and CUDA graphs: starts sooner, samples slower."""
 

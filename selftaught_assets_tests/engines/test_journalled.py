@@ -167,6 +167,15 @@ def test_no_time_is_told_by_the_first_completions(tmp_path: Path, monkeypatch: p
     assert [report.seconds_left is None for report in reports[:6]] == [True] * 4 + [False] * 2
 
 
+def test_loading_the_model_is_not_sampling(tmp_path: Path) -> None:
+    class Loading(Echo):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+            time.sleep(0.5)
+            return super().generate(requests)
+
+    assert 0 < generate(Loading(), Journal(tmp_path), TASKS, SAMPLING, ignore).sampled.seconds < 0.4
+
+
 def test_progress_is_told_once_when_all_is_known(tmp_path: Path) -> None:
     generate(Echo(), Journal(tmp_path), TASKS, SAMPLING, ignore)
     reports: list[Progress] = []

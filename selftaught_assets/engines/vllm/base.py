@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from selftaught_assets.engines import chat
+from selftaught_assets.engines.vllm.cpu import cpu_arguments
 from selftaught_assets.engines.vllm.guard import guarded_start
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import VllmSettings
@@ -37,12 +38,6 @@ _ENVIRONMENT = {
 }
 _LOGGING = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_LOGGING_STREAM": "ext://sys.stderr"}
 """Unless the environment says otherwise. vLLM's own choice is all that happens, on standard output."""
-_CPU_BLOCK_SIZE = 32
-"""Tokens of a shared prefix come in whole blocks, and no smaller one is fast on a CPU (128 is vLLM's default there)."""
-_CPU_BATCHED_TOKENS = 4096
-"""Tokens that are computed in one step there, at most: vLLM's default."""
-_CPU_PROCESSES_BYTES = 2 * 2**30
-"""What the libraries of vLLM's processes take before the model is loaded."""
 _SECONDS_TO_END = 30
 _LONGEST_REASON = 300
 
@@ -129,8 +124,7 @@ def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmB
                 max_num_seqs=settings.max_rows,
                 enforce_eager=settings.eager,
                 use_tqdm_on_load=False,
-                **_memory(settings),
-                **_whole_prompts(settings, folder),
+                **_device(settings, folder),
                 **_adapter_room(models),
             )
         except (OSError, ValueError, RuntimeError) as error:
@@ -169,28 +163,12 @@ def _dtype(settings: VllmSettings) -> str:
     return automatic if settings.dtype == "auto" else settings.dtype
 
 
-def _memory(settings: VllmSettings) -> dict[str, object]:
-    """vLLM refuses a share of a CPU's memory that is not free at the time, so there the share is one of what is."""
-    from vllm.platforms import current_platform
-    from vllm.utils.cpu_resource_utils import get_memory_node_info, get_visible_memory_node
-
-    if not current_platform.is_cpu():
-        return {"gpu_memory_utilization": settings.memory_share}
-    memory = get_memory_node_info(get_visible_memory_node()[0])
-    free = max(memory.available_memory - _CPU_PROCESSES_BYTES, 0) / memory.total_memory
-    return {"gpu_memory_utilization": settings.memory_share * free, "block_size": _CPU_BLOCK_SIZE}
-
-
-def _whole_prompts(settings: VllmSettings, folder: Path) -> dict[str, object]:
-    """On a CPU, vLLM 0.32 ends when it computes the prompt of a request with a seed in parts: there it never does."""
-    from transformers import AutoConfig
+def _device(settings: VllmSettings, folder: Path) -> dict[str, object]:
     from vllm.platforms import current_platform
 
-    if not current_platform.is_cpu():
-        return {}
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    context = settings.context or config.get_text_config().max_position_embeddings
-    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(context, _CPU_BATCHED_TOKENS)}
+    if current_platform.is_cpu():
+        return cpu_arguments(settings, folder, _dtype(settings))
+    return {"gpu_memory_utilization": settings.memory_share}
 
 
 def _adapter_room(models: Sequence[ModelReference]) -> dict[str, object]:
