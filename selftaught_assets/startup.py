@@ -1,6 +1,6 @@
-"""How processes with heavy imports start, and what the process that steps are forked from imports before it forks.
+"""How processes with heavy imports start.
 
-Belongs here: when to import what. Not here: what is done with it.
+Belongs here: what makes imports, and forks after them, quick. Not here: what is imported (preload.py, training/).
 """
 
 import gc

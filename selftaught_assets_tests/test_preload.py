@@ -7,8 +7,11 @@ import sys
 import pytest
 
 IN_A_PROCESS = """
-import gc, json, sys, threading
-import selftaught_assets.preload
+import gc, importlib, json, sys, threading
+from selftaught_assets.definitions import PRELOADED
+
+for name in PRELOADED:
+    importlib.import_module(name)
 from selftaught_assets.preload import MODULES
 print(json.dumps({
     "imported": all(name in sys.modules for name in MODULES),

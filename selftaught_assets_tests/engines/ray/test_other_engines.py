@@ -1,8 +1,5 @@
 """Actors that hold vLLM, or ask a server, on a real local cluster: the rest of the ray engine is in test_engine.py."""
 
-from importlib.util import find_spec
-
-import psutil
 import pytest
 
 from selftaught_assets.engines.factory import open_engine
@@ -10,12 +7,10 @@ from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.recipe.engines import EngineSettings, RaySettings, TransformersSettings, VllmSettings
 from selftaught_assets_tests.engines.conformance import SEED, ask
 from selftaught_assets_tests.engines.conftest import by_sample
+from selftaught_assets_tests.engines.processes import children, needs_vllm
 from selftaught_assets_tests.vllm_server import openai_on_vllm
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed"),
-]
+pytestmark = [pytest.mark.slow, needs_vllm]
 TASKS = [f"Sort the numbers up : {first} 19 {second}" for first in (27, 31, 55) for second in (11, 24, 42, 90)]
 
 
@@ -37,17 +32,15 @@ def embedded_greedy() -> dict[tuple[str, int], str]:
 def test_an_actor_with_vllm_gives_its_samples_and_ends_its_processes(
     embedded_greedy: dict[tuple[str, int], str],
 ) -> None:
-    before = set(psutil.Process().children(recursive=True))
+    before = children()
     with open_engine(in_actors(VllmSettings(name="vllm", eager=True), replicas=1), SEED) as engine:
         assert (engine.model_digest, engine.identity) == (SEED.digest, SEED.digest)
         assert texts(engine, n=1, temperature=0) == embedded_greedy
         sampled = texts(engine, n=4, temperature=1.0)
         assert texts(engine, n=4, temperature=1.0) == sampled
         assert len(set(sampled.values())) > len(TASKS)
-        started = set(psutil.Process().children(recursive=True)) - before
-        assert any("VLLM" in name_of(process) for process in started)
-    _, alive = psutil.wait_procs([process for process in started if "VLLM" in name_of(process)], timeout=60)
-    assert not alive
+        assert any("VLLM" in process.name() for process in children() - before)
+    assert children() <= before
 
 
 def test_actors_that_ask_a_server_give_what_it_gives_to_one(embedded_greedy: dict[tuple[str, int], str]) -> None:
@@ -57,10 +50,3 @@ def test_actors_that_ask_a_server_give_what_it_gives_to_one(embedded_greedy: dic
         with open_engine(in_actors(server, replicas=2), SEED) as engine:
             assert texts(engine, n=1, temperature=0) == embedded_greedy
             assert texts(engine, n=4, temperature=1.0) == sampled
-
-
-def name_of(process: psutil.Process) -> str:
-    try:
-        return f"{process.name()} {' '.join(process.cmdline())}"
-    except psutil.NoSuchProcess:
-        return ""

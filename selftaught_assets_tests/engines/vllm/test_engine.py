@@ -10,6 +10,7 @@ import torch
 
 from selftaught_assets.engines import factory
 from selftaught_assets.engines.factory import chosen, open_engine, open_in_turn
+from selftaught_assets.engines.vllm.cpu import cpu_arguments
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import AutoSettings, TransformersSettings, VllmSettings
 from selftaught_assets.storage.models import ModelReference
@@ -32,11 +33,13 @@ def change_config(adapter: ModelReference, **changes: object) -> None:
 
 
 @needs_vllm
+@pytest.mark.parametrize(("rows", "told_in_bytes"), [(32, True), (2_000, False)], ids=["cache_of_rows", "share"])
 def test_a_base_is_loaded_once_for_its_adapters_and_ends_without_a_trace(
-    adapter: ModelReference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rows: int, told_in_bytes: bool, adapter: ModelReference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE")  # So that the share of the memory counts.
-    settings = VLLM.model_copy(update={"memory_share": 0.2})
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE")  # It would overrule both.
+    settings = VLLM.model_copy(update={"memory_share": 0.2, "max_rows": rows})
+    assert ("kv_cache_memory_bytes" in cpu_arguments(settings, SEED.base, "float32")) == told_in_bytes
     before, environment = children(), dict(os.environ)
     with open_in_turn(settings, [SEED, adapter]) as open_model:
         started = children()
