@@ -207,7 +207,7 @@ def test_run_shows_plain_lines_and_the_table_where_there_is_no_terminal(ran: Ran
         "progress",
     ]
     for asset in (*SAMPLING, "checkpoint", "filtered_set"):
-        assert [line for line in lines if line.startswith(f"  ✓ {asset} ")], asset
+        assert len([line for line in lines if line.startswith(f"  ✓ {asset} ")]) == 1, asset
     assert [line for line in lines if line.split()[:1] == ["seed"]]
     assert "…" not in ran.first.stdout
     assert "make ui" in ran.first.stdout

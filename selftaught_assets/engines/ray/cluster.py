@@ -117,7 +117,8 @@ def _connect(address: str) -> _Connection:
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"No Ray cluster can be joined at `engine.address: {address}` ({' '.join(str(error).split())[:300]}): "
-            "start it with `ray start --head`, correct the address, or leave it out for a local one."
+            "start it with `ray start --head`, correct the address, or leave it out for a local one. If the cluster "
+            "asks for a token, set RAY_AUTH_MODE=token."
         ) from None
     return _Connection(None)
 

@@ -1,55 +1,35 @@
-"""The ray engine on real clusters of this machine, held to the engine that its actors hold.
+"""The ray engine on one local cluster with two actors, held to the engine that its actors hold.
 
-The module's engine has a local cluster with two actors. Clusters with another life run in processes of their own, since
-a process can be connected to one only.
+Clusters with another life: test_clusters.py. Actors that hold other engines: test_other_engines.py.
 """
 
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import polars as pl
-import psutil
 import pytest
-import torch
 from polars.testing import assert_frame_equal
 
-from selftaught_assets.engines import journalled
 from selftaught_assets.engines.factory import open_engine
-from selftaught_assets.engines.journalled import Generated, GenerationTask, generate
-from selftaught_assets.engines.protocol import Completion, Engine, Request, SamplingParameters
+from selftaught_assets.engines.journalled import Generated
+from selftaught_assets.engines.protocol import Engine, Request
 from selftaught_assets.engines.ray import cluster as ray_cluster
 from selftaught_assets.engines.ray.engine import RayEngine
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe.engines import EngineSettings, RaySettings, TransformersSettings
 from selftaught_assets.storage.journal import Journal, MemoryJournal
-from selftaught_assets.storage.models import ModelReference, reference_model
-from selftaught_assets_tests.engines.conftest import by_sample, request
-from selftaught_assets_tests.ports import unused_port
-
-ALONE = TransformersSettings(device="cpu", max_rows=8)
-ACTORS = RaySettings(name="ray", engine=ALONE, replicas=2, cpus=0.25)
-"""Room for a few such engines on a machine with one processor."""
-TASKS = [GenerationTask(f"task {i}", [{"role": "user", "content": f"question {i}"}], n=8, seed=i) for i in range(60)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the actors have it: with more, matrix products round differently."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def model(model_folder: Path) -> ModelReference:
-    return reference_model(model_folder)
+from selftaught_assets.storage.models import ModelReference
+from selftaught_assets_tests.engines.conftest import request
+from selftaught_assets_tests.engines.ray.sampled import (
+    ACTORS,
+    ALONE,
+    actors,
+    assert_same,
+    assert_same_completions,
+    tasks_sampled,
+    wait_for,
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,64 +44,10 @@ def engine(model: ModelReference) -> Iterator[RayEngine]:
         yield engine
 
 
-@pytest.fixture(scope="module")
-def undisturbed(model: ModelReference) -> Generated:
-    return sampled(ALONE, model, MemoryJournal())
-
-
 def many_requests() -> list[Request]:
     """More than fits into a portion; one request alone is as large as several."""
     few = [request(f"prompt {i}", name=str(i), n=i % 7, seed=i, max_tokens=24) for i in range(80)]
     return [*few, request("the large one", name="large", n=200, seed=1, max_tokens=12)]
-
-
-def sampled(settings: EngineSettings, model: ModelReference, journal: Journal | MemoryJournal) -> Generated:
-    with open_engine(settings, model) as engine:
-        return tasks_sampled(engine, journal)
-
-
-def tasks_sampled(engine: Engine, journal: Journal | MemoryJournal) -> Generated:
-    return generate(engine, journal, TASKS, SamplingParameters(max_tokens=100), lambda progress: None)
-
-
-def assert_same(found: pl.DataFrame, expected: pl.DataFrame) -> None:
-    """The same samples in the same order, with the same texts; one in a hundred may differ.
-
-    Another process may round another way in the last bit, and a draw then falls on the other side: under heavy load one
-    sample of 480 was seen to differ, in one comparison of many.
-    """
-    key = ["request_id", "sample_index"]
-    assert_frame_equal(found.select(key), expected.select(key))
-    differing = (found["text"] != expected["text"]).sum()
-    assert differing <= found.height / 100, f"{differing} of {found.height} samples differ"
-
-
-def assert_same_completions(found: Iterable[Completion], expected: Iterable[Completion]) -> None:
-    frames = [
-        pl.DataFrame(sorted(by_sample(completions).values()), orient="row", schema=list(Completion._fields))
-        for completions in (found, expected)
-    ]
-    assert_same(*frames)
-
-
-def actors() -> list[psutil.Process]:
-    """The processes of ours that hold models."""
-    below = psutil.Process().children(recursive=True)
-    return [p for p in below if alive(p) and "MapWorker(MapBatches(Completer))" in " ".join(p.cmdline())]
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_for(happened: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_the_samples_are_those_of_the_actors_engine(engine: RayEngine, alone: Engine) -> None:
@@ -237,118 +163,3 @@ def test_ray_that_is_not_installed_is_the_users_mistake(model: ModelReference, m
     monkeypatch.setattr(ray_cluster, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'selftaught-assets\[ray\]'"), open_engine(ACTORS, model):
         pass
-
-
-def test_a_local_cluster_says_nothing_and_leaves_nothing_behind(model_folder: Path, tmp_path: Path) -> None:
-    outcome = _in_a_process("local", model_folder, tmp_path)
-    assert outcome.stdout.split("\n") == ["sampled 480", "processes left 0", "files left 0", ""]
-    assert outcome.stderr == ""
-
-
-def test_a_cluster_that_runs_is_left_running_and_so_is_somebody_elses_connection(
-    model_folder: Path, tmp_path: Path
-) -> None:
-    port = unused_port()
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
-    options = ["--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats"]
-    head = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        outcome = _in_a_process("existing", model_folder, tmp_path, f"127.0.0.1:{port}")
-        assert outcome.stdout.split("\n") == ["still connected", "sampled 480", "left", "joined again", ""], (
-            outcome.stderr
-        )
-        assert head.poll() is None
-    finally:
-        for process in [*psutil.Process(head.pid).children(recursive=True), head]:
-            process.kill()
-        head.wait()
-
-
-def test_an_address_where_nobody_answers_is_the_users_mistake_within_a_minute(
-    model_folder: Path, tmp_path: Path
-) -> None:
-    started = time.monotonic()
-    outcome = _in_a_process("nobody", model_folder, tmp_path, "127.0.0.1:9")
-    assert outcome.stdout.startswith("No Ray cluster can be joined at `engine.address: 127.0.0.1:9`"), outcome.stderr
-    assert outcome.stdout.count("\n") == 1
-    assert time.monotonic() - started < 60
-
-
-def test_a_driver_that_is_killed_takes_its_cluster_along_and_the_rest_is_sampled_later(
-    engine: RayEngine, undisturbed: Generated, model_folder: Path, tmp_path: Path
-) -> None:
-    """But for two small agents of Ray, which look for their master for a minute."""
-    journal = tmp_path / "journal"
-    victim = subprocess.Popen(_command("killed", model_folder, journal))
-    wait_for(lambda: list(journal.glob("*.parquet")), seconds=120)
-    below = psutil.Process(victim.pid).children(recursive=True)
-    below = [process for process in below if "Agent" not in " ".join(process.cmdline())]
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
-    wait_for(lambda: not any(map(alive, below)))
-    resumed = tasks_sampled(engine, Journal(journal))
-    assert 0 < resumed.sampled.completions < 480
-    assert_same(resumed.frame, undisturbed.frame)
-
-
-def _command(life: str, *arguments: object) -> list[str]:
-    return [sys.executable, "-m", __name__, life, *map(str, arguments)]
-
-
-def _in_a_process(life: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(_command(life, *arguments), capture_output=True, text=True, timeout=180)
-
-
-def _local(model: ModelReference, folder: Path) -> None:
-    import tempfile
-
-    tempfile.tempdir = f"/tmp/{folder.name[:4]}{os.getpid()}"  # Sockets lie there, and their paths must be short.
-    Path(tempfile.tempdir).mkdir()
-    with open_engine(ACTORS, model) as engine:
-        print("sampled", tasks_sampled(engine, MemoryJournal()).frame.height)
-        below = psutil.Process().children(recursive=True)
-    print("processes left", sum(map(alive, below)))
-    print("files left", len(list(Path(tempfile.tempdir).iterdir())))
-    Path(tempfile.tempdir).rmdir()
-
-
-def _existing(model: ModelReference, folder: Path, address: str) -> None:
-    import ray
-
-    def join() -> None:
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
-        except (ConnectionError, RuntimeError):
-            return
-
-    def joined() -> bool:
-        join()
-        return ray.is_initialized()
-
-    wait_for(joined)
-    with open_engine(ACTORS.model_copy(update={"replicas": 1}), model) as engine:
-        list(engine.generate([request("abc")]))
-    print("still connected" if ray.is_initialized() else "disconnected")
-    ray.shutdown()
-    print("sampled", sampled(ACTORS.model_copy(update={"address": address}), model, MemoryJournal()).frame.height)
-    print("connected" if ray.is_initialized() else "left")
-    print("joined again" if joined() else "the cluster is gone")
-
-
-def _nobody(model: ModelReference, folder: Path, address: str) -> None:
-    try:
-        with open_engine(ACTORS.model_copy(update={"address": address}), model):
-            pass
-    except UserError as error:
-        print(error)
-
-
-def _killed(model: ModelReference, journal: Path) -> None:
-    journalled.FLUSH_SECONDS = 0.0
-    sampled(ACTORS, model, Journal(journal))
-
-
-if __name__ == "__main__":
-    life, model_path, path, *address = sys.argv[1:]
-    lives = {"local": _local, "existing": _existing, "nobody": _nobody, "killed": _killed}
-    lives[life](reference_model(Path(model_path)), Path(path), *address)

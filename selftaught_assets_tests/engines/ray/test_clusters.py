@@ -1,0 +1,164 @@
+"""Clusters with a life of their own: local ones that end, ones that run already, ones whose driver is killed.
+
+Each is joined by a process of its own, since a process can be connected to one cluster only.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from selftaught_assets.engines import journalled
+from selftaught_assets.engines.factory import open_engine
+from selftaught_assets.engines.journalled import Generated
+from selftaught_assets.errors import UserError
+from selftaught_assets.storage.journal import Journal, MemoryJournal
+from selftaught_assets.storage.models import ModelReference, reference_model
+from selftaught_assets_tests.engines.conftest import request
+from selftaught_assets_tests.engines.ray.sampled import ACTORS, alive, assert_same, sampled, tasks_sampled, wait_for
+from selftaught_assets_tests.ports import unused_port
+
+
+def test_a_local_cluster_says_nothing_and_leaves_nothing_behind(model_folder: Path, tmp_path: Path) -> None:
+    outcome = _in_a_process("local", model_folder, tmp_path)
+    assert outcome.stdout.split("\n") == ["sampled 480", "processes left 0", "files left 0", ""]
+    assert outcome.stderr == ""
+
+
+def test_a_cluster_that_runs_is_left_running_and_so_is_somebody_elses_connection(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with _running() as address:
+        outcome = _in_a_process("existing", model_folder, tmp_path, address)
+        assert outcome.stdout.split("\n") == ["still connected", "sampled 480", "left", "joined again", ""], (
+            outcome.stderr
+        )
+
+
+def test_a_cluster_that_asks_for_a_token_is_joined_with_it_and_without_it_the_user_is_told(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with _running() as address:
+        outcome = _in_a_process("existing", model_folder, tmp_path, address)
+        assert outcome.stdout.startswith("still connected\nsampled 480\n"), outcome.stderr
+        monkeypatch.delenv("RAY_AUTH_MODE")
+        refused = _in_a_process("nobody", model_folder, tmp_path, address).stdout
+        assert refused.startswith(f"No Ray cluster can be joined at `engine.address: {address}`")
+        assert refused.endswith("If the cluster asks for a token, set RAY_AUTH_MODE=token.\n")
+
+
+def test_an_address_where_nobody_answers_is_the_users_mistake_within_a_minute(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    started = time.monotonic()
+    outcome = _in_a_process("nobody", model_folder, tmp_path, "127.0.0.1:9")
+    assert outcome.stdout.startswith("No Ray cluster can be joined at `engine.address: 127.0.0.1:9`"), outcome.stderr
+    assert outcome.stdout.count("\n") == 1
+    assert time.monotonic() - started < 60
+
+
+def test_a_driver_that_is_killed_takes_its_cluster_along_and_the_rest_is_sampled_later(
+    undisturbed: Generated, model: ModelReference, model_folder: Path, tmp_path: Path
+) -> None:
+    """But for two small agents of Ray, which look for their master for a minute."""
+    journal = tmp_path / "journal"
+    victim = subprocess.Popen(_command("killed", model_folder, journal))
+    wait_for(lambda: list(journal.glob("*.parquet")), seconds=120)
+    below = psutil.Process(victim.pid).children(recursive=True)
+    below = [process for process in below if "Agent" not in " ".join(process.cmdline())]
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    wait_for(lambda: not any(map(alive, below)))
+    resumed = sampled(ACTORS, model, Journal(journal))
+    assert 0 < resumed.sampled.completions < 480
+    assert_same(resumed.frame, undisturbed.frame)
+
+
+@contextmanager
+def _running() -> Iterator[str]:
+    """The address of a cluster that somebody else started; it must still be there at the end of the block."""
+    port = unused_port()
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
+    options = ["--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats"]
+    head = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield f"127.0.0.1:{port}"
+        assert head.poll() is None
+    finally:
+        for process in [*psutil.Process(head.pid).children(recursive=True), head]:
+            process.kill()
+        head.wait()
+
+
+def _command(life: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", __name__, life, *map(str, arguments)]
+
+
+def _in_a_process(life: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(_command(life, *arguments), capture_output=True, text=True, timeout=180)
+
+
+def _local(model: ModelReference, folder: Path) -> None:
+    import tempfile
+
+    tempfile.tempdir = f"/tmp/{folder.name[:4]}{os.getpid()}"  # Sockets lie there, and their paths must be short.
+    Path(tempfile.tempdir).mkdir()
+    with open_engine(ACTORS, model) as engine:
+        print("sampled", tasks_sampled(engine, MemoryJournal()).frame.height)
+        below = psutil.Process().children(recursive=True)
+    psutil.wait_procs(below, timeout=20)  # A process that Ray has killed takes a moment to end.
+    print("processes left", sum(map(alive, below)))
+    print("files left", len(list(Path(tempfile.tempdir).iterdir())))
+    Path(tempfile.tempdir).rmdir()
+
+
+def _existing(model: ModelReference, folder: Path, address: str) -> None:
+    import ray
+
+    def join() -> None:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
+        except (ConnectionError, RuntimeError):
+            return
+
+    def joined() -> bool:
+        join()
+        return ray.is_initialized()
+
+    wait_for(joined)
+    with open_engine(ACTORS.model_copy(update={"replicas": 1}), model) as engine:
+        list(engine.generate([request("abc")]))
+    print("still connected" if ray.is_initialized() else "disconnected")
+    ray.shutdown()
+    print("sampled", sampled(ACTORS.model_copy(update={"address": address}), model, MemoryJournal()).frame.height)
+    print("connected" if ray.is_initialized() else "left")
+    print("joined again" if joined() else "the cluster is gone")
+
+
+def _nobody(model: ModelReference, folder: Path, address: str) -> None:
+    try:
+        with open_engine(ACTORS.model_copy(update={"address": address}), model):
+            pass
+    except UserError as error:
+        print(error)
+
+
+def _killed(model: ModelReference, journal: Path) -> None:
+    journalled.FLUSH_SECONDS = 0.0
+    sampled(ACTORS, model, Journal(journal))
+
+
+if __name__ == "__main__":
+    life, model_path, path, *address = sys.argv[1:]
+    lives = {"local": _local, "existing": _existing, "nobody": _nobody, "killed": _killed}
+    lives[life](reference_model(Path(model_path)), Path(path), *address)
