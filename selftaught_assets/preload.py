@@ -16,7 +16,7 @@ MODULES = (
     "sklearn.linear_model",
     "alembic.command",
     "dagster._core.storage.sqlite_storage",
-    "selftaught_assets.cli",
+    "typer",
     "selftaught_assets.definitions",
 )
 
