@@ -1,5 +1,6 @@
 """Processes that engines start, as tests see them, and the mark of the tests that need vLLM."""
 
+import contextlib
 from importlib.util import find_spec
 
 import psutil
@@ -11,5 +12,22 @@ needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not i
 def children() -> set[psutil.Process]:
     """Processes below this one, but for the tracker that multiprocessing leaves running."""
     found = psutil.Process().children(recursive=True)
-    commands = [" ".join(process.as_dict(["cmdline"])["cmdline"] or []) for process in found]
-    return {process for process, command in zip(found, commands, strict=True) if "resource_tracker" not in command}
+    return {process for process in found if process.is_running() and "resource_tracker" not in command(process)}
+
+
+def command(process: psutil.Process) -> str:
+    """Its command line; empty for one that ended since it was listed."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    return False
+
+
+def kill(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import psutil
 
 _SECONDS_BETWEEN_LOOKS = 0.5
-_STARTED, _RELEASED = b"s", b"r"
+_WATCHING, _STARTED, _RELEASED = b"w", b"s", b"r"
 
 
 @contextmanager
@@ -28,12 +28,13 @@ def guarded_start() -> Iterator[Callable[[], None]]:
     """
     command = [sys.executable, __file__, str(os.getpid())]
     # In a session of its own, since whoever kills this process may kill its group.
-    guard = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    guard = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
     def release() -> None:
         guard.communicate(_RELEASED)
 
     try:
+        guard.stdout.read(len(_WATCHING))
         yield release
         guard.stdin.write(_STARTED)
         guard.stdin.flush()
@@ -45,6 +46,7 @@ def guarded_start() -> Iterator[Callable[[], None]]:
 def _watch(parent: psutil.Process) -> None:
     """Listens to the parent, and kills what it started if it falls silent before it has released the guard."""
     before = {psutil.Process(), *_descendants(parent)}
+    os.write(sys.stdout.fileno(), _WATCHING)
     started: set[psutil.Process] = set()
     while not select.select([sys.stdin], [], [], _SECONDS_BETWEEN_LOOKS)[0]:
         started |= _descendants(parent)
@@ -63,9 +65,9 @@ def _descendants(parent: psutil.Process) -> set[psutil.Process]:
     found = set()
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in parent.children(recursive=True):
-            command = process.as_dict(["cmdline"])["cmdline"] or []
-            if not any("resource_tracker" in part for part in command):
-                found.add(process)
+            with contextlib.suppress(psutil.NoSuchProcess):  # One that ended since it was listed hides no other.
+                if not any("resource_tracker" in part for part in process.cmdline()):
+                    found.add(process)
     return found
 
 

@@ -14,6 +14,7 @@ from selftaught_assets.recipe.engines import EngineSettings, RaySettings, Transf
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.engines.conftest import by_sample
+from selftaught_assets_tests.engines.processes import children, command
 
 ALONE = TransformersSettings(device="cpu", max_rows=8)
 ACTORS = RaySettings(name="ray", engine=ALONE, replicas=2, cpus=0.25)
@@ -52,15 +53,7 @@ def assert_same_completions(found: Iterable[Completion], expected: Iterable[Comp
 
 def actors() -> list[psutil.Process]:
     """The processes of ours that hold models."""
-    below = psutil.Process().children(recursive=True)
-    return [p for p in below if alive(p) and "MapWorker(MapBatches(Completer))" in " ".join(p.cmdline())]
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except psutil.NoSuchProcess:
-        return False
+    return [process for process in children() if "MapWorker(MapBatches(Completer))" in command(process)]
 
 
 def wait_for(happened: Callable[[], object], seconds: float = 60) -> None:

@@ -22,7 +22,8 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.engines.conftest import request
-from selftaught_assets_tests.engines.ray.sampled import ACTORS, alive, assert_same, sampled, tasks_sampled, wait_for
+from selftaught_assets_tests.engines.processes import alive, command, kill
+from selftaught_assets_tests.engines.ray.sampled import ACTORS, assert_same, sampled, tasks_sampled, wait_for
 from selftaught_assets_tests.ports import unused_port
 
 
@@ -75,7 +76,7 @@ def test_a_driver_that_is_killed_takes_its_cluster_along_and_the_rest_is_sampled
     victim = subprocess.Popen(_command("killed", model_folder, journal))
     wait_for(lambda: list(journal.glob("*.parquet")), seconds=120)
     below = psutil.Process(victim.pid).children(recursive=True)
-    below = [process for process in below if "Agent" not in " ".join(process.cmdline())]
+    below = [process for process in below if "Agent" not in command(process)]
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     wait_for(lambda: not any(map(alive, below)))
@@ -96,7 +97,7 @@ def _running() -> Iterator[str]:
         assert head.poll() is None
     finally:
         for process in [*psutil.Process(head.pid).children(recursive=True), head]:
-            process.kill()
+            kill(process)
         head.wait()
 
 

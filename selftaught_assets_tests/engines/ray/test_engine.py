@@ -134,7 +134,7 @@ def test_a_second_engine_shares_the_local_cluster_and_ends_only_its_own_actors(
 ) -> None:
     with open_engine(ACTORS.model_copy(update={"replicas": 1}), model) as second:
         assert_same_completions(second.generate(many_requests()), engine.generate(many_requests()))
-        assert len(actors()) == 3
+        wait_for(lambda: len(actors()) == 3)
     wait_for(lambda: len(actors()) == 2)
     assert len(list(engine.generate([request("abc")]))) == 1
 

@@ -15,7 +15,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import AutoSettings, TransformersSettings, VllmSettings
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.engines.conformance import SEED, ask
-from selftaught_assets_tests.engines.processes import children, needs_vllm
+from selftaught_assets_tests.engines.processes import children, command, kill, needs_vllm
 from selftaught_assets_tests.judge.tiny_judges import write_adapter
 
 VLLM = VllmSettings(name="vllm", eager=True, context=512)
@@ -64,8 +64,8 @@ def test_sampling_that_fails_says_why_and_ends_without_a_trace() -> None:
         completions = engine.generate(ask(engine, "x", samples=tuple(range(2_000)), max_tokens=400, temperature=2.0))
         next(completions)
         for process in children() - before:
-            if "EngineCore" in process.name() or "Worker" in process.name():
-                process.kill()
+            if "EngineCore" in command(process) or "Worker" in command(process):
+                kill(process)
         with pytest.raises(UserError, match="vLLM ended while it sampled"):
             list(completions)
     assert children() <= before

@@ -13,7 +13,6 @@ from selftaught_assets.engines.vllm.guard import guarded_start
 
 bystander = subprocess.Popen(["sleep", "600"])
 with guarded_start() as release:
-    time.sleep(2)
     started = subprocess.Popen(["sleep", "600"])
     time.sleep(2)
     {inside}
