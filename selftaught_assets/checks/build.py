@@ -19,7 +19,7 @@ from selftaught_assets.errors import UserError
 
 
 def build_checks(family: Family) -> list[dg.AssetChecksDefinition]:
-    """The checks of a recipe's assets, of the same partitions as the asset; blocking where they can be an ERROR."""
+    """The checks of a recipe's assets, of the same partitions as the asset; blocking where they are an ERROR."""
     by_asset = attrgetter("asset")
     groups = groupby(sorted(suites_of(family.recipe), key=by_asset), key=by_asset)
     return [_checks_of(family, asset, list(suites)) for asset, suites in groups]
@@ -38,12 +38,13 @@ def _checks_of(family: Family, asset: str, suites: list[Suite]) -> dg.AssetCheck
     def checks(context: dg.AssetCheckExecutionContext, **tables: pl.DataFrame) -> Iterator[dg.AssetCheckResult]:
         iteration = context.partition_key if context.has_partition_key else None
         subject = Subject(tables, family.layout, family.partition_of(asset, iteration))
-        for suite in suites:
+        for rows_of, checks_of_rows in groupby(suites, key=attrgetter("rows")):
             try:
-                rows = suite.rows(subject)
+                rows = rows_of(subject)
             except UserError as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from error
-            yield check_result(suite, rows, family.key(asset))
+            for suite in checks_of_rows:
+                yield check_result(suite, rows, family.key(asset))
 
     return checks
 

@@ -25,14 +25,13 @@ def check_result(suite: Suite, rows: pl.DataFrame, asset_key: dg.AssetKey) -> dg
         asset_key: of the asset that is checked.
 
     Returns:
-        Failed with severity ERROR if a critical rule is broken, with WARN if only warnings are. Metadata: the counts of
+        Failed with severity ERROR if its rules are critical, with WARN if they are warnings. Metadata: the counts of
         the suite, the observed number of every rule under its name, the bounds of every limit as `<name>_min` and
         `<name>_max`, the interval of an estimate as `<name>_low` and `<name>_high`, its rows as `<name>_n`, and up to
         ten `offending_rows`.
     """
     findings = validate(suite, rows)
     broken = [finding for finding in findings if not finding.passed]
-    critical = any(finding.rule.severity == "critical" for finding in broken)
     metadata: dict[str, Any] = suite.numbers(rows)
     for finding in findings:
         metadata |= _numbers(finding)
@@ -42,7 +41,7 @@ def check_result(suite: Suite, rows: pl.DataFrame, asset_key: dg.AssetKey) -> dg
         passed=not broken,
         asset_key=asset_key,
         check_name=suite.name,
-        severity=dg.AssetCheckSeverity.ERROR if critical or not broken else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if suite.can_stop else dg.AssetCheckSeverity.WARN,
         description=_sentence([_broken(suite, finding) for finding in broken] or _all_hold(findings)),
         metadata=metadata,
     )

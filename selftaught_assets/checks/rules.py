@@ -6,7 +6,7 @@ a check cannot report what its spec did not claim.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
@@ -184,7 +184,7 @@ def exactly(value: float, n: int) -> Estimate:
 
 @dataclass(frozen=True)
 class Suite:
-    """One check of one asset."""
+    """One check of one asset, or two, if its rules differ in severity (`by_severity`)."""
 
     asset: str
     name: str
@@ -209,8 +209,20 @@ class Suite:
 
     @property
     def can_stop(self) -> bool:
-        """Whether a rule of it is critical. Automation waits where a check that can stop a run did not pass."""
+        """Whether a rule of it is critical."""
         return any(rule.severity == "critical" for rule in self.rules)
+
+    def by_severity(self) -> "list[Suite]":
+        """One check for each severity: the critical rules under its name, the others under `<name>_warnings`.
+
+        Dagster knows of a check as a whole whether it blocks, and its automation waits wherever such a check did not
+        pass, if by a warning only. Both have the same `rows`. A suite of one severity stays as it is.
+        """
+        critical = tuple(rule for rule in self.rules if rule.severity == "critical")
+        warnings = tuple(rule for rule in self.rules if rule.severity == "warning")
+        if not critical or not warnings:
+            return [self]
+        return [replace(self, rules=critical), replace(self, name=f"{self.name}_warnings", rules=warnings)]
 
     @property
     def description(self) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.promotion import promote_by_hand
@@ -44,12 +45,22 @@ class RollingLoop(Loop):
         ]
 
 
+def status(loop: Loop, asset: str, check: str) -> AssetCheckExecutionRecordStatus:
+    """How a check ended when it was last made."""
+    key = dg.AssetCheckKey(Family(loop.recipe, loop.layout).key(asset), check)
+    (record,) = loop.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+    return record.status
+
+
 @pytest.mark.slow
-def test_loop_rolls_on_to_the_last_iteration_and_again_after_retraining(tmp_path: Path) -> None:
-    path = write_small_recipe(tmp_path)
+def test_loop_rolls_on_past_warnings_to_the_last_iteration_and_again_after_retraining(tmp_path: Path) -> None:
+    path = write_small_recipe(tmp_path, checks={"min_characters": 1_000})
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         loop = RollingLoop(load_recipe(str(path)), tmp_path / "data", instance)
         loop.roll()
+        for asset in ("instruction_pool", "instructions"):
+            assert status(loop, asset, "usable_text_warnings") == AssetCheckExecutionRecordStatus.FAILED
+            assert status(loop, asset, "usable_text") == AssetCheckExecutionRecordStatus.SUCCEEDED
         loop.run("iteration", "iteration_01", ["judge"])
         loop.roll()
         for previous, following in (("iteration_01", "iteration_02"), ("iteration_02", "iteration_03")):

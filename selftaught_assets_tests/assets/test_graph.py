@@ -23,7 +23,13 @@ GRAPH = {
     "progress": ("evaluation", False, True, ["evaluation", "seed_evaluation"]),
     "report": ("evaluation", False, True, ["evaluation", "seed_evaluation"]),
 }
-OF_INSTRUCTIONS = {"no_benchmark_overlap", "rows_accounted", "usable_text"}
+OF_INSTRUCTIONS = {
+    "no_benchmark_overlap",
+    "no_benchmark_overlap_warnings",
+    "rows_accounted",
+    "usable_text",
+    "usable_text_warnings",
+}
 CHECKS = {
     "instruction_pool": OF_INSTRUCTIONS,
     "benchmarks": {"rows_accounted"},
@@ -38,10 +44,11 @@ CHECKS = {
         "rows_accounted",
         "strategy_share",
     },
-    "judge": {"is_predecessor"},
+    "judge": {"is_predecessor", "is_predecessor_warnings"},
     "judgments": {
         "judgment_quality",
         "kept_pairs_sampled",
+        "kept_pairs_sampled_warnings",
         "position_bias",
         "rows_accounted",
         "verdicts_reparsed",
@@ -56,7 +63,7 @@ CHECKS = {
         "smallest_size",
         "splits_apart",
     },
-    "checkpoint": {"digest", "loss", "weights"},
+    "checkpoint": {"digest", "loss", "loss_warnings", "weights", "weights_warnings"},
     "evaluation": {"beyond_chance", "invalid_share", "not_worse", "overfit_gap", "rows_accounted"},
     "seed_evaluation": {"beyond_chance", "invalid_share", "rows_accounted"},
 }

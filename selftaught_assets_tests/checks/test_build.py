@@ -18,7 +18,9 @@ from upath import UPath
 from selftaught_assets.assets.family import Family
 from selftaught_assets.checks import build_checks
 from selftaught_assets.checks.build import UNPARTITIONED
+from selftaught_assets.checks.suites import instructions as suites_of_instructions
 from selftaught_assets.checks.suites import suites_of
+from selftaught_assets.method.overlap import benchmark_overlap
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import TableIOManager
@@ -194,7 +196,21 @@ def test_metadata_holds_plain_numbers_under_one_name_each(runs: Runs):
     assert set(types.values()) == {int}
 
 
-def test_specs_block_where_they_can_be_an_error_and_are_partitioned_and_described(recipe: Recipe, tmp_path: Path):
+def test_two_severities_of_one_suite_make_its_rows_once(runs: Runs, monkeypatch: pytest.MonkeyPatch):
+    calls = []
+
+    def counted(*arguments: Any) -> pl.DataFrame:
+        calls.append(1)
+        return benchmark_overlap(*arguments)
+
+    monkeypatch.setattr(suites_of_instructions, "benchmark_overlap", counted)
+    found = evaluations(runs.run("instruction_pool"))
+    checks = ("no_benchmark_overlap", "no_benchmark_overlap_warnings")
+    assert all(found["instruction_pool", check].passed for check in checks)
+    assert len(calls) == 1
+
+
+def test_specs_block_where_they_are_an_error_and_are_partitioned_and_described(recipe: Recipe, tmp_path: Path):
     family = Family(recipe, Layout(tmp_path, recipe.name))
     suites = {(suite.asset, suite.name): suite for suite in suites_of(recipe)}
     specs = [spec for check in build_checks(family) for spec in check.check_specs]

@@ -144,7 +144,7 @@ JUDGMENT_FAULTS = [
     ("judgment_quality", "parsed_share", {"verdict": pl.lit(None, dtype=pl.String)}),
     ("judgment_quality", "truncated_share", {"finish_reason": pl.lit("length")}),
     ("judgment_quality", "solved_share", {"is_correct": pl.lit(False)}),
-    ("kept_pairs_sampled", "unanswered_share", {"drop_reason": pl.lit("failed")}),
+    ("kept_pairs_sampled_warnings", "unanswered_share", {"drop_reason": pl.lit("failed")}),
     ("verdicts_reparsed", "verdicts_differ", {"verdict": pl.lit("7")}),
     ("verdicts_reparsed", "correctness_differs", {"is_correct": pl.lit(True)}),
 ]

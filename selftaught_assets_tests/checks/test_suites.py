@@ -38,10 +38,18 @@ PROOFS: tuple[ModuleType, ...] = (
     test_pairs,
 )
 
+OF_INSTRUCTIONS = {
+    "usable_text",
+    "usable_text_warnings",
+    "category_share",
+    "no_benchmark_overlap",
+    "no_benchmark_overlap_warnings",
+    "rows_accounted",
+}
 CHECKS = {
-    "instruction_pool": {"usable_text", "category_share", "no_benchmark_overlap", "rows_accounted"},
+    "instruction_pool": OF_INSTRUCTIONS,
     "benchmarks": {"rows_accounted"},
-    "instructions": {"usable_text", "category_share", "no_benchmark_overlap", "rows_accounted"},
+    "instructions": OF_INSTRUCTIONS,
     "pairs": {
         "pair_validity",
         "construction_yield",
@@ -52,11 +60,12 @@ CHECKS = {
         "strategy_share",
         "rows_accounted",
     },
-    "judge": {"is_predecessor"},
+    "judge": {"is_predecessor", "is_predecessor_warnings"},
     "judgments": {
         "judgment_quality",
         "position_bias",
         "kept_pairs_sampled",
+        "kept_pairs_sampled_warnings",
         "verdicts_reparsed",
         "rows_accounted",
     },
@@ -70,7 +79,7 @@ CHECKS = {
         "label_not_leaked",
         "rows_accounted",
     },
-    "checkpoint": {"loss", "weights", "digest"},
+    "checkpoint": {"loss", "loss_warnings", "weights", "weights_warnings", "digest"},
     "evaluation": {"beyond_chance", "invalid_share", "not_worse", "overfit_gap", "rows_accounted"},
     "seed_evaluation": {"beyond_chance", "invalid_share", "rows_accounted"},
 }
@@ -96,7 +105,6 @@ def test_every_rule_has_a_planted_fault(recipe: Recipe):
 def test_what_is_clean_passes_and_the_check_says_zero_of_n(asset: str, check: str, world: World):
     result = world.result(asset, check)
     assert result.passed
-    assert result.severity == dg.AssetCheckSeverity.ERROR
     assert result.description.startswith("0 of ")
     assert "offending_rows" not in result.metadata
     for rule in world.suite(asset, check).rules:
@@ -167,17 +175,24 @@ def suite_of(*rules: RowRule | Limit | Estimated, rows: pl.DataFrame) -> dg.Asse
 ROWS = pl.DataFrame({"id": ["a", "b", "c", "d"], "yes": [True, True, None, False], "all": [True] * 4})
 
 
-def test_a_check_holds_demands_of_both_severities_and_has_that_of_the_gravest_broken_one():
-    grave, light = (
-        holds("grave", "rows", "are bad", "all"),
-        holds("light", "rows", "are odd", "yes", severity="warning"),
-    )
-    result = suite_of(grave, light, rows=ROWS)
-    assert not result.passed
-    assert result.severity == dg.AssetCheckSeverity.WARN
-    assert offenders(result, "light", "id") == ["c", "d"]
-    both = suite_of(holds("grave", "rows", "are bad", "yes"), light, rows=ROWS)
-    assert both.severity == dg.AssetCheckSeverity.ERROR
+def test_rules_of_two_severities_are_two_checks_of_the_same_rows():
+    light = holds("light", "rows", "are odd", "yes", severity="warning")
+    grave, graver = (holds(name, "rows", "are bad", "all") for name in ("grave", "graver"))
+    suite = Suite("pairs", "made_up", "Why.", (grave, light, graver), lambda subject: ROWS, ("id",))
+    stops, shows = suite.by_severity()
+    assert (stops.name, stops.rules, stops.can_stop) == ("made_up", (grave, graver), True)
+    assert (shows.name, shows.rules, shows.can_stop) == ("made_up_warnings", (light,), False)
+    assert stops.rows is shows.rows is suite.rows
+    assert [check_result(part, ROWS, dg.AssetKey("pairs")).passed for part in (stops, shows)] == [True, False]
+
+
+def test_every_check_is_of_one_severity_and_says_so_where_it_fails(recipe: Recipe):
+    for suite in suites_of(recipe):
+        assert len({rule.severity for rule in suite.rules}) == 1, suite.name
+    for severity, said in (("critical", dg.AssetCheckSeverity.ERROR), ("warning", dg.AssetCheckSeverity.WARN)):
+        result = suite_of(holds("odd", "rows", "are odd", "yes", severity=severity), rows=ROWS)
+        assert result.severity == said
+        assert offenders(result, "odd", "id") == ["c", "d"]
 
 
 def test_a_share_leaves_out_what_is_not_known_and_shows_its_interval():

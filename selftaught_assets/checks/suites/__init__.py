@@ -22,5 +22,6 @@ MODULES = (instructions, pairs, judge, judgments, filtered_set, checkpoint, eval
 
 
 def suites_of(recipe: Recipe) -> list[Suite]:
-    """All checks of a recipe's assets."""
-    return [*(suite for module in MODULES for suite in module.suites(recipe)), *rows_accounted(recipe)]
+    """All checks of a recipe's assets, each of one severity."""
+    declared = [*(suite for module in MODULES for suite in module.suites(recipe)), *rows_accounted(recipe)]
+    return [check for suite in declared for check in suite.by_severity()]

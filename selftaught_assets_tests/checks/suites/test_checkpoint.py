@@ -67,11 +67,11 @@ def fault(check: str, rule: str, plant: Callable[[World], World], ids: list[str]
 
 FAULTS = [
     fault("loss", "not_finite", with_losses([*FALLING, math.inf], [0.5]), ["trained"]),
-    fault("loss", "loss_ratio", with_losses(FALLING[::-1], [0.5]), None, "WARN"),
-    fault("loss", "validation_rise", with_losses(FALLING, [0.5, 0.3, 0.6]), None, "WARN"),
+    fault("loss_warnings", "loss_ratio", with_losses(FALLING[::-1], [0.5]), None, "WARN"),
+    fault("loss_warnings", "validation_rise", with_losses(FALLING, [0.5, 0.3, 0.6]), None, "WARN"),
     fault("weights", "tensors_not_finite", lambda world: with_tensors(world, with_one_nan), ["trained"]),
     fault("weights", "tensors_with_effect", lambda world: with_tensors(world, untrained), None),
-    fault("weights", "tensors_without_effect", lambda world: with_tensors(world, half_trained), ["trained"], "WARN"),
+    fault("weights_warnings", "tensors_without_effect", lambda w: with_tensors(w, half_trained), ["trained"], "WARN"),
     fault("digest", "checkpoint_missing", unfinished, [FIRST]),
     fault("digest", "digest_differs", other_digest, ["trained"]),
     fault("digest", "training_set_differs", other_examples, ["trained"]),
@@ -90,7 +90,7 @@ def test_a_loss_that_is_no_number_survives_the_manifest(world: World, tmp_path: 
 
 def test_scattered_losses_of_a_few_steps_prove_no_rise(world: World, tmp_path: Path):
     spoiled = with_losses([0.5, 0.9, 0.4, 0.8, 0.5, 0.7, 0.9, 0.6], [0.5])(copied(world, tmp_path / "copy"))
-    result = spoiled.result("checkpoint", "loss")
+    result = spoiled.result("checkpoint", "loss_warnings")
     assert result.passed
     assert value(result, "loss_ratio") > 1
 

@@ -59,17 +59,19 @@ def repeated(asset: str) -> Fault:
 def faults_of(asset: str) -> list[Fault]:
     all_kept = kept_ids(asset, "instruction_id")
     text = pl.col("instruction")
-    long = "too_long_share" if asset == "instruction_pool" else "too_long"
-    severity = "WARN" if asset == "instruction_pool" else "ERROR"
+    long = ("usable_text", "too_long")
+    severity = "ERROR"
+    if asset == "instruction_pool":
+        long, severity = ("usable_text_warnings", "too_long_share"), "WARN"
     half_copied = " ".join(LONG_INSTRUCTION.split()[:22])
     shared = "And then: " + " ".join(LONG_INSTRUCTION.split()[6:19])
     return [
         Fault(asset, "usable_text", "empty", *one(asset, instruction=" \n")),
         repeated(asset),
-        Fault(asset, "usable_text", long, in_all(asset, instruction=text + "x" * 8000), all_kept, severity),
+        Fault(asset, *long, in_all(asset, instruction=text + "x" * 8000), all_kept, severity),
         Fault(
             asset,
-            "usable_text",
+            "usable_text_warnings",
             "too_short_share",
             in_all(asset, instruction=pl.int_range(pl.len()).cast(pl.String)),
             all_kept,
@@ -77,7 +79,7 @@ def faults_of(asset: str) -> list[Fault]:
         ),
         Fault(
             asset,
-            "usable_text",
+            "usable_text_warnings",
             "unprintable_share",
             in_all(asset, instruction=text + "\u202e\ufffd"),
             all_kept,
@@ -102,7 +104,7 @@ def faults_of(asset: str) -> list[Fault]:
         Fault(asset, "no_benchmark_overlap", "copied_from_benchmark", *one(asset, instruction=half_copied)),
         Fault(
             asset,
-            "no_benchmark_overlap",
+            "no_benchmark_overlap_warnings",
             "shares_run_with_benchmark",
             *one(asset, instruction=shared),
             severity="WARN",

@@ -45,7 +45,8 @@ def other_weights(world: World) -> World:
 
 
 def fault(rule: str, plant, severity: str = "ERROR") -> Fault:
-    return Fault("judge", "is_predecessor", rule, plant, lambda world: [SECOND], severity, SECOND)
+    check = "is_predecessor" if severity == "ERROR" else "is_predecessor_warnings"
+    return Fault("judge", check, rule, plant, lambda world: [SECOND], severity, SECOND)
 
 
 FAULTS = [

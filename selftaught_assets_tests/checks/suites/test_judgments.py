@@ -62,7 +62,7 @@ FAULTS = [
     ),
     Fault(
         "judgments",
-        "kept_pairs_sampled",
+        "kept_pairs_sampled_warnings",
         "unanswered_share",
         in_all("judgments", drop_reason=pl.lit("prompt_too_long")),
         lambda world: world.tables["pairs"].filter(pl.col("drop_reason").is_null())["pair_id"].to_list(),
