@@ -131,7 +131,7 @@ class DagsterDev:
         assert entry["__typename"] == "WorkspaceLocationEntry", entry
         assert entry["locationOrLoadError"]["__typename"] == "RepositoryLocation", entry
 
-    def _wait_for_location(self, seconds: float = 120) -> None:
+    def _wait_for_location(self, seconds: float = 600) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self._process.poll() is None, (self._home / "dagster_dev.log").read_text()

@@ -29,7 +29,7 @@ def test_second_iteration_asked_for_first_fails_at_once_with_one_sentence(small_
         loop = Loop(small_recipe(), tmp_path / "data", instance)
         started = time.monotonic()
         result = loop.run("iteration", "iteration_02", ["judge"], fails=True)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60
         assert sentences(result) == ["`small/checkpoint` of iteration_01 does not exist: materialize it first."]
 
 

@@ -9,12 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 
 from selftaught_assets.cli import app
 from selftaught_assets.errors import UserError
+from selftaught_assets_tests import patient
 from selftaught_assets_tests.conftest import write_small_recipe
 from selftaught_assets_tests.review.tables import layout_with_pairs
 
@@ -47,20 +47,20 @@ def test_a_session_ends_with_the_agreement_and_without_a_traceback(recipe: Path,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
             assert time.monotonic() < deadline
             assert session.poll() is None, log.read_text()
             time.sleep(0.05)
         address = found.group()
-        shown = httpx.get(f"{address}/api/review").json()
+        shown = patient.get(f"{address}/api/review").json()
         for row in shown["rows"]:
             texts = {text["title"]: text["text"] for text in row["texts"]}
             answer = "A" if texts["Response A"].startswith("chosen") else "B"
             given = {"review": shown["key"], "id": row["id"], "answer": answer}
-            httpx.post(f"{address}/api/answers", json=given, headers={"Origin": address}).raise_for_status()
+            patient.post(f"{address}/api/answers", json=given, headers={"Origin": address}).raise_for_status()
         session.send_signal(signal.SIGINT)
-        assert session.wait(timeout=30) == 0
+        assert session.wait(timeout=120) == 0
     finally:
         session.kill()
         session.wait()

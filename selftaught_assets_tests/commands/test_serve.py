@@ -29,7 +29,7 @@ def _serving(workplace: Workplace, log: Path) -> Iterator[tuple[subprocess.Popen
     with log.open("wb") as output:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
             assert time.monotonic() < deadline
             assert server.poll() is None, log.read_text()

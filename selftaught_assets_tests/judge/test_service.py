@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from selftaught_assets.judge import Judge
 from selftaught_assets.judge.answers import PairQuestion, ResponseQuestion
 from selftaught_assets.judge.service import build_app
+from selftaught_assets_tests import patient
 from selftaught_assets_tests.judge.serving import served
 
 PAIR = {"instruction": "Sort the numbers up : 27 19 24", "response_a": "19 27 24", "response_b": "19 24 27", "votes": 2}
@@ -24,7 +25,7 @@ def address(seed_judge: Judge) -> Iterator[str]:
 
 
 def test_compare_answers_as_python_does(address: str, seed_judge: Judge) -> None:
-    answer = httpx.post(f"{address}/v1/compare", json=PAIR | {"both_orders": True, "judgments": True})
+    answer = patient.post(f"{address}/v1/compare", json=PAIR | {"both_orders": True, "judgments": True})
     assert answer.status_code == 200
     (expected,) = seed_judge.answer([PairQuestion(*list(PAIR.values())[:3], votes=2, both_orders=True)])
     assert answer.json() == {
@@ -35,22 +36,22 @@ def test_compare_answers_as_python_does(address: str, seed_judge: Judge) -> None
 
 
 def test_judgments_are_left_out_unless_wanted(address: str) -> None:
-    assert httpx.post(f"{address}/v1/compare", json=PAIR).json()["judgments"] is None
+    assert patient.post(f"{address}/v1/compare", json=PAIR).json()["judgments"] is None
 
 
 def test_score_answers_as_python_does(address: str, seed_judge: Judge) -> None:
     body = {"instruction": "Number of tools : gauge ochre red", "response": "1", "votes": 2}
-    answer = httpx.post(f"{address}/v1/score", json=body | {"judgments": True}).json()
+    answer = patient.post(f"{address}/v1/score", json=body | {"judgments": True}).json()
     (expected,) = seed_judge.answer([ResponseQuestion(*body.values())])
     assert answer["ratings"] == list(expected.ratings)
     assert answer["judgments"] == list(expected.judgments)
 
 
 def test_health_names_the_judge_and_the_page_describes_the_service(address: str, seed_judge: Judge) -> None:
-    health = httpx.get(f"{address}/health").json()
+    health = patient.get(f"{address}/health").json()
     assert health == {"status": "ok", "judge": "seed", "digest": seed_judge.digest, "waiting": 0}
-    assert "/v1/compare" in httpx.get(f"{address}/openapi.json").json()["paths"]
-    assert httpx.get(f"{address}/docs").status_code == 200
+    assert "/v1/compare" in patient.get(f"{address}/openapi.json").json()["paths"]
+    assert patient.get(f"{address}/docs").status_code == 200
 
 
 def test_two_hundred_requests_over_twenty_connections_get_each_its_own_answer(
@@ -85,7 +86,7 @@ def test_two_hundred_requests_over_twenty_connections_get_each_its_own_answer(
 
 
 def _metrics(address: str) -> dict[str, float]:
-    lines = httpx.get(f"{address}/metrics").text.splitlines()
+    lines = patient.get(f"{address}/metrics").text.splitlines()
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
 
 
@@ -102,7 +103,7 @@ def _metrics(address: str) -> dict[str, float]:
     ],
 )
 def test_a_mistake_is_422_with_a_sentence_that_does_not_repeat_what_was_sent(address, change, sentence) -> None:
-    answer = httpx.post(f"{address}/v1/compare", json=PAIR | change)
+    answer = patient.post(f"{address}/v1/compare", json=PAIR | change)
     assert answer.status_code == 422
     assert answer.json()["detail"].startswith(sentence)
     assert len(answer.text) < 200
@@ -110,7 +111,7 @@ def test_a_mistake_is_422_with_a_sentence_that_does_not_repeat_what_was_sent(add
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b'{"instruction": "\\ud800"}', b"3"])
 def test_a_body_that_is_no_request_is_refused(address: str, body: bytes) -> None:
-    answer = httpx.post(f"{address}/v1/compare", content=body, headers={"Content-Type": "application/json"})
+    answer = patient.post(f"{address}/v1/compare", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422)
     assert answer.json()["detail"]
 
@@ -118,22 +119,22 @@ def test_a_body_that_is_no_request_is_refused(address: str, body: bytes) -> None
 def test_a_bad_question_does_not_spoil_its_neighbours(address: str) -> None:
     bodies = [PAIR, PAIR | {"response_a": "27 " * 3000}] * 8
     with ThreadPoolExecutor(16) as connections:
-        statuses = connections.map(lambda body: httpx.post(f"{address}/v1/compare", json=body).status_code, bodies)
+        statuses = connections.map(lambda body: patient.post(f"{address}/v1/compare", json=body).status_code, bodies)
     assert list(statuses) == [200, 422] * 8
 
 
 def test_large_bodies_are_413_however_they_are_sent(seed_judge: Judge) -> None:
     with served(build_app(seed_judge, most_bytes=1000)) as address:
         json = {"Content-Type": "application/json"}
-        assert httpx.post(f"{address}/v1/compare", content=b"x" * 1001, headers=json).status_code == 413
-        in_parts = httpx.post(f"{address}/v1/compare", content=iter([b"x" * 600] * 2), headers=json)
+        assert patient.post(f"{address}/v1/compare", content=b"x" * 1001, headers=json).status_code == 413
+        in_parts = patient.post(f"{address}/v1/compare", content=iter([b"x" * 600] * 2), headers=json)
         assert in_parts.status_code == 413
-        assert httpx.post(f"{address}/v1/compare", json=PAIR).status_code == 200
+        assert patient.post(f"{address}/v1/compare", json=PAIR).status_code == 200
 
 
 def test_too_many_requests_are_429_with_the_time_to_come_back(seed_judge: Judge) -> None:
     with served(build_app(seed_judge, rate=0.1, burst=2)) as address:
-        answers = [httpx.get(f"{address}/health") for _ in range(3)]
+        answers = [patient.get(f"{address}/health") for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert 9 <= int(answers[2].headers["Retry-After"]) <= 10
 
@@ -141,12 +142,12 @@ def test_too_many_requests_are_429_with_the_time_to_come_back(seed_judge: Judge)
 def test_without_the_token_only_health_answers(seed_judge: Judge) -> None:
     with served(build_app(seed_judge, token="geheim")) as address:
         for sent in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "geheim"}):
-            refused = httpx.post(f"{address}/v1/compare", json=PAIR, headers=sent)
+            refused = patient.post(f"{address}/v1/compare", json=PAIR, headers=sent)
             assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
-            assert httpx.get(f"{address}/metrics", headers=sent).status_code == 401
-            assert httpx.get(f"{address}/health", headers=sent).status_code == 200
+            assert patient.get(f"{address}/metrics", headers=sent).status_code == 401
+            assert patient.get(f"{address}/health", headers=sent).status_code == 200
         admitted = {"Authorization": "Bearer geheim"}
-        assert httpx.post(f"{address}/v1/compare", json=PAIR, headers=admitted).status_code == 200
+        assert patient.post(f"{address}/v1/compare", json=PAIR, headers=admitted).status_code == 200
 
 
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))

@@ -133,7 +133,7 @@ def test_a_killed_training_leaves_no_checkpoint_and_the_next_one_removes_its_rem
     command = [sys.executable, "-m", "selftaught_assets.training", endless.model_dump_json()]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while (progress := read_progress(endless.progress)) is None or progress.done < 5:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)

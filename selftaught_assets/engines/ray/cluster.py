@@ -24,7 +24,7 @@ from selftaught_assets.recipe.engines import RaySettings
 _OBJECT_STORE_BYTES = 256 * 2**20
 """Of a local cluster. Only a few portions and answers are in it at a time."""
 _ANSWER_SECONDS = 10.0
-_ROOM_SECONDS = 10.0
+_ROOM_SECONDS = 30.0
 
 
 @dataclass

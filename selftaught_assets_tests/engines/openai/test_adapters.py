@@ -76,4 +76,4 @@ def test_a_server_that_is_gone_at_the_end_is_no_trouble(adapted) -> None:
         opened.__enter__()
     started = time.monotonic()
     opened.__exit__(None, None, None)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60

@@ -129,12 +129,12 @@ def test_as_many_requests_are_in_flight_as_the_recipe_allows(opened) -> None:
 
 
 def test_a_completion_is_there_as_soon_as_it_is_finished(opened) -> None:
-    engine, server = opened(ScriptedServer(lambda asked: Reply(after=3.0 if asked is server.completions()[0] else 0)))
+    engine, server = opened(ScriptedServer(lambda asked: Reply(after=8.0 if asked is server.completions()[0] else 0)))
     started = time.monotonic()
     completions = engine.generate([request("abc", n=30)])
     for _ in range(29):
         next(completions)
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 7.0
     assert len(list(completions)) == 1
 
 
@@ -142,7 +142,7 @@ def test_requests_go_on_while_the_consumer_is_busy(opened) -> None:
     engine, server = opened(ScriptedServer(), max_rows=2)
     completions = engine.generate([request("abc", n=60)])
     next(completions)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while len(server.completions()) < 60:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -150,13 +150,13 @@ def test_requests_go_on_while_the_consumer_is_busy(opened) -> None:
 
 
 def test_stopping_early_cancels_what_is_in_flight_and_leaves_no_thread(opened) -> None:
-    engine, server = opened(ScriptedServer(lambda asked: Reply(after=0.02 if len(server.completions()) < 9 else 5.0)))
+    engine, server = opened(ScriptedServer(lambda asked: Reply(after=0.02 if len(server.completions()) < 9 else 20.0)))
     completions = engine.generate([request("abc", n=1000)])
     next(completions)
     assert threads_of_the_engine()
     started = time.monotonic()
     completions.close()
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 15.0
     assert threads_of_the_engine() == []
     asked = len(server.completions())
     time.sleep(0.1)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-import httpx
 import pytest
 
 from selftaught_assets.engines.factory import open_engine
@@ -12,6 +11,7 @@ from selftaught_assets.engines.protocol import Engine, Request, SamplingParamete
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import OpenAISettings, TransformersSettings
 from selftaught_assets.storage.models import ModelReference, adapter_digest, reference_model
+from selftaught_assets_tests import patient
 from selftaught_assets_tests.conftest import ROOT
 from selftaught_assets_tests.engines.conftest import by_sample
 from selftaught_assets_tests.judge.tiny_judges import write_adapter
@@ -51,7 +51,7 @@ def settings(server: VllmServer, **fields: object) -> OpenAISettings:
 
 
 def models_of(server: VllmServer) -> list[str]:
-    listed = httpx.get(f"{server.address}/models", headers={"Authorization": f"Bearer {KEY}"}, trust_env=False)
+    listed = patient.get(f"{server.address}/models", headers={"Authorization": f"Bearer {KEY}"}, trust_env=False)
     return [model["id"] for model in listed.json()["data"]]
 
 

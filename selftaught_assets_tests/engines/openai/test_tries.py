@@ -73,7 +73,7 @@ def test_a_pause_has_a_limit(opened, monkeypatch: pytest.MonkeyPatch, wanted: st
     started = time.monotonic()
     (found,) = engine.generate([request("abc")])
     assert found.finish_reason == "stop"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 def test_pauses_grow(opened, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def actors() -> list[psutil.Process]:
     return [process for process in children() if "MapWorker(MapBatches(Completer))" in command(process)]
 
 
-def wait_for(happened: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(happened: Callable[[], object], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -41,7 +41,7 @@ def test_an_actor_with_vllm_gives_its_samples_and_ends_its_processes(
         assert texts(engine, n=4, temperature=1.0) == sampled
         assert len(set(sampled.values())) > len(TASKS)
         assert any("VLLM" in command(process) for process in children() - before)
-    wait_for(lambda: children() <= before, seconds=20)  # A process that Ray has killed takes a moment to end.
+    wait_for(lambda: children() <= before)  # A process that Ray has killed takes a moment to end.
 
 
 def test_actors_that_ask_a_server_give_what_it_gives_to_one(embedded_greedy: dict[tuple[str, int], str]) -> None:

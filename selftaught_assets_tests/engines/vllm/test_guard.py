@@ -34,7 +34,7 @@ def test_what_started_under_guard_ends_with_a_parent_that_is_killed_and_nothing_
     parent, (bystander, started) = run_parent()
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    psutil.wait_procs([started], timeout=20)
+    psutil.wait_procs([started], timeout=120)
     assert not started.is_running()
     assert bystander.is_running()
     bystander.kill()
@@ -45,7 +45,7 @@ def test_a_parent_killed_in_the_middle_of_the_start_leaves_nothing_either() -> N
     parent, (bystander, started) = run_parent(inside=inside)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    psutil.wait_procs([started], timeout=20)
+    psutil.wait_procs([started], timeout=120)
     assert not started.is_running()
     bystander.kill()
 
