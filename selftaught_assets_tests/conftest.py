@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 from upath import UPath
 
 from selftaught_assets.recipe import Recipe, load_recipe
@@ -21,6 +22,10 @@ os.environ |= {
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before anyone imports torch: workers with two threads each would slow one another many times.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How fast an example is says more about the machine than about the code.
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"

@@ -65,7 +65,7 @@ def test_portions_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch):
     assert found(*texts) == whole
 
 
-@settings(max_examples=30, deadline=None)  # Each one clears a filter of 16 MB.
+@settings(max_examples=30)  # Each one clears a filter of 16 MB.
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=30), max_size=6), st.integers(0, 99))
 def test_hashed_runs_are_those_of_the_definition(texts: list[list[str]], seed: int):
     item = " ".join(random.Random(seed).choices("abc", k=20))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.errors import UserError
@@ -92,7 +92,6 @@ def many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_upkeep, "TARGET_BYTES", 7_000)
 
 
-@settings(deadline=None)
 @given(SHARDS)
 def test_merging_never_changes_what_is_found(written: list[list[tuple[str, int, bool]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +106,6 @@ def test_merging_never_changes_what_is_found(written: list[list[tuple[str, int, 
         assert compact(journal).dropped == 0
 
 
-@settings(deadline=None)
 @given(SHARDS, STEPS)
 def test_a_kill_at_any_moment_loses_nothing(written: list[list[tuple[str, int, bool]]], step: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +120,6 @@ def test_a_kill_at_any_moment_loses_nothing(written: list[list[tuple[str, int, b
         assert contents(Journal(Path(folder))).repeated == 0
 
 
-@settings(deadline=None)
 @given(SHARDS, STEPS, STEPS)
 def test_two_that_merge_at_once_lose_nothing(
     written: list[list[tuple[str, int, bool]]], step: int, inner_step: int
@@ -143,7 +140,6 @@ def test_two_that_merge_at_once_lose_nothing(
         assert found(Journal(Path(folder)), *KEYS).equals(before)
 
 
-@settings(deadline=None)
 @given(SHARDS, st.lists(ROWS, min_size=1, max_size=6), STEPS)
 def test_what_is_appended_while_shards_are_merged_is_younger_and_stays(
     written: list[list[tuple[str, int, bool]]], added: list[tuple[str, int, bool]], step: int
@@ -160,7 +156,6 @@ def test_what_is_appended_while_shards_are_merged_is_younger_and_stays(
         assert found(writer, *KEYS).equals(found(expected, *KEYS))
 
 
-@settings(deadline=None)
 @given(SHARDS, st.integers(0, 4))
 def test_a_lookup_whose_shards_vanish_looks_again(written: list[list[tuple[str, int, bool]]], step: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
