@@ -1,6 +1,8 @@
 """Processes that engines start, as tests see them, and the mark of the tests that need vLLM."""
 
 import contextlib
+import time
+from collections.abc import Callable
 from importlib.util import find_spec
 
 import psutil
@@ -31,3 +33,10 @@ def alive(process: psutil.Process) -> bool:
 def kill(process: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         process.kill()
+
+
+def wait_for(happened: Callable[[], object], seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)

@@ -1,7 +1,6 @@
 """What the tests of the ray engine sample, and what they hold it to: no tests here."""
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import polars as pl
 import psutil
@@ -54,10 +53,3 @@ def assert_same_completions(found: Iterable[Completion], expected: Iterable[Comp
 def actors() -> list[psutil.Process]:
     """The processes of ours that hold models."""
     return [process for process in children() if "MapWorker(MapBatches(Completer))" in command(process)]
-
-
-def wait_for(happened: Callable[[], object], seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)

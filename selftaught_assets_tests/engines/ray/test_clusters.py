@@ -22,8 +22,8 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.engines.conftest import request
-from selftaught_assets_tests.engines.processes import alive, command, kill
-from selftaught_assets_tests.engines.ray.sampled import ACTORS, assert_same, sampled, tasks_sampled, wait_for
+from selftaught_assets_tests.engines.processes import alive, command, kill, wait_for
+from selftaught_assets_tests.engines.ray.sampled import ACTORS, assert_same, sampled, tasks_sampled
 from selftaught_assets_tests.ports import unused_port
 
 

@@ -21,6 +21,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.engines.conftest import request
+from selftaught_assets_tests.engines.processes import wait_for
 from selftaught_assets_tests.engines.ray.sampled import (
     ACTORS,
     ALONE,
@@ -28,7 +29,6 @@ from selftaught_assets_tests.engines.ray.sampled import (
     assert_same,
     assert_same_completions,
     tasks_sampled,
-    wait_for,
 )
 
 

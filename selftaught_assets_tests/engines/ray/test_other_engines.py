@@ -7,8 +7,7 @@ from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.recipe.engines import EngineSettings, RaySettings, TransformersSettings, VllmSettings
 from selftaught_assets_tests.engines.conformance import SEED, ask
 from selftaught_assets_tests.engines.conftest import by_sample
-from selftaught_assets_tests.engines.processes import children, command, needs_vllm
-from selftaught_assets_tests.engines.ray.sampled import wait_for
+from selftaught_assets_tests.engines.processes import children, command, needs_vllm, wait_for
 from selftaught_assets_tests.vllm_server import openai_on_vllm
 
 pytestmark = [pytest.mark.slow, needs_vllm]

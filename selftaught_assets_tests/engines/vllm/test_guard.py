@@ -7,6 +7,9 @@ import sys
 
 import psutil
 
+from selftaught_assets.engines.vllm import guard
+from selftaught_assets_tests.engines.processes import alive, wait_for
+
 PARENT = """
 import subprocess, sys, time
 from selftaught_assets.engines.vllm.guard import guarded_start
@@ -60,3 +63,13 @@ def test_a_guard_that_is_released_is_gone() -> None:
     for process in (bystander, parent):
         process.kill()
     parent.wait()
+
+
+def test_one_that_has_ended_hides_no_other() -> None:
+    ended, goes_on = subprocess.Popen(["true"]), subprocess.Popen(["sleep", "600"])
+    wait_for(lambda: not alive(psutil.Process(ended.pid)))
+    found = {process.pid for process in guard._descendants(psutil.Process())}
+    goes_on.kill()
+    ended.wait()
+    goes_on.wait()
+    assert goes_on.pid in found
