@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from selftaught_assets.engines.protocol import Prompt
 from selftaught_assets.errors import UserError
+from selftaught_assets.startup import import_quickly
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,6 +36,7 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     Raises:
         UserError: `transformers` cannot load it.
     """
+    import_quickly("transformers.models.auto.tokenization_auto")
     from transformers import AutoTokenizer
 
     try:

@@ -5,12 +5,11 @@ Belongs here: the environment, the connection to Dagster and the exit. Not here:
 
 import os
 import sys
-from importlib import import_module
 
 from dagster_pipes import open_dagster_pipes
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.startup import importing
+from selftaught_assets.startup import import_quickly
 from selftaught_assets.training.job import TrainingJob
 
 QUIET = {
@@ -25,11 +24,8 @@ PACKAGES = ("transformers.models.auto.modeling_auto", "datasets", "peft", "trl.t
 
 def main(argument: str) -> int:
     os.environ.update(QUIET)
-    with importing():
-        from selftaught_assets.training.fine_tune import fine_tune
-
-        for package in PACKAGES:
-            import_module(package)
+    import_quickly(*PACKAGES)
+    from selftaught_assets.training.fine_tune import fine_tune
 
     job = TrainingJob.model_validate_json(argument)
     with open_dagster_pipes() as pipes:

@@ -17,6 +17,7 @@ from selftaught_assets.engines.embedded.shared_prefix import SharedPrefixDecoder
 from selftaught_assets.engines.protocol import Completion, Prompt, Request
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import TransformersSettings
+from selftaught_assets.startup import import_quickly
 from selftaught_assets.storage.models import ModelReference
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def load_model(
     Raises:
         UserError: as `load_engine`.
     """
+    import_quickly("torch", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
