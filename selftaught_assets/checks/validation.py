@@ -7,6 +7,7 @@ Belongs here: the only use of Great Expectations, and what it found, in plain va
 import math
 import os
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
@@ -15,7 +16,7 @@ from selftaught_assets.checks.rules import MEAN, Estimate, Estimated, Limit, Row
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationValidationResult
-    from great_expectations.datasource.fluent.pandas_datasource import DataFrameAsset
+    from great_expectations.core.batch_definition import BatchDefinition
 
 EXAMPLES = 10
 """Rows at fault that a finding brings along."""
@@ -46,7 +47,6 @@ def validate(suite: Suite, rows: pl.DataFrame) -> list[Finding]:
     Raises:
         RuntimeError: Great Expectations could not apply a rule.
     """
-    frames = _frames_of_great_expectations()
     found: dict[str, Finding] = {}
     seen = {
         where: rows if where is None else rows.filter(pl.col(where))
@@ -54,30 +54,38 @@ def validate(suite: Suite, rows: pl.DataFrame) -> list[Finding]:
     }
     for where, some in seen.items():
         rules = [rule for rule in suite.rules if rule.where == where and not isinstance(rule, Estimated)]
-        found |= {finding.rule.name: finding for finding in _findings(frames, rules, some)}
+        found |= {finding.rule.name: finding for finding in _findings(rules, some)}
     estimated = [rule for rule in suite.rules if isinstance(rule, Estimated)]
-    found |= {finding.rule.name: finding for finding in _estimated_findings(frames, estimated, seen)}
+    found |= {finding.rule.name: finding for finding in _estimated_findings(estimated, seen)}
     return [found[rule.name] for rule in suite.rules]
 
 
-def _frames_of_great_expectations() -> "DataFrameAsset":
-    """A data asset of a context that lives in memory, sends nothing and draws no progress bars."""
+@cache
+def _whole_frames() -> "BatchDefinition":
+    """A batch definition in a context that lives in memory, sends nothing and draws no progress bars.
+
+    Made once for each process: it takes as long as a validation.
+    """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
-    return context.data_sources.add_pandas("tables").add_dataframe_asset("rows")
+    return (
+        context.data_sources.add_pandas("tables")
+        .add_dataframe_asset("rows")
+        .add_batch_definition_whole_dataframe("whole")
+    )
 
 
-def _findings(frames: "DataFrameAsset", rules: list[RowRule | Limit], rows: pl.DataFrame) -> Iterator[Finding]:
+def _findings(rules: list[RowRule | Limit], rows: pl.DataFrame) -> Iterator[Finding]:
     if not rules:
         return
     by_name = {rule.name: rule for rule in rules}
     expectations = [_expectation(rule, rule.expectation, rule.arguments) for rule in rules]
     columns = dict.fromkeys(rule.arguments["column"] for rule in rules if "column" in rule.arguments)
     named = rows.select(*columns).with_columns(pl.col(pl.Boolean).fill_null(False))  # Nulls would be passed over.
-    for result in _results(frames, expectations, named, rows.height):
+    for result in _results(expectations, named, rows.height):
         rule = by_name[result.expectation_config.meta["rule"]]
         if isinstance(rule, RowRule):
             at_fault = rows[result.result["partial_unexpected_index_list"]]
@@ -89,9 +97,7 @@ def _findings(frames: "DataFrameAsset", rules: list[RowRule | Limit], rows: pl.D
             )
 
 
-def _estimated_findings(
-    frames: "DataFrameAsset", rules: list[Estimated], seen: Mapping[str | None, pl.DataFrame]
-) -> Iterator[Finding]:
+def _estimated_findings(rules: list[Estimated], seen: Mapping[str | None, pl.DataFrame]) -> Iterator[Finding]:
     """Great Expectations is asked about the end of each interval that speaks for the rule, all rules as one row."""
     estimates = {rule.name: rule.estimate(seen[rule.where]) for rule in rules}
     told = [rule for rule in rules if estimates[rule.name] is not None]
@@ -102,7 +108,7 @@ def _estimated_findings(
             _expectation(rule, MEAN, {"column": rule.name, "min_value": rule.low, "max_value": rule.high})
             for rule in told
         ]
-        results = _results(frames, expectations, ends, 1)
+        results = _results(expectations, ends, 1)
         passed |= {result.expectation_config.meta["rule"]: bool(result.success) for result in results}
     for rule in rules:
         estimate, rows = estimates[rule.name], seen[rule.where]
@@ -124,12 +130,11 @@ def _expectation(rule: Rule, kind: str, arguments: Mapping[str, Any]) -> dict[st
 
 
 def _results(
-    frames: "DataFrameAsset", expectations: list[dict[str, Any]], rows: pl.DataFrame, height: int
+    expectations: list[dict[str, Any]], rows: pl.DataFrame, height: int
 ) -> list["ExpectationValidationResult"]:
     """The results of all expectations, in an order of Great Expectations' own.
 
     Args:
-        frames: where the rows go.
         expectations: about them.
         rows: only the columns that the expectations name, which can be none.
         height: how many rows there are.
@@ -141,10 +146,9 @@ def _results(
     import pandas as pd
 
     frame = pd.DataFrame(rows.to_dict(as_series=False), index=range(height))
-    whole = frames.add_batch_definition_whole_dataframe(f"batch {len(frames.batch_definitions)}")
     suite = gx.ExpectationSuite("rules", expectations=expectations)
     result_format = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
-    results = whole.get_batch({"dataframe": frame}).validate(suite, result_format=result_format).results
+    results = _whole_frames().get_batch({"dataframe": frame}).validate(suite, result_format=result_format).results
     for result in results:
         if result.exception_info.get("raised_exception", True):
             name = result.expectation_config.meta["rule"]
