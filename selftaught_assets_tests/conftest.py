@@ -13,6 +13,12 @@ from upath import UPath
 
 from selftaught_assets.recipe import Recipe, load_recipe
 
+pytest_plugins = [
+    "selftaught_assets_tests.groups",
+    "selftaught_assets_tests.assets.trained",
+    "selftaught_assets_tests.vllm_server",
+]
+
 os.environ |= {
     "DAGSTER_DISABLE_TELEMETRY": "1",
     "GX_ANALYTICS_ENABLED": "false",

@@ -15,6 +15,7 @@ from selftaught_assets_tests.ports import unused_port
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCATION = "selftaught_assets"
+_QUICK_DAEMON = Path(__file__).resolve().parent / "quick_daemon"
 
 _LAUNCH_BACKFILL = """
 mutation Launch($params: LaunchBackfillParams!) {
@@ -61,9 +62,9 @@ class DagsterDev:
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self._home = home
-        self._environment = (
-            os.environ | {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"} | dict(environment)
-        )
+        path = os.pathsep.join(filter(None, (str(_QUICK_DAEMON), str(ROOT), os.environ.get("PYTHONPATH"))))
+        own = {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONPATH": path}
+        self._environment = os.environ | own | dict(environment)
         self.port = unused_port()
 
     def __enter__(self) -> "DagsterDev":
@@ -122,7 +123,7 @@ class DagsterDev:
             assert found["__typename"] == "PartitionBackfill", found
             if found["status"] in ENDED:
                 return found["status"]
-            time.sleep(1)
+            time.sleep(0.2)
         raise AssertionError(f"backfill {backfill} did not end within {seconds} s")
 
     def reload(self) -> None:

@@ -200,6 +200,7 @@ def test_pointer_of_the_judge_on_a_full_disk(small_recipe: Callable[..., Recipe]
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAN_MOUNT, reason="a folder that is really full needs a mount of its own (unshare -rm)")
 def test_journal_on_a_full_disk(small_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:

@@ -39,6 +39,11 @@ ROW_KEYS = {
     "kept",
     "seconds",
 }
+UNTRAINED = {
+    "instructions": {"count": 16},
+    "evaluation": SMALL["evaluation"] | {"votes": 1},
+    "training": SMALL["training"] | {"learning_rate": 1e-12},
+}
 SAMPLING = ("pairs", "judgments", "evaluation", "seed_evaluation")
 
 
@@ -327,19 +332,29 @@ def test_second_run_makes_and_samples_nothing_again_and_ends_with_the_same_resul
     assert _numbers(ran.second) == _numbers(ran.first) != []
 
 
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A run of a recipe that learns nothing, which may not go on without a gain, and its folder."""
+    folder = tmp_path_factory.mktemp("ended")
+    write_small_recipe(folder, **UNTRAINED, handover={"stop_when_flat": 1, "validation": "tiny"})
+    return folder, _selftaught(folder, "run", "--recipe", "small.yaml")
+
+
 @pytest.mark.slow
-def test_run_ends_where_no_judge_may_take_over(elsewhere: Path) -> None:
-    untrained = SMALL["training"] | {"learning_rate": 1e-12}
-    write_small_recipe(elsewhere, training=untrained, handover={"stop_when_flat": 1, "validation": "tiny"})
-    flat = _selftaught(elsewhere, "run", "--recipe", "small.yaml")
+def test_run_ends_where_no_judge_may_take_over(ended: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    _, flat = ended
     assert (flat.returncode, flat.stderr) == (0, "")
     assert "The loop ends with iteration_01, after 1 iteration without a significant gain" in flat.stdout
     assert "Judges were promoted by this benchmark" in flat.stdout
     printed = {line.split()[0] for line in flat.stdout.split("\n") if line.startswith(("seed ", "iteration_"))}
     assert printed == {"seed", "iteration_01"}
 
-    write_small_recipe(elsewhere, training=untrained, handover={"promote": "better", "validation": "tiny"})
-    refused = _selftaught(elsewhere, "run", "--recipe", "small.yaml")
+
+@pytest.mark.slow
+def test_run_whose_checkpoint_is_refused_fails(ended: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = ended
+    write_small_recipe(folder, **UNTRAINED, handover={"promote": "better", "validation": "tiny"})
+    refused = _selftaught(folder, "run", "--recipe", "small.yaml")
     assert refused.returncode == 1
     assert refused.stderr.startswith("Error: `small/checkpoint` of iteration_01 was refused (handover.promote: better)")
     assert refused.stderr.count("\n") == 1

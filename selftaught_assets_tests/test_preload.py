@@ -28,6 +28,7 @@ def found() -> dict[str, object]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_all_modules_are_there_without_a_thread_that_a_fork_would_lose(found: dict[str, object]) -> None:
     assert found["imported"]
     assert found["threads"] == ["MainThread"]

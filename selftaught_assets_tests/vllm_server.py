@@ -1,19 +1,26 @@
-"""A real vLLM server on loopback, in processes of its own: no tests here."""
+"""A real vLLM server on loopback, in processes of its own, which all tests that ask one share: no tests here."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import httpx
+import pytest
 
 from selftaught_assets.recipe.engines import OpenAISettings
 from selftaught_assets_tests.ports import unused_port
+
+ROOT = Path(__file__).resolve().parent.parent
+KEY = "sk-loopback"
+"""What the server asks for."""
+KEY_VARIABLE = "SELFTAUGHT_TESTS_KEY"
+"""Holds it in all processes of the tests, Ray's actors among them."""
+os.environ[KEY_VARIABLE] = KEY
 
 SECONDS_TO_START = 300
 ENVIRONMENT = {
@@ -26,9 +33,9 @@ ENVIRONMENT = {
 
 
 class VllmServer:
-    """Serves a model folder under the name `seed`, always on the same port."""
+    """Serves a model folder under the name `seed`, always on the same port, to those who have the key."""
 
-    def __init__(self, model: Path, log: Path, arguments: Sequence[str]) -> None:
+    def __init__(self, model: Path, log: Path) -> None:
         self.log = log
         self._port = unused_port()
         self.address = f"http://127.0.0.1:{self._port}/v1"
@@ -38,11 +45,18 @@ class VllmServer:
         self._command += ["--block-size=32", "--enforce-eager", "--enable-lora", "--enable-prompt-tokens-details"]
         # On a CPU, vLLM 0.32 ends with "CPU Generator does not use offset" once it computes a prompt in parts whose
         # request has a seed.
-        self._command += ["--no-enable-chunked-prefill", *arguments]
+        self._command += ["--no-enable-chunked-prefill", f"--api-key={KEY}"]
         self._process: subprocess.Popen[bytes] | None = None
 
+    def settings(self, **fields: object) -> OpenAISettings:
+        """Of the openai engine for this server."""
+        given = {"name": "openai", "address": self.address, "model": "seed", "identity": "seed-1"}
+        return OpenAISettings(**(given | {"key_variable": KEY_VARIABLE} | fields))
+
     def start(self) -> None:
-        """Starts it, and waits until it answers."""
+        """Starts it, unless it runs, and waits until it answers."""
+        if self._process is not None:
+            return
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, env=os.environ | ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
@@ -68,25 +82,12 @@ class VllmServer:
             return False
 
 
-@contextmanager
-def vllm_serving(model: Path, log: Path, *arguments: str) -> Iterator[VllmServer]:
-    """A server that answers; it is killed at the end of the block.
-
-    Args:
-        model: folder.
-        log: file for what it prints.
-        arguments: of `vllm serve`, besides those that every test wants.
-    """
-    server = VllmServer(model, log, arguments)
+@pytest.fixture(scope="session")
+def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    """The server of the demo's seed model. A test that kills it starts it again."""
+    server = VllmServer(ROOT / "models" / "seed", tmp_path_factory.mktemp("vllm") / "log")
     try:
         server.start()
         yield server
     finally:
         server.kill()
-
-
-@contextmanager
-def openai_on_vllm(model: Path) -> Iterator[OpenAISettings]:
-    """Settings of the openai engine for a server of a model, while it runs."""
-    with TemporaryDirectory() as folder, vllm_serving(model, Path(folder) / "log") as server:
-        yield OpenAISettings(name="openai", address=server.address, model="seed", identity="seed-1")

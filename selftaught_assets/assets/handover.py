@@ -176,7 +176,7 @@ def _prospect(context: dg.AssetExecutionContext, key: dg.AssetKey, partition: st
         return _Prospect(f"which run {attempt.run_id} of the same backfill will make", executing=False)
     if backfill and _is_to_come(instance, backfill, key, partition):
         runs = instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: backfill, PARTITION_TAG: partition}))
-        if not any(_is_given_up(run) for run in runs):
+        if not any(is_given_up(run) for run in runs):
             executing = any(run.status in EXECUTING for run in runs)
             return _Prospect("which the same backfill will make", executing)
     if attempt is None:
@@ -201,7 +201,7 @@ def _is_to_come(instance: dg.DagsterInstance, backfill_id: str, key: dg.AssetKey
     return not instance.fetch_materializations(wanted, limit=1).records
 
 
-def _is_given_up(run: dg.DagsterRun) -> bool:
+def is_given_up(run: dg.DagsterRun) -> bool:
     """Whether a run ended in vain and no automatic retry takes its place."""
     return run.status in GIVEN_UP and not run.is_complete_and_waiting_to_retry and RETRIED_AS_TAG not in run.tags
 

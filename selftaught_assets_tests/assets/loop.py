@@ -1,7 +1,10 @@
 """Runs of the small recipe in this process, on a real instance: real seed model, real sampling, real training."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import dagster as dg
 import polars as pl
@@ -44,6 +47,28 @@ class Loop:
 
     def version(self, name: str, iteration: str | None = None) -> str | None:
         return newest_version(self.instance, self.key(name), iteration)
+
+
+AnyLoop = TypeVar("AnyLoop", bound=Loop)
+
+
+@contextmanager
+def open_loop(recipe: Recipe, folder: Path, kind: type[AnyLoop] = Loop) -> Iterator[AnyLoop]:
+    """A loop with its data and its instance in a folder, as the command line finds them with DAGSTER_HOME at `home`."""
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield kind(recipe, folder / "data", instance)
+
+
+@contextmanager
+def copy_of(loop: Loop, folder: Path, recipe: Recipe | None = None, kind: type[AnyLoop] = Loop) -> Iterator[AnyLoop]:
+    """The same loop with its data and its history in another folder, if need be with another recipe."""
+    shutil.copytree(loop.layout.root, folder / "data")
+    shutil.copytree(loop.instance.root_directory, folder / "home")
+    with open_loop(recipe or loop.recipe, folder, kind) as copied:
+        yield copied
 
 
 def sentences(result: dg.ExecuteInProcessResult) -> list[str]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from upath import UPath
 
 from selftaught_assets.recipe import load_recipe
@@ -22,6 +23,7 @@ def run(folder: Path, machine: str, **overrides: object) -> Loop:
     return loop
 
 
+@pytest.mark.slow
 def test_machines_that_share_no_disk_share_a_journal_in_an_object_store(tmp_path: Path, bucket: UPath) -> None:
     local = run(tmp_path, "local")
     first, second = (run(tmp_path, machine, journal=str(bucket)) for machine in ("first", "second"))

@@ -8,12 +8,14 @@ import pytest
 
 from selftaught_assets.method.sequential import SETTLES, until_settled
 from selftaught_assets.recipe import load_recipe
-from selftaught_assets_tests.assets.loop import Loop, sentences
+from selftaught_assets_tests.assets.loop import Loop, copy_of, sentences
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
+
+pytestmark = pytest.mark.slow
 
 
 def loop(folder: Path, data: str = "data", **overrides: object) -> Loop:
-    recipe = load_recipe(str(write_small_recipe(folder, **overrides)))
+    recipe = load_recipe(str(write_small_recipe(folder, **{"instructions": {"count": 20}} | overrides)))
     home = folder / f"{data}_home"
     home.mkdir(exist_ok=True)
     return Loop(recipe, folder / data, dg.DagsterInstance.local_temp(str(home)))
@@ -69,12 +71,12 @@ def test_fixed_pairs_cost_nothing_in_later_iterations(tmp_path: Path) -> None:
 
 
 def test_fresh_pairs_share_no_instruction(tmp_path: Path) -> None:
-    one = loop(tmp_path, instructions={"count": 20, "schedule": "fresh"})
+    one = loop(tmp_path, instructions={"count": 10, "schedule": "fresh"})
     one.run("prepare", assets=["instruction_pool", "seed_model"])
     for iteration in ("iteration_01", "iteration_02"):
         one.run("iteration", iteration, ["instructions", "pairs"])
     ids = [set(one.table("pairs", iteration)["instruction_id"]) for iteration in ("iteration_01", "iteration_02")]
-    assert len(ids[0]) == len(ids[1]) == 20
+    assert len(ids[0]) == len(ids[1]) == 10
     assert not ids[0] & ids[1]
 
 
@@ -95,15 +97,15 @@ def test_both_positions_ask_about_each_pair_twice(tmp_path: Path) -> None:
     assert asked["chosen_position"].to_list() == [["A", "B"]] * asked.height
 
 
-def test_continued_training_starts_from_the_current_judge(tmp_path: Path) -> None:
-    one = loop(tmp_path, training=SMALL["training"] | {"start_from": "previous"})
-    one.run("prepare", assets=["instruction_pool", "seed_model"])
-    for iteration in ("iteration_01", "iteration_02"):
-        one.run("iteration", iteration, ["instructions", "pairs", "judge", "judgments", "filtered_set", "checkpoint"])
-    assert (
-        one.metadata("checkpoint", "iteration_02")["start_digest"]
-        == one.metadata("checkpoint", "iteration_01")["judge_digest"]
-    )
+def test_continued_training_starts_from_the_current_judge(first_iteration: Loop, tmp_path: Path) -> None:
+    training = first_iteration.recipe.training.model_copy(update={"start_from": "previous"})
+    recipe = first_iteration.recipe.model_copy(update={"training": training})
+    with copy_of(first_iteration, tmp_path, recipe) as one:
+        one.run(
+            "iteration", "iteration_02", ["instructions", "pairs", "judge", "judgments", "filtered_set", "checkpoint"]
+        )
+        started_from = one.metadata("checkpoint", "iteration_02")["start_digest"]
+        assert started_from == one.metadata("checkpoint", "iteration_01")["judge_digest"]
 
 
 def test_unfiltered_control_trains_on_wrong_verdicts_as_well(tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
 """The gate of the hand-over on a real instance: real checkpoints, one no better and one much worse than the seed."""
 
 import json
-import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from selftaught_assets.assets.promotion import what_stops
 from selftaught_assets.cli import main
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets.storage.models import write_pointer
-from selftaught_assets_tests.assets.loop import Loop, sentences
+from selftaught_assets_tests.assets.loop import Loop, copy_of, sentences
+from selftaught_assets_tests.assets.trained import TRAINED
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
 EQUAL, WORSE = 1e-12, 0.5
@@ -26,36 +26,36 @@ EQUAL, WORSE = 1e-12, 0.5
 MADE_ONCE = ["instructions", "pairs", "judge", "judgments", "filtered_set"]
 
 
-def open_loop(folder: Path, learning_rate: float, **handover: object) -> Loop:
-    if handover:
-        handover["validation"] = "tiny"
-    path = write_small_recipe(
-        folder, training=SMALL["training"] | {"learning_rate": learning_rate}, handover=dict(handover)
-    )
-    return Loop(load_recipe(str(path)), folder / "data", dg.DagsterInstance.from_config(str(folder / "home")))
+def sections(learning_rate: float, handover: dict[str, object]) -> dict[str, object]:
+    """Of the recipe: how it trains, and which checkpoints may judge."""
+    training = SMALL["training"] | {"learning_rate": learning_rate}
+    return TRAINED | {"iterations": 3, "training": training, "handover": handover}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a loop that is done up to the filtered set of iteration_01 and has trained both checkpoints."""
+def trained(first_iteration: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    """A loop that has trained both checkpoints of iteration_01, and last the one that leaves the seed as it is."""
     folder = tmp_path_factory.mktemp("trained")
-    (folder / "home").mkdir()
-    (folder / "home" / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    loop = open_loop(folder, EQUAL)
-    loop.run("prepare")
-    loop.run("iteration", "iteration_01", MADE_ONCE)
-    for learning_rate in (WORSE, EQUAL):
-        open_loop(folder, learning_rate).run("iteration", "iteration_01", ["checkpoint"])
-    return folder
+    worse, equal = (load_recipe(str(write_small_recipe(folder, **sections(rate, {})))) for rate in (WORSE, EQUAL))
+    with copy_of(first_iteration, folder, worse) as loop:
+        loop.run("iteration", "iteration_01", ["checkpoint"])
+        loop = Loop(equal, loop.layout.root, loop.instance)
+        loop.run("iteration", "iteration_01", ["checkpoint"])
+        yield loop
 
 
 @pytest.fixture
-def gated(trained: Path, tmp_path: Path) -> Callable[..., Loop]:
+def gated(trained: Loop, tmp_path: Path) -> Iterator[Callable[..., Loop]]:
     """Opens the trained loop, in the test's own copy, with a learning rate and a `handover`."""
-    folder = tmp_path / "world"
-    shutil.copytree(trained, folder)
-    (folder / "data" / "small" / "judge" / "iteration_02.json").unlink(missing_ok=True)
-    return lambda learning_rate, **handover: open_loop(folder, learning_rate, **handover)
+    with copy_of(trained, tmp_path) as copied:
+        copied.layout.judge("iteration_02").unlink()
+
+        def gate(learning_rate: float, **handover: object) -> Loop:
+            handover |= {"validation": "tiny"} if handover else {}
+            recipe = load_recipe(str(write_small_recipe(tmp_path, **sections(learning_rate, handover))))
+            return Loop(recipe, copied.layout.root, copied.instance)
+
+        yield gate
 
 
 def train(loop: Loop, iteration: str = "iteration_01") -> dict[str, object]:

@@ -13,6 +13,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from selftaught_assets.engines.factory import open_engine
+from selftaught_assets.engines.protocol import Request, SamplingParameters
 from selftaught_assets.method.held_out import without_held_out
 from selftaught_assets.method.prompts import (
     Messages,
@@ -24,8 +26,9 @@ from selftaught_assets.method.prompts import (
 from selftaught_assets.method.ratings import parse_rating
 from selftaught_assets.method.scores import compare
 from selftaught_assets.recipe import load_recipe
+from selftaught_assets.recipe.engines import TransformersSettings
 from selftaught_assets.recipe.stages import Training
-from selftaught_assets.storage.models import TOKENIZER_FILES
+from selftaught_assets.storage.models import TOKENIZER_FILES, reference_model
 from selftaught_assets.tinyworld.judging import careful_judgment, far_miss, near_miss
 from selftaught_assets.tinyworld.world import draw_task, modify_task
 from selftaught_assets.training.tokens import tokenised_set
@@ -102,10 +105,15 @@ def write_rater(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Loop:
+def rater(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rater(tmp_path_factory.mktemp("rater"))
+
+
+@pytest.fixture(scope="module")
+def loop(rater: Path, tmp_path_factory: pytest.TempPathFactory) -> Loop:
     """The weak rater, evaluated, and one iteration that starts from it."""
     folder = tmp_path_factory.mktemp("single")
-    path = write_small_recipe(folder, **SINGLE, seed_model=str(write_rater(folder)))
+    path = write_small_recipe(folder, **SINGLE, seed_model=str(rater))
     head = (TINYWORLD / "benchmark.jsonl").read_text(encoding="utf-8").split("\n")[:240]
     (folder / "benchmark.jsonl").write_text("\n".join(head) + "\n", encoding="utf-8")
     home = folder / "home"
@@ -114,6 +122,21 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Loop:
     one.run("prepare")
     one.run("iteration", "iteration_01")
     return one
+
+
+@pytest.mark.slow
+def test_the_rater_rates_every_response_if_weakly(rater: Path):
+    rng = random.Random(3)
+    drawn = [draw_task(rng, "training") for _ in range(20)]
+    asked = [score_messages(TEMPLATES, task.worded(rng), " ".join(task.answer)) for task in drawn]
+    with open_engine(TransformersSettings(device="cpu"), reference_model(rater)) as engine:
+        requests = [
+            Request(str(place), engine.render(messages), SamplingParameters(max_tokens=48), seed=1, sample_indices=(0,))
+            for place, messages in enumerate(asked)
+        ]
+        ratings = [parse_rating(completion.text) for completion in engine.generate(requests)]
+    assert None not in ratings
+    assert {5, 6} & set(ratings)
 
 
 @pytest.mark.slow
@@ -149,6 +172,7 @@ def test_the_trained_judge_orders_pairs_better_than_the_one_that_taught_it(loop:
     assert (promotion["validation_gained"], promotion["validation_lost"]) == (greedy.gained, greedy.lost)
 
 
+@pytest.mark.slow
 def test_a_model_that_was_never_taught_to_rate_stops_at_the_check_before_it_is_trained_on_nothing(tmp_path: Path):
     judgments = {"form": "single", "n": 2, "sampling": {"max_tokens": 24}}
     path = write_small_recipe(tmp_path, instructions={"count": 12}, judgments=judgments)

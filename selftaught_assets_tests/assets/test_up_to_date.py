@@ -13,23 +13,16 @@ from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.history import newest_version, with_data_version
 from selftaught_assets.assets.up_to_date import why_to_run
 from selftaught_assets.definitions import build_definitions
-from selftaught_assets.recipe import load_recipe
-from selftaught_assets_tests.assets.loop import Loop
-from selftaught_assets_tests.conftest import SMALL, write_small_recipe
+from selftaught_assets_tests.assets.loop import Loop, copy_of
 
-FIRST, SECOND, THIRD = "iteration_01", "iteration_02", "iteration_03"
+FIRST, SECOND = "iteration_01", "iteration_02"
 
 
 @pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Loop:
-    """The small recipe with two finished iterations of three."""
-    folder = tmp_path_factory.mktemp("up_to_date")
-    recipe = load_recipe(str(write_small_recipe(folder)))
-    one = Loop(recipe, folder / "data", dg.DagsterInstance.local_temp(str(folder)))
-    one.run("prepare")
-    for iteration in (FIRST, SECOND):
-        one.run("iteration", iteration)
-    return one
+def loop(two_iterations: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    """Two finished iterations."""
+    with copy_of(two_iterations, tmp_path_factory.mktemp("up_to_date")) as copied:
+        yield copied
 
 
 def why(loop: Loop, iteration: str = FIRST, definitions: dg.Definitions | None = None) -> str | None:
@@ -41,8 +34,9 @@ def test_finished_iterations_are_up_to_date(loop: Loop) -> None:
     assert why(loop, SECOND) is None
 
 
-def test_an_iteration_that_was_handed_its_judge_only_is_missing_the_rest(loop: Loop) -> None:
-    assert why(loop, THIRD) == "instructions is missing"
+def test_an_iteration_that_was_handed_its_judge_only_is_missing_the_rest(first_iteration: Loop) -> None:
+    assert first_iteration.layout.judge(SECOND).exists()
+    assert why(first_iteration, SECOND) == "instructions is missing"
 
 
 def _altered(path: Path) -> None:
@@ -77,8 +71,8 @@ def test_a_pointer_to_another_judge(loop: Loop) -> None:
         assert why(loop, SECOND) == "the files of judge are not those that were made"
 
 
-def test_a_recipe_that_asks_for_something_else(loop: Loop, tmp_path: Path) -> None:
-    recipe = load_recipe(str(write_small_recipe(tmp_path, filter=SMALL["filter"] | {"validation_share": 0.3})))
+def test_a_recipe_that_asks_for_something_else(loop: Loop) -> None:
+    recipe = loop.recipe.model_copy(update={"filter": loop.recipe.filter.model_copy(update={"validation_share": 0.2})})
     other = build_definitions([recipe], data=loop.layout.root)
     assert why(loop, definitions=other) == "the recipe changed for filtered_set"
 

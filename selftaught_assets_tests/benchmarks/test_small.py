@@ -16,6 +16,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_benchmark_gives_its_results(name: str, tmp_path: Path) -> None:
     main([name, "--small", "--results", str(tmp_path / "results.json")])

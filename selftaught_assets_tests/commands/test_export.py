@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from selftaught_assets_tests.judge.conftest import Workplace
 
 SELFTAUGHT = [sys.executable, "-c", "from selftaught_assets.cli import main; main()", "export"]
 
 
+@pytest.mark.slow
 def test_a_judge_is_exported_once_and_a_second_time_is_refused(workplace: Workplace, tmp_path: Path) -> None:
     command = [*SELFTAUGHT, "iteration_03", "out", "--merge", "--recipe", str(workplace.recipe_path)]
     environment = os.environ | {"SELFTAUGHT_DATA": str(workplace.data)}

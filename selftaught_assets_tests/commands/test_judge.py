@@ -39,6 +39,7 @@ def _lines(count: int) -> list[str]:
     return (ROOT / "recipes" / "tinyworld" / "benchmark.jsonl").read_text(encoding="utf-8").split("\n")[:count]
 
 
+@pytest.mark.slow
 def test_every_pair_gets_the_verdict_that_python_gives(run: Run, trained_judge: Judge, tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text("\n".join(_lines(8)))
     done = run("pairs.jsonl", "-o", "out.jsonl", "--votes", "5", "--both-orders", "--judgments")
@@ -57,6 +58,7 @@ def test_every_pair_gets_the_verdict_that_python_gives(run: Run, trained_judge: 
         }
 
 
+@pytest.mark.slow
 def test_a_bad_line_is_reported_by_number_and_the_rest_is_judged(run: Run, tmp_path: Path) -> None:
     good, other, *_ = _lines(2)
     empty = json.dumps(json.loads(good) | {"response_b": ""})
@@ -95,6 +97,7 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(run: Run, tmp_path, argume
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
 
 
+@pytest.mark.slow
 def test_another_engine_can_judge(run: Run, workplace: Workplace, tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text("\n".join(_lines(4)))
     with serving(ScriptedServer(saying("The first. [[A]]"))) as server:
@@ -107,6 +110,7 @@ def test_another_engine_can_judge(run: Run, workplace: Workplace, tmp_path: Path
     assert {asked.body["model"] for asked in server.completions()} == {"seed"}
 
 
+@pytest.mark.slow
 def test_after_a_kill_only_what_is_missing_is_sampled_and_the_verdicts_are_those_of_an_undisturbed_run(
     run: Run, workplace: Workplace, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from selftaught_assets_tests.judge.conftest import Workplace
 
@@ -40,6 +41,7 @@ def _serving(workplace: Workplace, log: Path) -> Iterator[tuple[subprocess.Popen
         server.wait()
 
 
+@pytest.mark.slow
 def test_what_is_in_flight_is_finished_before_the_service_ends_and_the_token_is_never_logged(
     workplace: Workplace, tmp_path: Path
 ) -> None:

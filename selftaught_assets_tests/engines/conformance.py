@@ -4,20 +4,20 @@ To put an engine through the suite, add a line to ENGINES.
 """
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selftaught_assets.engines import chat
 from selftaught_assets.engines.protocol import Engine, Request, SamplingParameters
-from selftaught_assets.recipe.engines import EngineSettings, RaySettings, TransformersSettings, VllmSettings
+from selftaught_assets.recipe.engines import EngineSettings, TransformersSettings, VllmSettings
 from selftaught_assets.storage.models import ModelReference, adapter_digest, reference_model
 from selftaught_assets_tests.conftest import ROOT
-from selftaught_assets_tests.vllm_server import openai_on_vllm
+from selftaught_assets_tests.engines.processes import VLLM
 
 SEED = reference_model(ROOT / "models" / "seed")
 """Its context is 2,048 tokens."""
@@ -29,20 +29,19 @@ OWL_SAYS = "é🦉 naïve 漢字"
 class Candidate(NamedTuple):
     """An engine in the suite."""
 
-    settings: Callable[[], AbstractContextManager[EngineSettings]]
-    """Its settings, while what it needs (a server, a cluster) is running."""
+    settings: Callable[[pytest.FixtureRequest], EngineSettings]
+    """Its settings; fixtures start what it needs (a server, a cluster)."""
     package: str
     """Its cases are skipped where this package is not installed."""
+    group: str
+    """With what it shares a process, see groups.py."""
 
 
 ENGINES = {
-    "transformers": Candidate(lambda: nullcontext(TransformersSettings(device="cpu")), "transformers"),
-    "openai": Candidate(lambda: openai_on_vllm(SEED.base), "vllm"),
-    "vllm": Candidate(lambda: nullcontext(VllmSettings(name="vllm", eager=True)), "vllm"),
-    "ray": Candidate(
-        lambda: nullcontext(RaySettings(name="ray", engine=TransformersSettings(device="cpu"), replicas=2, cpus=0.25)),
-        "ray",
-    ),
+    "transformers": Candidate(lambda _: TransformersSettings(device="cpu"), "transformers", "embedded"),
+    "openai": Candidate(lambda request: request.getfixturevalue("vllm_server").settings(), "vllm", group="vllm_server"),
+    "vllm": Candidate(lambda _: VllmSettings(name="vllm", eager=True), "vllm", group=VLLM),
+    "ray": Candidate(lambda request: request.getfixturevalue("ray_cluster"), "ray", group="ray_cluster"),
 }
 
 

@@ -1,7 +1,7 @@
 """Tiny random models of several architectures with a byte-level tokenizer: real ones, only small and untrained."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,8 @@ from transformers import (
 
 from selftaught_assets.engines.embedded.engine import TransformersEngine
 from selftaught_assets.engines.protocol import Completion, Prompt, Request, SamplingParameters
+from selftaught_assets.engines.ray.cluster import connected
+from selftaught_assets.recipe.engines import RaySettings, TransformersSettings
 
 CONTEXT = 128
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -130,3 +132,11 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrained
     make_model("llama").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RaySettings]:
+    """A local cluster that all engines of this process join; settings of one with two actors."""
+    settings = RaySettings(name="ray", engine=TransformersSettings(device="cpu"), replicas=2, cpus=0.25)
+    with connected(settings):
+        yield settings

@@ -9,6 +9,8 @@ import psutil
 import pytest
 
 needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")
+VLLM = "vllm"
+"""The group of the tests that run vLLM in their own process, which imports it for ten seconds."""
 
 
 def children() -> set[psutil.Process]:

@@ -183,6 +183,7 @@ def test_progress_is_told_once_when_all_is_known(tmp_path: Path) -> None:
     assert reports == [Progress(done=90, total=90, tokens_per_second=0.0, seconds_left=0.0)]
 
 
+@pytest.mark.slow
 def test_after_a_kill_only_what_is_missing_is_sampled_and_the_frame_is_that_of_an_undisturbed_run(
     tmp_path: Path, model_folder: Path
 ) -> None:

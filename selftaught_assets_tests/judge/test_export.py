@@ -105,6 +105,7 @@ def test_the_adapter_gives_the_same_verdicts_in_peft(adapter, pairs, expected) -
     _agree(_generated(AutoPeftModelForCausalLM.from_pretrained(adapter, dtype=torch.float32), adapter, pairs), expected)
 
 
+@pytest.mark.slow
 @needs_vllm
 @pytest.mark.parametrize("kind", ["merged", "adapter"])
 def test_the_folder_gives_the_same_verdicts_in_vllm(kind: str, workplace, merged, adapter, pairs, expected) -> None:

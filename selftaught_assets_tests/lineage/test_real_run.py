@@ -1,7 +1,6 @@
 """Two iterations of the small recipe, really run: what each table says of itself, and where each row leads."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,10 @@ from selftaught_assets.lineage import Trace, trace
 from selftaught_assets.lineage.diff import Side, diff
 from selftaught_assets.lineage.nodes import walk
 from selftaught_assets.method.held_out import HELD_OUT
-from selftaught_assets.recipe import load_recipe
 from selftaught_assets.storage.columns import describe, origins
 from selftaught_assets.storage.provenance import read_provenance
 from selftaught_assets.storage.tables import table_version
 from selftaught_assets_tests.assets.loop import Loop
-from selftaught_assets_tests.conftest import write_small_recipe
-
-pytestmark = pytest.mark.slow
 
 ITERATIONS = ("iteration_01", "iteration_02")
 IDS = {
@@ -39,17 +34,8 @@ UNPARTITIONED = {"instruction_pool", "benchmarks", "seed_evaluation", "progress"
 
 
 @pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "home").mkdir()
-    recipe = load_recipe(str(write_small_recipe(folder, iterations=2)))
-    with dg.DagsterInstance.local_temp(str(folder / "home")) as instance:
-        loop = Loop(recipe, folder / "data", instance)
-        loop.run("prepare")
-        for iteration in ITERATIONS:
-            loop.run("iteration", iteration)
-        loop.run("progress")
-        yield loop
+def loop(two_iterations: Loop) -> Loop:
+    return two_iterations
 
 
 def tables(*names: str) -> list[tuple[str, str | None]]:

@@ -1,16 +1,14 @@
 """The report of a real run: real sampling, real training, real checks, and every chart drawn."""
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import dagster as dg
 import pytest
 
-from selftaught_assets.recipe import load_recipe
 from selftaught_assets.report.reading import read_iterations
-from selftaught_assets_tests.assets.loop import Loop
+from selftaught_assets_tests.assets.loop import Loop, copy_of
 from selftaught_assets_tests.browser import screenshot, watched_page
-from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -20,17 +18,10 @@ CHARTS = ("funnel", "passes", "lengths", "sides", "labels", "loss")
 
 
 @pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Loop:
-    folder = tmp_path_factory.mktemp("run")
-    evaluation, held_out = SMALL["evaluation"] | {"attacks": ["plea"]}, SMALL["filter"] | {"validation_share": 0.3}
-    path = write_small_recipe(folder, evaluation=evaluation, filter=held_out)
-    (folder / "home").mkdir()
-    with dg.DagsterInstance.local_temp(str(folder / "home")) as instance:
-        loop = Loop(load_recipe(str(path)), folder / "data", instance)
-        loop.run("prepare")
-        loop.run("iteration", "iteration_01")
-        loop.run("progress")
-    return loop
+def loop(first_iteration: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    with copy_of(first_iteration, tmp_path_factory.mktemp("report")) as copied:
+        copied.run("progress")
+        yield copied
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,14 @@ def _answer(number: int = 1, **changes: object) -> StoredAnswer:
         "label": "A",
         "agrees": True,
         "reviewer": "anna",
-        "time": now(),
+        "time": "2026-01-02T03:04:05Z",
     }
     return StoredAnswer.model_validate(fields | changes)
 
 
 def test_an_answer_is_read_as_it_was_written(tmp_path: Path) -> None:
     layout = Layout(tmp_path, "small")
-    answers = [_answer(), _answer(2, answer=None, agrees=None, note="two\nlines \u2028 and \u202e ü")]
+    answers = [_answer(time=now()), _answer(2, answer=None, agrees=None, note="two\nlines \u2028 and \u202e ü")]
     for answer in answers:
         append_answer(layout, answer)
     assert read_answers(layout, "pairs") == answers

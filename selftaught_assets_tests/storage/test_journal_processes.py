@@ -5,6 +5,7 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+import pytest
 from upath import UPath
 
 from selftaught_assets.storage.journal import Journal
@@ -67,6 +68,7 @@ def test_on_a_disk(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_in_an_object_store(bucket: UPath) -> None:
     work_at_once(bucket)
     check(bucket)

@@ -19,6 +19,8 @@ from selftaught_assets.training.job import TrainingJob, training_key
 from selftaught_assets.training.launch import Trained, train_checkpoint, training_metadata
 from selftaught_assets_tests.training import tiny
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 

@@ -4,19 +4,22 @@ Belongs here: where to click, and what to wait for. Not here: what should be see
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from playwright.sync_api import expect
 
+from selftaught_assets_tests.browser import SETTLING, Watched
 from selftaught_assets_tests.dagster_dev import LOCATION
+from selftaught_assets_tests.engines.processes import wait_for
+from selftaught_assets_tests.live import World
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator
 
 ENDED = re.compile(r"^(Success|Failure|Canceled)$")
-RUN_SECONDS = 480
-BACKFILL_SECONDS = 900
 PLOT_COLOR = (79, 67, 221)
 
 _SPAN_OF_COLOR = """(canvas, [red, green, blue]) => {
@@ -33,9 +36,11 @@ _SPAN_OF_COLOR = """(canvas, [red, green, blue]) => {
 class DagsterPages:
     """One browser page on one running Dagster."""
 
-    def __init__(self, page: "Page", port: int) -> None:
-        self.page = page
-        self._address = f"http://127.0.0.1:{port}"
+    def __init__(self, watched: Watched, world: World) -> None:
+        self.page = page = watched.page
+        self._watched = watched
+        self._world = world
+        self._address = f"http://127.0.0.1:{world.dagster.port}"
         page.add_init_script("localStorage.setItem('dagster-nav-collapsed', 'true')")  # Room for what is looked at.
         page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
@@ -72,21 +77,30 @@ class DagsterPages:
             self.page.keyboard.press("Escape")
             dialog.get_by_role("button", name="Launch 1 run").click()
         self._view_launched("Launched run")
+        self.page.wait_for_url("**/runs/*")
+        run = self._id_of_page()
+        with self.looking_away():
+            wait_for(lambda: self._world.instance.get_run_by_id(run).is_finished)
         status = self.page.get_by_text(ENDED).first
-        status.wait_for(timeout=1000 * RUN_SECONDS)
+        status.wait_for()
         return status.inner_text()
 
-    def backfill_job(self, job: str) -> str:
-        """Clicks a backfill of all partitions of a job through to its page; returns the status in which it ends."""
+    def launch_backfill(self, job: str) -> None:
+        """Clicks a backfill of all partitions of a job through to its page."""
         self._open_launcher(job)
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_role("button", name="All", exact=True).click()
         dialog.get_by_role("button", name="Launch backfill").click()
         self._view_launched("Created backfill")
-        status = self.page.get_by_text("Status", exact=True).locator("xpath=..")
-        expect(status).to_contain_text("In progress")
-        expect(status).not_to_contain_text("In progress", timeout=1000 * BACKFILL_SECONDS)
-        return status.inner_text().removeprefix("Status").strip()
+        expect(self._status()).to_contain_text("In progress")
+
+    def end_of_backfill(self) -> str:
+        """The status in which the backfill ends whose page is open."""
+        backfill = self._id_of_page()
+        with self.looking_away():
+            self._world.dagster.wait_for_backfill(backfill)
+        expect(self._status()).not_to_contain_text("In progress")
+        return self._status().inner_text().removeprefix("Status").strip()
 
     def plot_span(self, key: str, number: str) -> float:
         """Opens the metadata plots of an asset.
@@ -100,6 +114,23 @@ class DagsterPages:
         canvas = title.locator("xpath=ancestor::div[.//canvas][1]//canvas").first
         canvas.scroll_into_view_if_needed()
         return canvas.evaluate(_SPAN_OF_COLOR, list(PLOT_COLOR))
+
+    @contextmanager
+    def looking_away(self) -> Iterator[None]:
+        """Shows nothing for a while: to draw a run that goes on takes half a processor."""
+        address, errors = self.page.url, len(self._watched.errors)
+        self.page.goto("about:blank")
+        self.page.wait_for_timeout(SETTLING)
+        del self._watched.errors[errors:]  # The page calls it an error that it is left before it has got everything.
+        yield
+        self.page.goto(address)
+
+    def _id_of_page(self) -> str:
+        """Of the run or the backfill whose page is open."""
+        return urlsplit(self.page.url).path.rpartition("/")[2]
+
+    def _status(self) -> "Locator":
+        return self.page.get_by_text("Status", exact=True).locator("xpath=..")
 
     def _open_launcher(self, job: str) -> None:
         self.page.goto(f"{self._address}/locations/{LOCATION}/jobs/{job}")

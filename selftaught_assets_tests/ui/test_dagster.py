@@ -1,82 +1,61 @@
 """Dagster's UI on a fresh instance with the small recipe, used as a user does it. The tests build on each other, in the
 order in which they stand."""
 
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import dagster as dg
 import polars as pl
 import pytest
-import yaml
 
 from selftaught_assets.review.agreement import agreement
 from selftaught_assets.review.rows import read_rows
 from selftaught_assets.review.service import Review, build_app
-from selftaught_assets.storage.layout import Layout
+from selftaught_assets_tests import live
 from selftaught_assets_tests.browser import Watched, screenshot, watched_page
-from selftaught_assets_tests.conftest import ROOT, write_small_recipe
-from selftaught_assets_tests.dagster_dev import DagsterDev
+from selftaught_assets_tests.engines.processes import wait_for
 from selftaught_assets_tests.judge.serving import served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
+    from selftaught_assets.storage.layout import Layout
     from selftaught_assets_tests.ui.dagster_pages import DagsterPages
 
-pytestmark = pytest.mark.slow
-
-ITERATIONS = ("iteration_01", "iteration_02", "iteration_03")
 _NODES = "query Nodes { assetNodes { assetKey { path } groupName } }"
 
 
+@dataclass
 class World:
-    """A running Dagster, its recipe, and a browser on it."""
+    """A running Dagster, and a browser on it."""
 
-    def __init__(self, dagster: DagsterDev, folder: Path, pages: "DagsterPages", watched: Watched) -> None:
-        self.dagster = dagster
-        self.recipe = folder / "small.yaml"
-        self.layout = Layout(folder / "data", "small")
-        self.pages = pages
-        self.page = watched.page
-        self.watched = watched
+    dagster: live.World
+    pages: "DagsterPages"
+    watched: Watched
+
+    @property
+    def page(self) -> "Page":
+        return self.watched.page
+
+    @property
+    def layout(self) -> "Layout":
+        return self.dagster.layout
 
     def groups(self) -> dict[str, list[str]]:
         """The names of all assets by group, as the code location has them."""
         groups: dict[str, list[str]] = {}
-        for node in self.dagster.graphql(_NODES)["assetNodes"]:
+        for node in self.dagster.dagster.graphql(_NODES)["assetNodes"]:
             groups.setdefault(node["groupName"], []).append(node["assetKey"]["path"][-1])
         return groups
 
-    def demand_valid_pairs(self, share: float) -> None:
-        """Changes the recipe as a user does: edits the file, reloads the definitions."""
-        content = yaml.safe_load(self.recipe.read_text())
-        content["pairs"]["min_valid_share"] = share
-        self.recipe.write_text(yaml.safe_dump(content))
-        self.dagster.reload()
-
 
 @pytest.fixture(scope="module")
-def world(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(browser: "Browser", dagster_shipped: live.World) -> Iterator[World]:
     from selftaught_assets_tests.ui.dagster_pages import DagsterPages
 
-    folder = tmp_path_factory.mktemp("dagster_ui")
-    home = folder / "dagster_home"
-    home.mkdir()
-    shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
-    sampling = {"max_tokens": 96}
-    recipe = write_small_recipe(
-        folder, judgments={"n": 2, "sampling": sampling}, evaluation={"votes": 1, "sampling": sampling}
-    )
-    environment = {
-        "SELFTAUGHT_RECIPES": str(recipe),
-        "SELFTAUGHT_DATA": str(folder / "data"),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
-    }
-    with DagsterDev(home, environment) as dagster, watched_page(browser, height=720, scale=1.5) as watched:
-        yield World(dagster, folder, DagsterPages(watched.page, dagster.port), watched)
+    with watched_page(browser, height=720, scale=1.5) as watched:
+        yield World(dagster_shipped, DagsterPages(watched, dagster_shipped), watched)
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +74,6 @@ def test_the_graph_shows_every_asset_in_its_group(world: World) -> None:
 
 
 def test_an_iteration_is_materialized_by_clicking(world: World) -> None:
-    assert world.pages.materialize_job("small_prepare") == "Success"
     assert world.pages.materialize_job("small_iteration", "iteration_01") == "Success"
     world.pages.open_asset("small/evaluation", "partitions")
     world.page.get_by_text("Materialized (1)").wait_for()
@@ -105,10 +83,29 @@ def test_one_iteration_is_one_point_of_the_plot(world: World) -> None:
     assert 0 < world.pages.plot_span("small/evaluation", "accuracy") < 0.1
 
 
-def test_a_backfill_of_three_iterations_is_launched_by_clicking_and_ends(world: World) -> None:
-    assert world.pages.backfill_job("small_iteration") == "Succeeded"
+def test_a_backfill_of_all_iterations_is_launched_by_clicking(world: World) -> None:
+    world.pages.launch_backfill("small_iteration")
+    with world.pages.looking_away():
+        wait_for(lambda: ended(world) == ["iteration_01"])
+
+
+def test_its_second_run_begins_when_the_first_has_ended_and_then_it_ends(world: World) -> None:
+    assert world.pages.end_of_backfill() == "Succeeded"
+    assert ended(world) == list(live.TWO)
+    one, other = records(world)
+    assert one.end_time <= other.start_time
     world.pages.open_asset("small/evaluation", "partitions")
-    world.page.get_by_text("Materialized (3)").wait_for()
+    world.page.get_by_text("Materialized (2)").wait_for()
+
+
+def ended(world: World) -> list[str]:
+    """The iterations that the backfill has made, in their order."""
+    return [record.dagster_run.tags["dagster/partition"] for record in records(world) if record.end_time]
+
+
+def records(world: World) -> list[dg.RunRecord]:
+    found = world.dagster.instance.get_run_records(ascending=True)
+    return [record for record in found if "dagster/backfill" in record.dagster_run.tags]
 
 
 def test_the_accuracy_is_plotted_over_the_iterations(world: World) -> None:
@@ -150,8 +147,9 @@ def test_what_the_judge_wrote_is_reviewed_by_hand(world: World, browser: "Browse
 
 
 def test_a_bad_pair_fails_its_blocking_check_shows_its_row_and_stops_what_follows(world: World) -> None:
-    world.demand_valid_pairs(1.0)
+    world.dagster.change("pairs", min_valid_share=1.0)
     assert world.pages.materialize_job("small_iteration", "iteration_01") == "Failure"
+    world.dagster.change("pairs", min_valid_share=0.5)
     world.page.get_by_text("Dependencies for step small__judgments failed").first.wait_for()
     for asset, times in (("pairs", 3), ("judgments", 2)):
         world.pages.open_asset(f"small/{asset}", "partitions", "iteration_01")

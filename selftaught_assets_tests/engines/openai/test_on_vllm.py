@@ -1,6 +1,6 @@
 """The openai engine on a real vLLM server, with a key: what the conformance suite does not say."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,22 +15,14 @@ from selftaught_assets_tests import patient
 from selftaught_assets_tests.conftest import ROOT
 from selftaught_assets_tests.engines.conftest import by_sample
 from selftaught_assets_tests.judge.tiny_judges import write_adapter
-from selftaught_assets_tests.vllm_server import VllmServer, vllm_serving
+from selftaught_assets_tests.vllm_server import KEY, VllmServer
 
 pytestmark = pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")
 
 SEED = reference_model(ROOT / "models" / "seed")
-KEY = "sk-loopback"
-CONTEXT = 160
+CONTEXT = 2048
 SORT = [f"Sort the numbers up : {numbers}" for numbers in ("27 19 24", "5 3 8 1", "44 2 17", "9 6")]
 WILD = {"samples": (0, 1, 2), "temperature": 2.0, "top_p": 1.0, "max_tokens": 24}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
-    log = tmp_path_factory.mktemp("vllm") / "log"
-    with vllm_serving(SEED.base, log, f"--max-model-len={CONTEXT}", f"--api-key={KEY}") as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +32,19 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> ModelReference:
     return ModelReference(SEED.base, folder, adapter_digest(folder, SEED.digest))
 
 
+@pytest.fixture
+def server(vllm_server: VllmServer) -> VllmServer:
+    return vllm_server
+
+
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
 def settings(server: VllmServer, **fields: object) -> OpenAISettings:
-    given = {"name": "openai", "address": server.address, "model": "seed", "identity": "seed-1", "attempts": 2}
-    return OpenAISettings(**(given | fields))
+    """With the key where a user has it."""
+    return server.settings(**({"key_variable": "OPENAI_API_KEY", "attempts": 2} | fields))
 
 
 def models_of(server: VllmServer) -> list[str]:

@@ -27,7 +27,7 @@ def sampled(settings: EngineSettings, model: ModelReference, journal: Journal | 
 
 
 def tasks_sampled(engine: Engine, journal: Journal | MemoryJournal) -> Generated:
-    return generate(engine, journal, TASKS, SamplingParameters(max_tokens=100), lambda progress: None)
+    return generate(engine, journal, TASKS, SamplingParameters(max_tokens=40), lambda progress: None)
 
 
 def assert_same(found: pl.DataFrame, expected: pl.DataFrame) -> None:

@@ -23,47 +23,37 @@ from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.engines.conftest import request
 from selftaught_assets_tests.engines.processes import alive, command, kill, wait_for
-from selftaught_assets_tests.engines.ray.sampled import ACTORS, assert_same, sampled, tasks_sampled
+from selftaught_assets_tests.engines.ray.sampled import ACTORS, ALONE, assert_same, sampled, tasks_sampled
 from selftaught_assets_tests.ports import unused_port
 
+NOBODY = "127.0.0.1:9"
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray_clusters")]
 
-def test_a_local_cluster_says_nothing_and_leaves_nothing_behind(model_folder: Path, tmp_path: Path) -> None:
+
+def test_an_address_where_nobody_answers_is_the_users_mistake_soon_and_a_local_cluster_leaves_nothing_behind(
+    model_folder: Path, tmp_path: Path
+) -> None:
     outcome = _in_a_process("local", model_folder, tmp_path)
-    assert outcome.stdout.split("\n") == ["sampled 480", "processes left 0", "files left 0", ""]
+    refusal, *told = outcome.stdout.split("\n")
+    assert refusal.startswith(f"No Ray cluster can be joined at `engine.address: {NOBODY}`"), outcome.stderr
+    assert told == ["refused soon", "sampled 480", "processes left 0", "files left 0", ""]
     assert outcome.stderr == ""
 
 
-def test_a_cluster_that_runs_is_left_running_and_so_is_somebody_elses_connection(
+def test_a_cluster_that_runs_is_left_running_and_asks_for_its_token(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    with _running() as address:
-        outcome = _in_a_process("existing", model_folder, tmp_path, address)
-        assert outcome.stdout.split("\n") == ["still connected", "sampled 480", "left", "joined again", ""], (
-            outcome.stderr
-        )
-
-
-def test_a_cluster_that_asks_for_a_token_is_joined_with_it_and_without_it_the_user_is_told(
-    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    """And somebody else's connection to it is left as it was."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     with _running() as address:
         outcome = _in_a_process("existing", model_folder, tmp_path, address)
-        assert outcome.stdout.startswith("still connected\nsampled 480\n"), outcome.stderr
+        told = ["still connected", "sampled 480", "left", "joined again", ""]
+        assert outcome.stdout.split("\n") == told, outcome.stderr
         monkeypatch.delenv("RAY_AUTH_MODE")
-        refused = _in_a_process("nobody", model_folder, tmp_path, address).stdout
+        refused = _in_a_process("joined", model_folder, tmp_path, address).stdout
         assert refused.startswith(f"No Ray cluster can be joined at `engine.address: {address}`")
         assert refused.endswith("If the cluster asks for a token, set RAY_AUTH_MODE=token.\n")
-
-
-def test_an_address_where_nobody_answers_is_the_users_mistake_soon(model_folder: Path, tmp_path: Path) -> None:
-    started = time.monotonic()
-    outcome = _in_a_process("nobody", model_folder, tmp_path, "127.0.0.1:9")
-    assert outcome.stdout.startswith("No Ray cluster can be joined at `engine.address: 127.0.0.1:9`"), outcome.stderr
-    assert outcome.stdout.count("\n") == 1
-    assert time.monotonic() - started < 120  # Ray itself would try for minutes.
 
 
 def test_a_driver_that_is_killed_takes_its_cluster_along_and_the_rest_is_sampled_later(
@@ -78,7 +68,7 @@ def test_a_driver_that_is_killed_takes_its_cluster_along_and_the_rest_is_sampled
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     wait_for(lambda: not any(map(alive, below)))
-    resumed = sampled(ACTORS, model, Journal(journal))
+    resumed = sampled(ALONE, model, Journal(journal))
     assert 0 < resumed.sampled.completions < 480
     assert_same(resumed.frame, undisturbed.frame)
 
@@ -110,6 +100,9 @@ def _in_a_process(life: str, *arguments: object) -> subprocess.CompletedProcess[
 def _local(model: ModelReference, folder: Path) -> None:
     import tempfile
 
+    started = time.monotonic()
+    _joined(model, folder, NOBODY)
+    print("refused soon" if time.monotonic() - started < 60 else "refused late")  # Ray itself would try for minutes.
     tempfile.tempdir = f"/tmp/{folder.name[:4]}{os.getpid()}"  # Sockets lie there, and their paths must be short.
     Path(tempfile.tempdir).mkdir()
     with open_engine(ACTORS, model) as engine:
@@ -139,17 +132,21 @@ def _existing(model: ModelReference, folder: Path, address: str) -> None:
         list(engine.generate([request("abc")]))
     print("still connected" if ray.is_initialized() else "disconnected")
     ray.shutdown()
-    print("sampled", sampled(ACTORS.model_copy(update={"address": address}), model, MemoryJournal()).frame.height)
+    settings = ACTORS.model_copy(update={"address": address, "replicas": 1})
+    print("sampled", sampled(settings, model, MemoryJournal()).frame.height)
     print("connected" if ray.is_initialized() else "left")
     print("joined again" if joined() else "the cluster is gone")
 
 
-def _nobody(model: ModelReference, folder: Path, address: str) -> None:
+def _joined(model: ModelReference, folder: Path, address: str) -> None:
+    settings = ACTORS.model_copy(update={"address": address, "replicas": 1})
     try:
-        with open_engine(ACTORS.model_copy(update={"address": address}), model):
-            pass
+        with open_engine(settings, model) as engine:
+            list(engine.generate([request("abc")]))
     except UserError as error:
         print(error)
+    else:
+        print("sampled")
 
 
 def _killed(model: ModelReference, journal: Path) -> None:
@@ -159,5 +156,5 @@ def _killed(model: ModelReference, journal: Path) -> None:
 
 if __name__ == "__main__":
     life, model_path, path, *address = sys.argv[1:]
-    lives = {"local": _local, "existing": _existing, "nobody": _nobody, "killed": _killed}
+    lives = {"local": _local, "existing": _existing, "joined": _joined, "killed": _killed}
     lives[life](reference_model(Path(model_path)), Path(path), *address)

@@ -15,9 +15,10 @@ from polars.testing import assert_frame_equal
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.journalled import Generated
 from selftaught_assets.engines.protocol import Engine, Request
-from selftaught_assets.engines.ray import cluster as ray_cluster
+from selftaught_assets.engines.ray import cluster
 from selftaught_assets.engines.ray.engine import RayEngine
 from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import RaySettings
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.engines.conftest import request
@@ -39,7 +40,7 @@ def alone(model: ModelReference) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def engine(model: ModelReference) -> Iterator[RayEngine]:
+def engine(ray_cluster: RaySettings, model: ModelReference) -> Iterator[RayEngine]:
     with open_engine(ACTORS, model) as engine:
         yield engine
 
@@ -153,13 +154,13 @@ def test_more_replicas_than_there_is_room_for_are_refused(
 def test_a_local_cluster_that_is_full_is_not_waited_for(
     engine: RayEngine, model: ModelReference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_cluster, "_ROOM_SECONDS", 0.5)
+    monkeypatch.setattr(cluster, "_ROOM_SECONDS", 0.5)
     full = ACTORS.model_copy(update={"replicas": 1, "cpus": os.cpu_count()})
     with pytest.raises(UserError, match="no room left"), open_engine(full, model):
         pass
 
 
 def test_ray_that_is_not_installed_is_the_users_mistake(model: ModelReference, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'selftaught-assets\[ray\]'"), open_engine(ACTORS, model):
         pass

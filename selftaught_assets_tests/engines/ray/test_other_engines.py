@@ -1,5 +1,9 @@
 """Actors that hold vLLM, or ask a server, on a real local cluster: the rest of the ray engine is in test_engine.py."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import psutil
 import pytest
 
 from selftaught_assets.engines.factory import open_engine
@@ -8,9 +12,10 @@ from selftaught_assets.recipe.engines import EngineSettings, RaySettings, Transf
 from selftaught_assets_tests.engines.conformance import SEED, ask
 from selftaught_assets_tests.engines.conftest import by_sample
 from selftaught_assets_tests.engines.processes import children, command, needs_vllm, wait_for
-from selftaught_assets_tests.vllm_server import openai_on_vllm
+from selftaught_assets_tests.engines.ray.sampled import actors
+from selftaught_assets_tests.vllm_server import VllmServer
 
-pytestmark = [pytest.mark.slow, needs_vllm]
+pytestmark = needs_vllm
 TASKS = [f"Sort the numbers up : {first} 19 {second}" for first in (27, 31, 55) for second in (11, 24, 42, 90)]
 
 
@@ -29,24 +34,43 @@ def embedded_greedy() -> dict[tuple[str, int], str]:
         return texts(engine, n=1, temperature=0)
 
 
-def test_an_actor_with_vllm_gives_its_samples_and_ends_its_processes(
-    embedded_greedy: dict[tuple[str, int], str],
+@pytest.fixture(scope="module")
+def actor_with_vllm(ray_cluster: RaySettings) -> Iterator[tuple[Engine, Callable[[], None]]]:
+    """An engine with one actor that holds vLLM, and what closes it."""
+    with ExitStack() as stack:
+        settings = in_actors(VllmSettings(name="vllm", eager=True), replicas=1)
+        yield stack.enter_context(open_engine(settings, SEED)), stack.close
+
+
+def test_an_actor_with_vllm_gives_its_samples(
+    actor_with_vllm: tuple[Engine, Callable[[], None]], embedded_greedy: dict[tuple[str, int], str]
 ) -> None:
-    before = children()
-    with open_engine(in_actors(VllmSettings(name="vllm", eager=True), replicas=1), SEED) as engine:
-        assert (engine.model_digest, engine.identity) == (SEED.digest, SEED.digest)
+    engine, _ = actor_with_vllm
+    assert (engine.model_digest, engine.identity) == (SEED.digest, SEED.digest)
+    assert texts(engine, n=1, temperature=0) == embedded_greedy
+    sampled = texts(engine, n=4, temperature=1.0)
+    assert texts(engine, n=4, temperature=1.0) == sampled
+    assert len(set(sampled.values())) > len(TASKS)
+
+
+def test_an_actor_with_vllm_ends_its_processes(actor_with_vllm: tuple[Engine, Callable[[], None]]) -> None:
+    assert vllms() != []
+    _, close = actor_with_vllm
+    close()
+    wait_for(lambda: vllms() == actors() == [])  # A process that Ray has killed takes a moment to end.
+
+
+def vllms() -> list[psutil.Process]:
+    """vLLM's own processes below Ray's."""
+    return [process for process in children() if "VLLM" in command(process)]
+
+
+def test_actors_that_ask_a_server_give_what_it_gives_to_one(
+    vllm_server: VllmServer, ray_cluster: RaySettings, embedded_greedy: dict[tuple[str, int], str]
+) -> None:
+    server = vllm_server.settings()
+    with open_engine(server, SEED) as alone:
+        sampled = texts(alone, n=4, temperature=1.0)
+    with open_engine(in_actors(server, replicas=2), SEED) as engine:
         assert texts(engine, n=1, temperature=0) == embedded_greedy
-        sampled = texts(engine, n=4, temperature=1.0)
         assert texts(engine, n=4, temperature=1.0) == sampled
-        assert len(set(sampled.values())) > len(TASKS)
-        assert any("VLLM" in command(process) for process in children() - before)
-    wait_for(lambda: children() <= before)  # A process that Ray has killed takes a moment to end.
-
-
-def test_actors_that_ask_a_server_give_what_it_gives_to_one(embedded_greedy: dict[tuple[str, int], str]) -> None:
-    with openai_on_vllm(SEED.base) as server:
-        with open_engine(server, SEED) as alone:
-            sampled = texts(alone, n=4, temperature=1.0)
-        with open_engine(in_actors(server, replicas=2), SEED) as engine:
-            assert texts(engine, n=1, temperature=0) == embedded_greedy
-            assert texts(engine, n=4, temperature=1.0) == sampled

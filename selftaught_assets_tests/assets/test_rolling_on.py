@@ -10,9 +10,11 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.promotion import promote_by_hand
 from selftaught_assets.recipe import load_recipe
-from selftaught_assets_tests.assets.loop import Loop
+from selftaught_assets_tests.assets.loop import Loop, copy_of, open_loop
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
+FIRST, SECOND = "iteration_01", "iteration_02"
+FEW = {"instructions": {"count": 20}, "evaluation": SMALL["evaluation"] | {"votes": 1}}
 SHOWN = ("progress", "report")
 """Assets of the job `progress`."""
 
@@ -52,48 +54,46 @@ def status(loop: Loop, asset: str, check: str) -> AssetCheckExecutionRecordStatu
     return record.status
 
 
-@pytest.mark.slow
-def test_loop_rolls_on_past_warnings_to_the_last_iteration_and_again_after_retraining(tmp_path: Path) -> None:
-    path = write_small_recipe(tmp_path, checks={"min_characters": 1_000})
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        loop = RollingLoop(load_recipe(str(path)), tmp_path / "data", instance)
+def test_loop_rolls_on_past_warnings_to_the_last_iteration(first_iteration: Loop, tmp_path: Path) -> None:
+    checks = first_iteration.recipe.checks.model_copy(update={"min_characters": 1_000})
+    recipe = first_iteration.recipe.model_copy(update={"checks": checks})
+    with copy_of(first_iteration, tmp_path, recipe, RollingLoop) as loop:
         loop.roll()
-        for asset in ("instruction_pool", "instructions"):
-            assert status(loop, asset, "usable_text_warnings") == AssetCheckExecutionRecordStatus.FAILED
-            assert status(loop, asset, "usable_text") == AssetCheckExecutionRecordStatus.SUCCEEDED
-        loop.run("iteration", "iteration_01", ["judge"])
-        loop.roll()
-        for previous, following in (("iteration_01", "iteration_02"), ("iteration_02", "iteration_03")):
-            judge = loop.table("judgments", following)["judge"].unique().item()
-            assert judge == loop.metadata("checkpoint", previous)["judge_digest"]
-        assert loop.table("progress")["judge"].to_list() == ["seed", "iteration_01", "iteration_02", "iteration_03"]
+        assert status(loop, "instructions", "usable_text_warnings") == AssetCheckExecutionRecordStatus.FAILED
+        assert status(loop, "instructions", "usable_text") == AssetCheckExecutionRecordStatus.SUCCEEDED
+        judge = loop.table("judgments", SECOND)["judge"].unique().item()
+        assert judge == loop.metadata("checkpoint", FIRST)["judge_digest"]
+        assert loop.table("progress")["judge"].to_list() == ["seed", FIRST, SECOND]
 
-        training = load_recipe(str(write_small_recipe(tmp_path))).training.model_copy(update={"learning_rate": 3e-3})
-        changed = RollingLoop(loop.recipe.model_copy(update={"training": training}), tmp_path / "data", instance)
-        changed.cursor = loop.cursor
-        changed.run("iteration", "iteration_01", ["checkpoint"])
-        requested = changed.roll()
-        assert ("judgments", "iteration_02") in requested
-        assert ("checkpoint", "iteration_03") in requested
-        judge = changed.table("judgments", "iteration_02")["judge"].unique().item()
-        assert judge == changed.metadata("checkpoint", "iteration_01")["judge_digest"]
+
+def test_finished_loop_rolls_on_only_after_retraining(two_iterations: Loop, tmp_path: Path) -> None:
+    training = two_iterations.recipe.training.model_copy(update={"learning_rate": 3e-3})
+    recipe = two_iterations.recipe.model_copy(update={"training": training})
+    with copy_of(two_iterations, tmp_path, recipe, RollingLoop) as loop:
+        assert loop.roll() == []
+        loop.run("iteration", FIRST, ["checkpoint"])
+        requested = loop.roll()
+        assert ("judgments", SECOND) in requested
+        assert ("checkpoint", SECOND) in requested
+        judge = loop.table("judgments", SECOND)["judge"].unique().item()
+        assert judge == loop.metadata("checkpoint", FIRST)["judge_digest"]
 
 
 @pytest.mark.slow
 def test_loop_without_gain_rolls_no_further_until_someone_promotes_its_checkpoint(tmp_path: Path) -> None:
     training = SMALL["training"] | {"learning_rate": 1e-12}
-    path = write_small_recipe(tmp_path, training=training, handover={"stop_when_flat": 1, "validation": "tiny"})
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        loop = RollingLoop(load_recipe(str(path)), tmp_path / "data", instance)
+    handover = {"stop_when_flat": 1, "validation": "tiny"}
+    path = write_small_recipe(tmp_path, **FEW, training=training, handover=handover)
+    with open_loop(load_recipe(str(path)), tmp_path, RollingLoop) as loop:
         loop.roll()
-        loop.run("iteration", "iteration_01", ["judge"])
+        loop.run("iteration", FIRST, ["judge"])
         requested = loop.roll()
-        assert ("evaluation", "iteration_01") in requested
-        assert ("judgments", "iteration_02") not in requested
+        assert ("evaluation", FIRST) in requested
+        assert ("judgments", SECOND) not in requested
 
-        promote_by_hand(instance, Family(loop.recipe, loop.layout), "iteration_01", "a trial")
+        promote_by_hand(loop.instance, Family(loop.recipe, loop.layout), FIRST, "a trial")
         requested = loop.roll()
-        assert ("evaluation", "iteration_02") in requested
+        assert ("evaluation", SECOND) in requested
         assert ("judgments", "iteration_03") not in requested
 
 
