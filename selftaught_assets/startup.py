@@ -29,16 +29,18 @@ def import_quickly(*modules: str) -> None:
     """Imports transformers and what builds on it, for a process that needs little else; does nothing a second time.
 
     transformers imports scikit-learn wherever it is installed, for a way of generating that is not used here. None in
-    the place of a module makes it absent: that saves a second. Who needs scikit-learn imports it afterwards.
+    the place of a module makes it absent: that saves a second. Who needs scikit-learn imports it afterwards. What was
+    imported is not frozen, as for forks: a library that looks for leaks at the end of the process would report it.
     """
     if all(module in sys.modules for module in modules):
         return
     hidden = {} if "sklearn" in sys.modules else {"sklearn": None}
     sys.modules.update(hidden)
+    gc.disable()
     try:
-        with importing():
-            for module in modules:
-                import_module(module)
+        for module in modules:
+            import_module(module)
     finally:
+        gc.enable()
         for name in hidden:
             del sys.modules[name]

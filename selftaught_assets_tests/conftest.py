@@ -23,6 +23,7 @@ os.environ |= {
     "DAGSTER_DISABLE_TELEMETRY": "1",
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_OFFLINE": "1",
+    "RAY_worker_niceness": "0",  # Actors that give way to all other tests keep their own waiting.
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB: a share of the memory would depend on what else runs.
 }
 if "PYTEST_XDIST_WORKER" in os.environ:

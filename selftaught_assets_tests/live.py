@@ -96,6 +96,12 @@ class World:
             found[run.tags.get("dagster/partition", run.run_id)] = sentence or data.error.message
         return found
 
+    def made(self, backfill: str) -> list[str]:
+        """The iterations that runs of a backfill have made, in their order."""
+        wanted = dg.RunsFilter(tags={"dagster/backfill": backfill}, statuses=[dg.DagsterRunStatus.SUCCESS])
+        records = sorted(self.instance.get_run_records(wanted), key=lambda record: record.end_time)
+        return [record.dagster_run.tags["dagster/partition"] for record in records]
+
     def assert_handed_over(self, iterations: Sequence[str]) -> None:
         """Each iteration was judged by the checkpoint of the one before."""
         for previous, following in itertools.pairwise(iterations):

@@ -14,6 +14,7 @@ import base64
 import hashlib
 import math
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,9 @@ def _settings(recipe: Recipe, contents: Contents) -> dict[str, Any]:
     }
 
 
+@cache
 def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, from the installed vl-convert."""
+    """Vega, Vega-Lite and Vega-Embed as one script, from the installed vl-convert, which takes a second to make it."""
     import vl_convert
 
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")

@@ -11,6 +11,7 @@ import pytest
 from selftaught_assets_tests.assets.loop import Loop, copy_of
 from selftaught_assets_tests.assets.trained import TRAINED
 from selftaught_assets_tests.conftest import write_small_recipe
+from selftaught_assets_tests.engines.processes import wait_for
 from selftaught_assets_tests.live import (
     TWO,
     Failed,
@@ -43,8 +44,24 @@ def test_failed_iteration_stops_the_later_one(world: World, failed: Failed) -> N
     assert_nothing_ran_on_what_is_stale(world, failed)
 
 
-def test_backfill_after_a_change_never_uses_the_old_checkpoint(world: World, failed: Failed) -> None:
+@pytest.fixture(scope="module")
+def again(world: World, failed: Failed) -> tuple[str, dict[str, str]]:
+    """The failed backfill, executed again as a whole, and the checkpoints that there were before."""
     old = {iteration: world.digest_of_checkpoint(iteration) for iteration in TWO}
-    world.wait_for(world.dagster.reexecute(failed.backfill, "ALL_STEPS"))
+    return world.dagster.reexecute(failed.backfill, "ALL_STEPS"), old
+
+
+def test_first_iteration_is_made_when_the_backfill_is_executed_again(
+    world: World, again: tuple[str, dict[str, str]]
+) -> None:
+    backfill, _ = again
+    wait_for(lambda: world.made(backfill)[:1] == ["iteration_01"])
+
+
+def test_second_iteration_that_runs_beside_it_never_uses_the_old_checkpoint(
+    world: World, again: tuple[str, dict[str, str]]
+) -> None:
+    backfill, old = again
+    world.wait_for(backfill)
     world.assert_handed_over(TWO)
     assert all(world.digest_of_checkpoint(iteration) != old[iteration] for iteration in TWO)

@@ -63,6 +63,10 @@ def test_iteration_that_was_started_too_early_makes_room(world: World, again: st
     wait_for(lambda: "makes room for it and is queued again" in world.failures(again).get("iteration_02", ""))
 
 
+def test_first_iteration_is_then_made(world: World, again: str) -> None:
+    wait_for(lambda: world.made(again)[:1] == ["iteration_01"])
+
+
 def test_backfill_that_is_executed_again_from_failure_ends(world: World, again: str) -> None:
     world.wait_for(again)
     world.assert_handed_over(TWO)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -40,20 +39,21 @@ def test_an_address_where_nobody_answers_is_the_users_mistake_soon_and_a_local_c
     assert outcome.stderr == ""
 
 
-def test_a_cluster_that_runs_is_left_running_and_asks_for_its_token(
-    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_cluster_that_runs_is_left_running_and_so_is_somebody_elses_connection(
+    with_token: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And somebody else's connection to it is left as it was."""
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    with _running() as address:
-        outcome = _in_a_process("existing", model_folder, tmp_path, address)
-        told = ["still connected", "sampled 480", "left", "joined again", ""]
-        assert outcome.stdout.split("\n") == told, outcome.stderr
-        monkeypatch.delenv("RAY_AUTH_MODE")
-        refused = _in_a_process("joined", model_folder, tmp_path, address).stdout
-        assert refused.startswith(f"No Ray cluster can be joined at `engine.address: {address}`")
-        assert refused.endswith("If the cluster asks for a token, set RAY_AUTH_MODE=token.\n")
+    outcome = _in_a_process("existing", model_folder, tmp_path, with_token)
+    told = ["still connected", "sampled 480", "left", "joined again", ""]
+    assert outcome.stdout.split("\n") == told, outcome.stderr
+
+
+def test_the_user_is_told_that_a_cluster_may_ask_for_a_token(
+    with_token: str, model_folder: Path, tmp_path: Path
+) -> None:
+    refused = _in_a_process("joined", model_folder, tmp_path, with_token).stdout
+    assert refused.startswith(f"No Ray cluster can be joined at `engine.address: {with_token}`")
+    assert refused.endswith("If the cluster asks for a token, set RAY_AUTH_MODE=token.\n")
 
 
 def test_a_driver_that_is_killed_takes_its_cluster_along_and_the_rest_is_sampled_later(
@@ -73,20 +73,27 @@ def test_a_driver_that_is_killed_takes_its_cluster_along_and_the_rest_is_sampled
     assert_same(resumed.frame, undisturbed.frame)
 
 
-@contextmanager
-def _running() -> Iterator[str]:
-    """The address of a cluster that somebody else started; it must still be there at the end of the block."""
-    port = unused_port()
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
-    options = ["--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats"]
-    head = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield f"127.0.0.1:{port}"
-        assert head.poll() is None
-    finally:
-        for process in [*psutil.Process(head.pid).children(recursive=True), head]:
-            kill(process)
-        head.wait()
+@pytest.fixture(scope="module")
+def with_token() -> Iterator[str]:
+    """The address of a cluster that somebody else started, which asks for a token; it must be there at the end."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_AUTH_TOKEN", "a" * 64)
+        port = unused_port()
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
+        options = ["--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats"]
+        head = subprocess.Popen(
+            [*command, *options],
+            env=os.environ | {"RAY_AUTH_MODE": "token"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield f"127.0.0.1:{port}"
+            assert head.poll() is None
+        finally:
+            for process in [*psutil.Process(head.pid).children(recursive=True), head]:
+                kill(process)
+            head.wait()
 
 
 def _command(life: str, *arguments: object) -> list[str]:
