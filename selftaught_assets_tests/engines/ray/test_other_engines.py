@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -34,35 +35,40 @@ def embedded_greedy() -> dict[tuple[str, int], str]:
         return texts(engine, n=1, temperature=0)
 
 
+class Held(NamedTuple):
+    """An engine with one actor that holds vLLM."""
+
+    engine: Engine
+    close: Callable[[], None]
+    before: set[psutil.Process]
+    """vLLM's processes that others had started."""
+
+
 @pytest.fixture(scope="module")
-def actor_with_vllm(ray_cluster: RaySettings) -> Iterator[tuple[Engine, Callable[[], None]]]:
-    """An engine with one actor that holds vLLM, and what closes it."""
+def held(ray_cluster: RaySettings) -> Iterator[Held]:
+    before = vllms()
     with ExitStack() as stack:
         settings = in_actors(VllmSettings(name="vllm", eager=True), replicas=1)
-        yield stack.enter_context(open_engine(settings, SEED)), stack.close
+        yield Held(stack.enter_context(open_engine(settings, SEED)), stack.close, before)
 
 
-def test_an_actor_with_vllm_gives_its_samples(
-    actor_with_vllm: tuple[Engine, Callable[[], None]], embedded_greedy: dict[tuple[str, int], str]
-) -> None:
-    engine, _ = actor_with_vllm
-    assert (engine.model_digest, engine.identity) == (SEED.digest, SEED.digest)
-    assert texts(engine, n=1, temperature=0) == embedded_greedy
-    sampled = texts(engine, n=4, temperature=1.0)
-    assert texts(engine, n=4, temperature=1.0) == sampled
+def test_an_actor_with_vllm_gives_its_samples(held: Held, embedded_greedy: dict[tuple[str, int], str]) -> None:
+    assert (held.engine.model_digest, held.engine.identity) == (SEED.digest, SEED.digest)
+    assert texts(held.engine, n=1, temperature=0) == embedded_greedy
+    sampled = texts(held.engine, n=4, temperature=1.0)
+    assert texts(held.engine, n=4, temperature=1.0) == sampled
     assert len(set(sampled.values())) > len(TASKS)
 
 
-def test_an_actor_with_vllm_ends_its_processes(actor_with_vllm: tuple[Engine, Callable[[], None]]) -> None:
-    assert vllms() != []
-    _, close = actor_with_vllm
-    close()
-    wait_for(lambda: vllms() == actors() == [])  # A process that Ray has killed takes a moment to end.
+def test_an_actor_with_vllm_ends_its_processes(held: Held) -> None:
+    assert vllms() - held.before
+    held.close()
+    wait_for(lambda: vllms() <= held.before and actors() == [])  # A killed process takes a moment to end.
 
 
-def vllms() -> list[psutil.Process]:
-    """vLLM's own processes below Ray's."""
-    return [process for process in children() if "VLLM" in command(process)]
+def vllms() -> set[psutil.Process]:
+    """vLLM's own processes below this one."""
+    return {process for process in children() if "VLLM" in command(process)}
 
 
 def test_actors_that_ask_a_server_give_what_it_gives_to_one(
