@@ -64,7 +64,7 @@ def validate(suite: Suite, rows: pl.DataFrame) -> list[Finding]:
 def _whole_frames() -> "BatchDefinition":
     """A batch definition in a context that lives in memory, sends nothing and draws no progress bars.
 
-    Made once for each process: it takes as long as a validation.
+    Made once for each process: it takes nearly as long as a validation.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
