@@ -49,8 +49,9 @@ def test_a_cluster_that_runs_is_left_running_and_so_is_somebody_elses_connection
 
 
 def test_the_user_is_told_that_a_cluster_may_ask_for_a_token(
-    with_token: str, model_folder: Path, tmp_path: Path
+    with_token: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)  # Ray sets it in a process that has had a local cluster.
     refused = _in_a_process("joined", model_folder, tmp_path, with_token).stdout
     assert refused.startswith(f"No Ray cluster can be joined at `engine.address: {with_token}`")
     assert refused.endswith("If the cluster asks for a token, set RAY_AUTH_MODE=token.\n")
