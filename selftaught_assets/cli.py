@@ -17,6 +17,7 @@ from selftaught_assets.commands.diff import diff
 from selftaught_assets.commands.export import export
 from selftaught_assets.commands.journal import journal
 from selftaught_assets.commands.judge import judge
+from selftaught_assets.commands.plan import plan
 from selftaught_assets.commands.promote import promote
 from selftaught_assets.commands.report import report
 from selftaught_assets.commands.results import print_results, results
@@ -93,6 +94,6 @@ def seed(
     train_seed(output, steps=steps)
 
 
-for command in (results, report, compare, diff, trace, review, promote, judge, serve, export):
+for command in (plan, results, report, compare, diff, trace, review, promote, judge, serve, export):
     app.command()(command)
 app.add_typer(journal)

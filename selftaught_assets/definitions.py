@@ -13,6 +13,7 @@ import dagster as dg
 from upath import UPath
 
 from selftaught_assets.assets.checkpoint import build_checkpoint
+from selftaught_assets.assets.checks import build_checks
 from selftaught_assets.assets.evaluation import build_evaluation, build_seed_evaluation
 from selftaught_assets.assets.family import UNPARTITIONED, Family
 from selftaught_assets.assets.filtered_set import build_filtered_set
@@ -23,7 +24,6 @@ from selftaught_assets.assets.pairs import build_pairs_asset
 from selftaught_assets.assets.progress import build_progress
 from selftaught_assets.assets.report import build_report
 from selftaught_assets.assets.sources import build_benchmarks, build_instruction_pool, build_seed_model
-from selftaught_assets.checks import build_checks
 from selftaught_assets.recipe import Recipe, load_recipe
 from selftaught_assets.storage.layout import Layout, default_data_root
 from selftaught_assets.storage.tables import TableIOManager

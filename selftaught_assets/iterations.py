@@ -3,7 +3,10 @@
 Keys are zero-padded because asset backfills submit their runs sorted by the partition key as a string.
 """
 
-import dagster as dg
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 
 def iteration_key(number: int) -> str:
@@ -16,8 +19,10 @@ def iteration_number(key: str) -> int:
     return int(key.removeprefix("iteration_"))
 
 
-def iteration_partitions(count: int) -> dg.StaticPartitionsDefinition:
+def iteration_partitions(count: int) -> "dg.StaticPartitionsDefinition":
     """Partitions `iteration_01` … for `count` iterations."""
+    import dagster as dg  # Here, since all else in this module is asked for by what does without Dagster.
+
     return dg.StaticPartitionsDefinition([iteration_key(number) for number in range(1, count + 1)])
 
 

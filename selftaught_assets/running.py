@@ -20,7 +20,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.promotion import what_stops, why_not
 from selftaught_assets.assets.up_to_date import MISSING, why_to_run
-from selftaught_assets.definitions import build_definitions
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key, previous_iteration
 from selftaught_assets.method.promotion import Outcome
@@ -74,14 +73,14 @@ def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console
         UserError: a step failed; the sentence is the step's own. Or a checkpoint was refused; a loop that ends because
             it brings no more gain only says so.
     """
-    family, definitions = Family(recipe, Layout.of(recipe)), build_definitions([recipe])
+    family = Family(recipe, Layout.of(recipe))
     keys = [iteration_key(number) for number in range(1, iterations + 1)]
     with dg.DagsterInstance.get() as instance:
         _run_job(instance, reference, recipe, "prepare", None, console)
         for key in keys:
-            if stopped := what_stops(instance, family, key):
+            if stopped := what_stops(family, key):
                 break
-            why = why_to_run(instance, family, key, definitions)
+            why = why_to_run(instance, family, key)
             if why is None:
                 console.print(f"[bold]{key}[/]\n  [green]✓[/] up to date", highlight=False)
                 continue

@@ -7,9 +7,10 @@ import yaml
 
 from selftaught_assets.definitions import build_definitions
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe import PROMPTS_FOLDER, RECIPES_FOLDER, engine_settings, load_recipe
+from selftaught_assets.recipe import PROMPTS_FOLDER, RECIPES_FOLDER, Recipe, engine_settings, load_recipe
 from selftaught_assets.recipe.benchmarks import Benchmark
 from selftaught_assets.recipe.engines import OpenAISettings, TransformersSettings, VllmSettings
+from selftaught_assets.staleness import STAGES, basis_of
 from selftaught_assets_tests.conftest import ROOT, write_small_recipe
 
 HERE = {"name": "a", "path": "benchmark.jsonl"}
@@ -48,8 +49,8 @@ def test_one_line_names_an_engine_and_the_embedded_one_needs_none(small_recipe, 
 
 
 def test_the_engine_is_no_part_of_any_code_version(small_recipe) -> None:
-    sections = ("pairs", "judgments", "evaluation")
-    assert small_recipe(engine="vllm").version(*sections) == small_recipe().version(*sections)
+    for stage in STAGES:
+        assert version(small_recipe(engine="vllm"), stage) == version(small_recipe(), stage)
 
 
 def test_paths_are_relative_to_the_recipe(small_recipe, tmp_path: Path) -> None:
@@ -76,10 +77,14 @@ def test_a_password_in_the_address_of_the_journal_is_refused_and_not_repeated(tm
     assert "hunter2" not in str(refused.value)
 
 
+def version(recipe: Recipe, stage: str) -> str:
+    return basis_of(recipe, stage).code_version
+
+
 def test_code_version_changes_with_its_section_only(small_recipe) -> None:
     before, after = small_recipe(), small_recipe(judgments={"n": 5})
-    assert before.version("judgments") != after.version("judgments")
-    assert before.version("training") == after.version("training")
+    assert version(before, "judgments") != version(after, "judgments")
+    assert version(before, "checkpoint") == version(after, "checkpoint")
 
 
 def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: Path) -> None:
@@ -87,9 +92,10 @@ def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: 
     prompts.mkdir()
     for template in small_recipe().prompts.glob("*.jinja"):
         (prompts / template.name).write_text(template.read_text() + "\n")
-    before = small_recipe(prompts=str(prompts)).version("judgments", "prompts")
+    before = {stage: version(small_recipe(prompts=str(prompts)), stage) for stage in STAGES}
     (prompts / "judge.jinja").write_text((prompts / "judge.jinja").read_text() + "Be brief.\n")
-    assert small_recipe(prompts=str(prompts)).version("judgments", "prompts") != before
+    changed = {stage for stage in STAGES if version(small_recipe(prompts=str(prompts)), stage) != before[stage]}
+    assert changed == {"judgments", "filtered_set", "evaluation", "seed_evaluation"}
 
 
 @pytest.mark.parametrize(
@@ -243,13 +249,13 @@ def test_a_prompts_folder_without_the_score_template_serves_the_pairwise_form_on
 
 def test_the_score_template_counts_for_the_version_of_the_single_form_only(small_recipe, tmp_path) -> None:
     prompts = prompts_without_score(small_recipe(), tmp_path / "prompts")
-    sections = ("filter", "prompts")
-    pairwise = small_recipe().version(*sections)
+    pairwise = version(small_recipe(), "filtered_set")
     score = tmp_path / "prompts" / "score.jinja"
     versions = []
     for text in ("{{ instruction }} {{ response }}", "{{ instruction }}: {{ response }}"):
         score.write_text(text)
-        versions.append([small_recipe(prompts=prompts, judgments={"form": form}).version(*sections) for form in FORMS])
+        recipes = [small_recipe(prompts=prompts, judgments={"form": form}) for form in FORMS]
+        versions.append([version(recipe, "filtered_set") for recipe in recipes])
     assert versions[0][0] == versions[1][0] == pairwise
     assert versions[0][1] != versions[1][1]
 

@@ -3,15 +3,10 @@
 import dagster as dg
 
 from selftaught_assets.assets.family import Family
-from selftaught_assets.assets.handover import CHECKPOINT_FOLDER, TRAINED_BY, hand_over, judge_version
-from selftaught_assets.assets.promotion import (
-    GATED_DEPS,
-    GATED_SECTIONS,
-    consider,
-    override_metadata,
-    promotion_metadata,
-)
+from selftaught_assets.assets.handover import judge_version
+from selftaught_assets.assets.promotion import consider, is_held_back, promotion_metadata
 from selftaught_assets.iterations import next_iteration
+from selftaught_assets.storage.checkpoints import write_current
 from selftaught_assets.storage.models import read_pointer, reference_model
 from selftaught_assets.training.launch import train_checkpoint, training_metadata
 
@@ -23,17 +18,16 @@ def build_checkpoint(family: Family) -> dg.AssetsDefinition:
     @family.asset(
         group="training",
         kinds={"pytorch", "huggingface"},
-        sections=("training", "seed_model", *(GATED_SECTIONS if gated else ())),
-        deps=("filtered_set", *(GATED_DEPS if gated else ("judge",) if continues else ())),
         samples=gated,
     )
     def checkpoint(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
         """A new judge: a LoRA adapter trained on the kept judgments, in a process of its own.
 
-        When it is finished it becomes `judge` of the next iteration: that materialization is logged here, too.
-        Where the recipe's `handover` asks for it, it is compared with the judge in office first, and may be refused.
+        Once its checks have passed it becomes `judge` of the next iteration. Where the recipe's `handover` asks for it,
+        it is compared with the current judge first, and may be refused.
         """
         iteration = context.partition_key
+        basis = family.basis("checkpoint", iteration)
         start = (
             read_pointer(layout.judge(iteration), root=layout.root) if continues else reference_model(recipe.seed_model)
         )
@@ -50,19 +44,14 @@ def build_checkpoint(family: Family) -> dg.AssetsDefinition:
             progress=layout.progress,
         )
         promotion = consider(context, family, trained.model) if gated else None
-        is_held_back = promotion is not None and not promotion.may_judge
-        following = None if is_held_back else next_iteration(iteration, recipe.iterations)
-        if following is not None:
-            run = dg.MetadataValue.dagster_run(context.run.run_id)
-            log, found = context.log_event, {TRAINED_BY: run, **override_metadata(promotion)}
-            hand_over(log, family, trained.model, following, **found)
+        write_current(layout.current_checkpoint(iteration), trained.model, basis)
+        following = next_iteration(iteration, recipe.iterations)
         return dg.MaterializeResult(
             metadata={
-                CHECKPOINT_FOLDER: trained.model.adapter.name,
                 "path": dg.MetadataValue.path(trained.model.adapter),
                 **training_metadata(trained.manifest),
                 **promotion_metadata(family, iteration, promotion),
-                **(_next_judge(family, following) if following else {}),
+                **({} if following is None or is_held_back(promotion) else _next_judge(family, following)),
             },
             data_version=judge_version(trained.model),
         )

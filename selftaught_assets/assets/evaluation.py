@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from selftaught_assets.assets.family import Family, kept, table_output
-from selftaught_assets.assets.handover import reference_newest_checkpoint
+from selftaught_assets.assets.handover import reference_current_checkpoint
 from selftaught_assets.assets.measured import earlier_verdicts, on_benchmark
 from selftaught_assets.assets.robustness import attack_numbers
 from selftaught_assets.assets.sampling import Sampler, evaluation_requests, greedy_verdicts, sampler, voted_verdicts
@@ -19,18 +19,13 @@ from selftaught_assets.storage.models import ModelReference, reference_model
 
 GROUP = "evaluation"
 KINDS = {"polars", "parquet", "huggingface"}
-SECTIONS = ("evaluation", "prompts", "verdicts")
-HELD_OUT_SECTIONS = (*SECTIONS, "filter")
-"""With the share of the instructions that are held out."""
 
 
 def build_evaluation(family: Family) -> dg.AssetsDefinition:
     @family.asset(
         group=GROUP,
         kinds=KINDS,
-        sections=HELD_OUT_SECTIONS,
         tables=("benchmarks", "pairs"),
-        deps=("checkpoint",),
         samples=True,
     )
     def evaluation(
@@ -40,7 +35,7 @@ def build_evaluation(family: Family) -> dg.AssetsDefinition:
 
         And greedy ones on the synthetic pairs that it was not trained on (`held_out`), which count as no benchmark.
         """
-        model = reference_newest_checkpoint(context.instance, family, context.partition_key)
+        model = reference_current_checkpoint(family, context.partition_key)
         recipe = family.recipe
         held_out = held_out_items(pairs, validation_share=recipe.filter.validation_share, seed=recipe.seed)
         return _evaluate(context, family, model, benchmarks, held_out)
@@ -49,9 +44,7 @@ def build_evaluation(family: Family) -> dg.AssetsDefinition:
 
 
 def build_seed_evaluation(family: Family) -> dg.AssetsDefinition:
-    @family.asset(
-        group=GROUP, kinds=KINDS, sections=SECTIONS, tables=("benchmarks",), deps=("seed_model",), samples=True
-    )
+    @family.asset(group=GROUP, kinds=KINDS, tables=("benchmarks",), samples=True)
     def seed_evaluation(context: dg.AssetExecutionContext, benchmarks: pl.DataFrame) -> dg.Output[pl.DataFrame]:
         """The verdicts of the seed model on every benchmark pair, in both orders: where every iteration starts from."""
         return _evaluate(context, family, reference_model(family.recipe.seed_model), benchmarks)

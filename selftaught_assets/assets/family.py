@@ -12,13 +12,14 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from selftaught_assets.assets.history import newest_version
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_partitions
 from selftaught_assets.method.accounting import account
 from selftaught_assets.recipe import Recipe
+from selftaught_assets.staleness import Basis, basis_of, stage_of
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.tables import DATA_VERSION, MADE_OF, SETTINGS, table_version
+from selftaught_assets.storage.stored import required
+from selftaught_assets.storage.tables import BASIS, DATA_VERSION, SETTINGS, table_version
 
 OWNERS = ["team:evaluators"]
 
@@ -99,21 +100,18 @@ class Family:
         *,
         group: str,
         kinds: set[str],
-        sections: tuple[str, ...],
-        deps: tuple[str, ...] = (),
         tables: tuple[str, ...] = (),
         samples: bool = False,
         automated: bool = True,
         shows_so_far: bool = False,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-        """The decorator of every asset: its name and description are the function's.
+        """The decorator of every asset: its name and description are the function's, its upstream is in staleness.py.
 
         Args:
             group: phase of the method, a band in the graph.
             kinds: at most ten technologies, shown as icons.
-            sections: recipe sections that the asset uses; its code version changes with them.
-            deps: upstream assets that it reads by itself, or only waits for.
-            tables: upstream tables that it gets as frames, in parameters of the same name.
+            tables: upstream tables that it gets as frames, in parameters of the same name. The rest of what is upstream
+                it reads by itself, or only waits for.
             samples: a model writes text in it, so what is recorded of its making names engine and seed model.
             automated: rolls on by itself where automation is switched on.
             shows_so_far: does so even where its upstream is incomplete, or failed a check.
@@ -123,44 +121,50 @@ class Family:
         condition = AUTOMATION_SO_FAR if shows_so_far else _automation(self.key("judge"))
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+            name = function.__name__
+            stage = stage_of(self.recipe, name)
+            sections = dict.fromkeys(setting.partition(".")[0] for setting in stage.settings)
             return dg.asset(
                 key_prefix=self.recipe.name,
                 group_name=group,
                 kinds=kinds,
                 owners=OWNERS,
-                code_version=self.recipe.version(*sections),
+                code_version=basis_of(self.recipe, name).code_version,
                 metadata={SETTINGS: dg.MetadataValue.json(self.recipe.settings(*sections, *recorded))},
-                deps=[self.key(name) for name in deps],
-                ins={name: self.table(name) for name in tables},
-                partitions_def=None if function.__name__ in UNPARTITIONED else self.partitions,
+                deps=[self.key(upstream) for upstream in stage.made_of if upstream not in tables],
+                ins={table: self.table(table) for table in tables},
+                partitions_def=None if name in UNPARTITIONED else self.partitions,
                 automation_condition=condition if automated else None,
                 io_manager_key="tables",
-            )(self._as_step(function, (*deps, *tables)))
+            )(self._as_step(function, tables))
 
         return decorate
 
-    def _as_step(self, function: Callable[..., Any], upstream: tuple[str, ...]) -> Callable[..., Any]:
-        """Times the asset and records what it is made of; a user's mistake fails it with one sentence."""
+    def basis(self, name: str, iteration: str | None) -> Basis:
+        """What an asset rests on if it is made now."""
+        return required(self.recipe, self.layout, name, iteration)
+
+    def _as_step(self, function: Callable[..., Any], tables: tuple[str, ...]) -> Callable[..., Any]:
+        """Times the asset and records what it rests on; a user's mistake fails it with one sentence."""
 
         @functools.wraps(function)
         def step(*args: Any, **kwargs: Any) -> Any:
             context = dg.AssetExecutionContext.get()
             iteration = context.partition_key if context.has_partition_key else None
-            versions = {
-                name: newest_version(context.instance, self.key(name), self.partition_of(name, iteration))
-                for name in upstream
-            }
+            basis = self.basis(function.__name__, iteration)  # Before anything is read that could change meanwhile.
+            given = {table: table_version(kwargs[table]).value for table in tables}  # Dagster read these before.
+            basis = basis.model_copy(update={"made_of": {**basis.made_of, **given}})
             started = time.monotonic()
             try:
                 result = function(*args, **kwargs)
             except UserError as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from error
-            made = {SECONDS: round(time.monotonic() - started, 2), MADE_OF: versions, **self._report_link(iteration)}
+            made = {SECONDS: round(time.monotonic() - started, 2), **self._report_link(iteration)}
+            made[BASIS] = basis.model_dump()
             if isinstance(result, dg.Output):  # The I/O manager sees what comes with the table, and nothing else.
                 made[DATA_VERSION] = result.data_version.value
                 return result.with_metadata({**result.metadata, **made})
-            context.add_asset_metadata(made)
-            return result
+            return result._replace(metadata={**made, **result.metadata})
 
         return step
 

@@ -15,7 +15,6 @@ def build_filtered_set(family: Family) -> dg.AssetsDefinition:
     @family.asset(
         group="judging",
         kinds={"polars", "parquet"},
-        sections=("filter", "prompts", "verdicts"),
         tables=("judgments", "pairs"),
     )
     def filtered_set(judgments: pl.DataFrame, pairs: pl.DataFrame) -> dg.Output[pl.DataFrame]:

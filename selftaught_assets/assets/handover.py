@@ -1,9 +1,9 @@
 """The edge that Dagster cannot draw: checkpoint[i] becomes judge[i+1].
 
-A drawn edge would close a cycle between asset keys, which Dagster refuses. So the edge is recorded: training logs a
-materialization of the next `judge`, and `judge` reads the event log here before it takes a checkpoint over. Belongs
-here: what the event log says about a predecessor, and what follows. Not here: the assets themselves, and whether a
-checkpoint is good enough to judge (promotion.py).
+A drawn edge would close a cycle between asset keys, which Dagster refuses. So the edge is recorded: once a checkpoint
+has passed its checks, a materialization of the next `judge` is logged, and `judge` asks here before it takes a
+checkpoint over. Belongs here: what is known about a predecessor, and what follows. Not here: the assets themselves, and
+whether a checkpoint is good enough to judge (promotion.py).
 """
 
 import time
@@ -12,15 +12,16 @@ from typing import NamedTuple
 
 import dagster as dg
 
+from selftaught_assets.assets.blocking import unpassed
 from selftaught_assets.assets.family import Family
-from selftaught_assets.assets.history import newest_attempt, newest_materialization, newest_version, with_data_version
+from selftaught_assets.assets.history import newest_attempt, newest_made, with_data_version
 from selftaught_assets.errors import UserError
-from selftaught_assets.storage.checkpoints import reference_checkpoint
+from selftaught_assets.iterations import previous_iteration
+from selftaught_assets.staleness import Basis, basis_of
+from selftaught_assets.storage.checkpoints import current_checkpoint, reference_checkpoint
 from selftaught_assets.storage.models import ModelReference, reference_model, write_pointer
-from selftaught_assets.storage.tables import MADE_OF
-
-CHECKPOINT_FOLDER = "checkpoint_folder"
-"""Metadata of `checkpoint`: the name of its folder among the checkpoints of the iteration."""
+from selftaught_assets.storage.stored import VERSION_LENGTH, first_stale
+from selftaught_assets.storage.tables import BASIS
 
 TRAINED_BY = "trained_by"
 """Metadata of `judge`: the run that trained it."""
@@ -41,21 +42,22 @@ RETRIED_AS_TAG = "dagster/auto_retry_run_id"
 
 
 def await_checkpoint(context: dg.AssetExecutionContext, family: Family, iteration: str) -> ModelReference:
-    """The newest checkpoint of an iteration, once nobody is making a newer one.
+    """The current checkpoint of an iteration, once nobody is making a newer one, and its blocking checks have passed.
 
-    Waits, bounded by the recipe, for a run that is training it right now and for one that this run's own backfill has
-    yet to start; never for one that merely might come. Where the instance retries runs (the shipped one does), a run
+    Waits, bounded by the recipe, for a run that is training or checking it right now and for one that this run's own
+    backfill has yet to start; never for one that merely might come. Where the instance retries runs (the shipped one
+    does), a run
     that holds the place which its predecessor needs goes back into the queue instead.
 
     Raises:
-        UserError: the checkpoint is missing, its newest attempt failed or never started, its data has changed since it
-            was trained, the wait was in vain, or this run gives way to its predecessor.
+        UserError: the checkpoint is missing, its newest attempt failed or never started, it is stale, it failed a
+            check, the wait was in vain, or this run gives way to its predecessor.
     """
     instance, key = context.instance, family.key("checkpoint")
     wanted = f"`{key.to_user_string()}` of {iteration}"
     patience = GIVE_WAY_SECONDS if instance.run_retries_enabled else QUEUE_SECONDS
     started = moved = time.monotonic()
-    while prospect := _prospect(context, key, iteration):
+    while prospect := _prospect(context, family, iteration):
         now = time.monotonic()
         if started == moved:
             context.log.info(f"Waiting for {wanted}, {prospect.description}.")
@@ -70,40 +72,44 @@ def await_checkpoint(context: dg.AssetExecutionContext, family: Family, iteratio
                 f"Waited {now - started:.0f} s in vain for {wanted}, {prospect.description}: materialize it first."
             )
         time.sleep(POLL_SECONDS)
-    return reference_current_checkpoint(instance, family, iteration, following=context.partition_key)
-
-
-def reference_current_checkpoint(
-    instance: dg.DagsterInstance, family: Family, iteration: str, *, following: str | None
-) -> ModelReference:
-    """The newest finished checkpoint of an iteration, if all that it was made of is still the same.
-
-    Raises:
-        UserError: there is none, its files are gone or altered, or its data has changed since it was trained. The
-            sentence names the iteration that follows, if any, as the one to materialize after it.
-    """
-    model = reference_newest_checkpoint(instance, family, iteration)
-    if outdated := _outdated_upstream(instance, family, iteration):
-        afterwards = "" if following is None else f", then {following}"
+    model = require_current(family, iteration, following=context.partition_key)
+    if problem := unpassed(instance, family, ("checkpoint",), iteration):
         raise UserError(
-            f"`{family.key('checkpoint').to_user_string()}` of {iteration} is stale: `{outdated}` has changed since; "
-            f"materialize {iteration} up to `checkpoint`{afterwards}."
+            f"{wanted} may not judge: {problem}; materialize it with its checks, then {context.partition_key}."
         )
     return model
 
 
-def reference_newest_checkpoint(instance: dg.DagsterInstance, family: Family, iteration: str) -> ModelReference:
-    """The newest finished checkpoint of an iteration.
+def require_current(family: Family, iteration: str, *, following: str | None) -> ModelReference:
+    """The current checkpoint of an iteration, if it is what would be made now, and so is all that it is made of.
+
+    Raises:
+        UserError: there is none, its files are gone or altered, or it is stale. The sentence says why, and names what
+            to materialize; last the iteration that follows, if any.
+    """
+    model = reference_current_checkpoint(family, iteration)
+    if stale := first_stale(family.recipe, family.layout, "checkpoint", iteration):
+        first = f"`{stale.stage}`, then {iteration}" if stale.iteration is None else stale.iteration
+        elsewhere = f" of {stale.iteration}" if stale.iteration not in (None, iteration) else ""
+        afterwards = "" if following is None else f", then {following}"
+        raise UserError(
+            f"`{family.key('checkpoint').to_user_string()}` of {iteration} is stale: {stale.reason}{elsewhere}; "
+            f"materialize {first} up to `checkpoint`{afterwards}."
+        )
+    return model
+
+
+def reference_current_checkpoint(family: Family, iteration: str) -> ModelReference:
+    """The current checkpoint of an iteration, stale or not.
 
     Raises:
         UserError: there is none, or its files are gone or altered.
     """
-    made = newest_materialization(instance, family.key("checkpoint"), iteration)
-    if made is None:
+    folder = current_checkpoint(family.layout.checkpoints(iteration))
+    if folder is None:
         raise UserError(
             f"`{family.key('checkpoint').to_user_string()}` of {iteration} does not exist: materialize it first."
         )
-    folder = family.layout.checkpoints(iteration) / str(made.metadata[CHECKPOINT_FOLDER].value)
     return reference_checkpoint(folder, reference_model(family.recipe.seed_model))
 
 
@@ -125,29 +131,40 @@ def hand_over(
         iteration: that it is to judge.
         metadata: who made it the judge.
     """
-    write_pointer(family.layout.judge(iteration), model, root=family.layout.root)
+    basis = write_judge(family, model, iteration)
     log(
         dg.AssetMaterialization(
             family.key("judge"),
             partition=iteration,
             tags=with_data_version(judge_version(model)),
-            metadata={**judge_metadata(family, model, iteration), **metadata},
+            metadata={**judge_metadata(family, model, iteration, basis), **metadata},
         )
     )
 
 
+def write_judge(family: Family, model: ModelReference, iteration: str) -> Basis:
+    """Writes the pointer to the model that judges an iteration; returns what it rests on."""
+    if previous_iteration(iteration) is None:
+        basis = family.basis("judge", iteration)
+    else:
+        basis = basis_of(family.recipe, "judge", {"checkpoint": judge_version(model).value})
+    write_pointer(family.layout.judge(iteration), model, root=family.layout.root, basis=basis)
+    return basis
+
+
 def judge_version(model: ModelReference) -> dg.DataVersion:
     """The data version of a judge: the digest of its weights."""
-    return dg.DataVersion(model.digest[:16])
+    return dg.DataVersion(model.digest[:VERSION_LENGTH])
 
 
-def judge_metadata(family: Family, model: ModelReference, iteration: str) -> dict[str, dg.MetadataValue]:
+def judge_metadata(family: Family, model: ModelReference, iteration: str, basis: Basis) -> dict[str, dg.MetadataValue]:
     """What the UI shows of the judge of an iteration, with the way back to the checkpoint that it was."""
     trained = {} if model.adapter is None else {"checkpoint": dg.MetadataValue.asset(family.key("checkpoint"))}
     return {
         "judge_digest": dg.MetadataValue.text(model.digest),
         "path": dg.MetadataValue.path(model.adapter or model.base),
         "pointer": dg.MetadataValue.path(family.layout.judge(iteration)),
+        BASIS: dg.MetadataValue.json(basis.model_dump()),
         **trained,
     }
 
@@ -160,7 +177,7 @@ class _Prospect(NamedTuple):
     """Whether a run works towards it now."""
 
 
-def _prospect(context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str) -> _Prospect | None:
+def _prospect(context: dg.AssetExecutionContext, family: Family, partition: str) -> _Prospect | None:
     """What to wait for; None where the newest materialization, if any, is the one to take.
 
     Raises:
@@ -168,6 +185,7 @@ def _prospect(context: dg.AssetExecutionContext, key: dg.AssetKey, partition: st
             not make it either.
     """
     instance, backfill = context.instance, context.run.tags.get(BACKFILL_TAG)
+    key = family.key("checkpoint")
     attempt = newest_attempt(instance, key, partition)
     same_backfill = attempt is not None and backfill is not None and attempt.tags.get(BACKFILL_TAG) == backfill
     if attempt and attempt.status in EXECUTING:
@@ -180,7 +198,7 @@ def _prospect(context: dg.AssetExecutionContext, key: dg.AssetKey, partition: st
             executing = any(run.status in EXECUTING for run in runs)
             return _Prospect("which the same backfill will make", executing)
     if attempt is None:
-        return None
+        return _being_checked(instance, family, partition)
     wanted, own = f"`{key.to_user_string()}` of {partition}", context.partition_key
     if attempt.is_finished:
         raise UserError(
@@ -188,6 +206,15 @@ def _prospect(context: dg.AssetExecutionContext, key: dg.AssetKey, partition: st
             f"materialize {wanted} first, then {own}."
         )
     raise UserError(f"{wanted} is still queued in run {attempt.run_id}; materialize {own} after it.")
+
+
+def _being_checked(instance: dg.DagsterInstance, family: Family, partition: str) -> _Prospect | None:
+    """The run that made the newest checkpoint, while it has yet to make its checks."""
+    made = newest_made(instance, family.key("checkpoint"), partition)
+    run = instance.get_run_by_id(made.run_id) if made and made.run_id else None
+    if run is None or run.status not in EXECUTING or unpassed(instance, family, ("checkpoint",), partition) is None:
+        return None
+    return _Prospect(f"which run {run.run_id} is checking", executing=True)
 
 
 def _is_to_come(instance: dg.DagsterInstance, backfill_id: str, key: dg.AssetKey, partition: str) -> bool:
@@ -218,16 +245,3 @@ def _queue_again(context: dg.AssetExecutionContext) -> bool:
         return False
     instance.add_run_tags(context.run.run_id, {MAX_RETRIES_TAG: str(runs)})
     return True
-
-
-def _outdated_upstream(instance: dg.DagsterInstance, family: Family, iteration: str) -> str | None:
-    """The first asset, from the checkpoint back, whose content has changed since it was used."""
-    to_ask = ["checkpoint"]
-    for name in to_ask:
-        made = newest_materialization(instance, family.key(name), family.partition_of(name, iteration))
-        used = made.metadata[MADE_OF].value if made and MADE_OF in made.metadata else {}
-        for upstream, version in used.items():
-            if newest_version(instance, family.key(upstream), family.partition_of(upstream, iteration)) != version:
-                return upstream
-        to_ask += [upstream for upstream in used if upstream not in to_ask]
-    return None

@@ -10,7 +10,7 @@ from selftaught_assets.method.selection import select_instructions
 
 
 def build_instructions(family: Family) -> dg.AssetsDefinition:
-    @family.asset(group="data", kinds={"polars", "parquet"}, sections=("instructions",), tables=("instruction_pool",))
+    @family.asset(group="data", kinds={"polars", "parquet"}, tables=("instruction_pool",))
     def instructions(context: dg.AssetExecutionContext, instruction_pool: pl.DataFrame) -> dg.Output[pl.DataFrame]:
         """The instructions of this iteration, drawn from the pool by seed; the others stay as not selected."""
         settings = family.recipe.instructions

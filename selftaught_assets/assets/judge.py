@@ -3,11 +3,17 @@
 import dagster as dg
 
 from selftaught_assets.assets.family import Family
-from selftaught_assets.assets.handover import TRAINED_BY, await_checkpoint, judge_metadata, judge_version
+from selftaught_assets.assets.handover import (
+    TRAINED_BY,
+    await_checkpoint,
+    judge_metadata,
+    judge_version,
+    write_judge,
+)
 from selftaught_assets.assets.history import newest_run
 from selftaught_assets.assets.promotion import override_metadata, require_promotion
 from selftaught_assets.iterations import previous_iteration
-from selftaught_assets.storage.models import reference_model, write_pointer
+from selftaught_assets.storage.models import reference_model
 
 
 def build_judge(family: Family) -> dg.AssetsDefinition:
@@ -16,16 +22,14 @@ def build_judge(family: Family) -> dg.AssetsDefinition:
     @family.asset(
         group="judging",
         kinds={"huggingface"},
-        sections=("judgments", "handover"),
-        deps=("seed_model",),
         automated=False,
     )
     def judge(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The model that judges this iteration: the seed model first, then the checkpoint of the iteration before.
 
         Its upstream is `checkpoint` of the previous iteration. Dagster cannot draw that edge (it would close a cycle),
-        so it is recorded: training logs this asset's next partition, with the checkpoint's digest as data version. A
-        checkpoint that the recipe's `handover` refuses is not taken over.
+        so it is recorded: once its checks have passed, a checkpoint is logged as this asset's next partition, with its
+        digest as data version. One that is not current, failed a check, or is refused by `handover` is not taken over.
         """
         previous, promotion, trained_by = previous_iteration(context.partition_key), None, {}
         if previous is None:
@@ -35,10 +39,10 @@ def build_judge(family: Family) -> dg.AssetsDefinition:
             promotion = require_promotion(family, previous, model)
             run = newest_run(context.instance, family.key("checkpoint"), previous)
             trained_by = {} if run is None else {TRAINED_BY: dg.MetadataValue.dagster_run(run)}
-        write_pointer(family.layout.judge(context.partition_key), model, root=family.layout.root)
+        basis = write_judge(family, model, context.partition_key)
         return dg.MaterializeResult(
             metadata={
-                **judge_metadata(family, model, context.partition_key),
+                **judge_metadata(family, model, context.partition_key, basis),
                 **trained_by,
                 **override_metadata(promotion),
             },

@@ -19,9 +19,7 @@ def build_judgments(family: Family) -> dg.AssetsDefinition:
     @family.asset(
         group="judging",
         kinds={"polars", "parquet", "huggingface"},
-        sections=("judgments", "prompts", "verdicts"),
         tables=("pairs",),
-        deps=("judge",),
         samples=True,
     )
     def judgments(context: dg.AssetExecutionContext, pairs: pl.DataFrame) -> dg.Output[pl.DataFrame]:

@@ -19,9 +19,7 @@ def build_pairs_asset(family: Family) -> dg.AssetsDefinition:
     @family.asset(
         group="data",
         kinds={"polars", "parquet", "huggingface"},
-        sections=("pairs", "prompts"),
         tables=("instructions",),
-        deps=("seed_model",),
         samples=True,
     )
     def pairs(context: dg.AssetExecutionContext, instructions: pl.DataFrame) -> dg.Output[pl.DataFrame]:

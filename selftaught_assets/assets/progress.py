@@ -11,19 +11,16 @@ from selftaught_assets.iterations import iteration_key
 from selftaught_assets.method.costs import ACCOUNT, Account
 from selftaught_assets.method.numbers import flat_numbers
 from selftaught_assets.method.results import Measured, ResultRow, result_rows
+from selftaught_assets.staleness import ITERATION
 from selftaught_assets.storage.tables import count_rows
 
 SAMPLING_STAGES = ("pairs", "judgments", "evaluation")
-STAGES = ("instructions", "pairs", "judge", "judgments", "filtered_set", "checkpoint", "evaluation")
-"""Assets of an iteration; its time is the sum of theirs."""
 
 
 def build_progress(family: Family) -> dg.AssetsDefinition:
     @family.asset(
         group="evaluation",
         kinds={"polars", "parquet"},
-        sections=("benchmarks", "evaluation"),
-        deps=("seed_evaluation", "evaluation"),
     )
     def progress(context: dg.AssetExecutionContext) -> dg.Output[pl.DataFrame]:
         """The learning curve: seed and iterations on every benchmark, with intervals and paired tests."""
@@ -69,7 +66,7 @@ def collect_results(instance: dg.DagsterInstance, family: Family, benchmark: str
 
 
 def _seconds(instance: dg.DagsterInstance, family: Family, iteration: str) -> float | None:
-    made = [newest_materialization(instance, family.key(stage), iteration) for stage in STAGES]
+    made = [newest_materialization(instance, family.key(stage), iteration) for stage in ITERATION]
     spent = [record.metadata[SECONDS].value for record in made if record and SECONDS in record.metadata]
     return round(sum(spent), 1) if spent else None
 

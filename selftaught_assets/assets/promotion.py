@@ -1,7 +1,7 @@
 """The gate of the hand-over: a checkpoint is compared with the judge in office before it may judge.
 
-Belongs here: the comparison inside the training step, what the records say to whoever asks, and the promotion by hand.
-Not here: the rule (method/promotion.py), the hand-over itself (handover.py).
+Belongs here: the comparison inside the training step, what the records say to whoever asks, what follows once the
+checks have passed, and the promotion by hand. Not here: the rule (method/promotion.py), the hand-over (handover.py).
 """
 
 import getpass
@@ -12,8 +12,16 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
+from selftaught_assets.assets.blocking import unpassed
 from selftaught_assets.assets.family import Family, kept
-from selftaught_assets.assets.handover import hand_over, reference_current_checkpoint
+from selftaught_assets.assets.handover import (
+    TRAINED_BY,
+    hand_over,
+    judge_version,
+    reference_current_checkpoint,
+    require_current,
+)
+from selftaught_assets.assets.history import newest_run, newest_version
 from selftaught_assets.assets.sampling import evaluation_requests, greedy_verdicts, sampler
 from selftaught_assets.engines.factory import open_in_turn
 from selftaught_assets.errors import UserError
@@ -27,11 +35,8 @@ from selftaught_assets.storage.promotions import (
     read_promotion,
     write_promotion,
 )
+from selftaught_assets.storage.stored import first_stale, stale
 from selftaught_assets.storage.tables import read_table
-
-GATED_DEPS = ("judge", "benchmarks")
-GATED_SECTIONS = ("handover", "evaluation", "prompts", "verdicts")
-"""Upstream and recipe sections of `checkpoint` where it is compared with the judge in office."""
 
 
 def consider(context: dg.AssetExecutionContext, family: Family, checkpoint: ModelReference) -> Promotion:
@@ -93,7 +98,7 @@ def require_promotion(family: Family, iteration: str, checkpoint: ModelReference
     return promotion
 
 
-def what_stops(instance: dg.DagsterInstance, family: Family, iteration: str) -> Promotion | None:
+def what_stops(family: Family, iteration: str) -> Promotion | None:
     """The decision that keeps an iteration from its judge; None if nothing is known to.
 
     Raises:
@@ -102,9 +107,40 @@ def what_stops(instance: dg.DagsterInstance, family: Family, iteration: str) -> 
     previous = previous_iteration(iteration)
     if previous is None or not family.recipe.handover.compares:
         return None
-    checkpoint = reference_current_checkpoint(instance, family, previous, following=iteration)
+    checkpoint = require_current(family, previous, following=iteration)
     promotion = read_promotion(family.layout.promotions(previous), checkpoint.digest)
-    return promotion if promotion and not promotion.may_judge else None
+    return promotion if is_held_back(promotion) else None
+
+
+def is_held_back(promotion: Promotion | None) -> bool:
+    """Whether a checkpoint was refused, or ended the loop, and nobody promoted it by hand."""
+    return promotion is not None and not promotion.may_judge
+
+
+def publish(context: dg.AssetCheckExecutionContext, family: Family, iteration: str) -> None:
+    """Makes the checkpoint of an iteration, which has passed its checks, the judge of the next one.
+
+    Nothing happens where there is no next one, where the checkpoint is held back, or where it is the judge already. One
+    that is stale by now is left to whoever makes it again.
+    """
+    following = next_iteration(iteration, family.recipe.iterations)
+    if following is None:
+        return
+    outdated = first_stale(family.recipe, family.layout, "checkpoint", iteration)
+    if outdated is not None:
+        context.log.warning(f"{_name(family, iteration)} does not become the judge of {following}: {outdated.reason}.")
+        return
+    model = reference_current_checkpoint(family, iteration)
+    compares = family.recipe.handover.compares
+    promotion = read_promotion(family.layout.promotions(iteration), model.digest) if compares else None
+    logged = newest_version(context.instance, family.key("judge"), following) == judge_version(model).value
+    is_judge_already = logged and stale(family.recipe, family.layout, "judge", following) is None
+    if is_held_back(promotion) or is_judge_already:
+        return
+    run = newest_run(context.instance, family.key("checkpoint"), iteration)
+    trained_by = {} if run is None else {TRAINED_BY: dg.MetadataValue.dagster_run(run)}
+    log = context.op_execution_context.log_event
+    hand_over(log, family, model, following, **trained_by, **override_metadata(promotion))
 
 
 def promote_by_hand(instance: dg.DagsterInstance, family: Family, iteration: str, reason: str) -> str | None:
@@ -127,7 +163,9 @@ def promote_by_hand(instance: dg.DagsterInstance, family: Family, iteration: str
             f"Recipe {recipe.name} promotes every checkpoint (handover.promote: always): there is nothing to override."
         )
     following = next_iteration(iteration, recipe.iterations)
-    checkpoint = reference_current_checkpoint(instance, family, iteration, following=following)
+    checkpoint = require_current(family, iteration, following=following)
+    if problem := unpassed(instance, family, ("checkpoint",), iteration):
+        raise UserError(f"{_name(family, iteration)} may not judge: {problem}; materialize it with its checks first.")
     folder = family.layout.promotions(iteration)
     promotion = read_promotion(folder, checkpoint.digest)
     if promotion is None or promotion.may_judge:

@@ -13,9 +13,9 @@ from dagster._core.storage.asset_check_execution_record import COMPLETED_ASSET_C
 
 from selftaught_assets.assets.family import SECONDS, UNPARTITIONED, Family
 from selftaught_assets.assets.history import newest_materialization
-from selftaught_assets.assets.progress import STAGES
 from selftaught_assets.method.costs import ACCOUNT
 from selftaught_assets.report.contents import Attack, CheckOutcome, Recorded, StageRecord
+from selftaught_assets.staleness import ITERATION
 
 SOURCES = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation")
 """Assets of no iteration whose time the report shows."""
@@ -38,7 +38,7 @@ def read_recorded(
     materialized = {
         iteration: {
             name: made
-            for name in (SOURCES if iteration is None else STAGES)
+            for name in (SOURCES if iteration is None else ITERATION)
             if (made := newest_materialization(instance, family.key(name), iteration))
         }
         for iteration in (None, *iterations)

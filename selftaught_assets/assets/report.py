@@ -40,8 +40,6 @@ def build_report(family: Family) -> dg.AssetsDefinition:
     @family.asset(
         group="evaluation",
         kinds={"polars", "html"},
-        sections=("benchmarks", "evaluation"),
-        deps=("seed_evaluation", "evaluation"),
         shows_so_far=True,
     )
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -97,7 +95,7 @@ def write_report(instance: dg.DagsterInstance, family: Family, path: Path) -> Wr
 
 def _checks(family: Family) -> list[dg.AssetCheckKey]:
     """The checks that the definitions of the recipe have."""
-    from selftaught_assets.checks import build_checks
+    from selftaught_assets.assets.checks import build_checks
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)  # Partitioned checks; the version is pinned.

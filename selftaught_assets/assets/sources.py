@@ -19,13 +19,14 @@ from selftaught_assets.method.selection import pool_rows
 from selftaught_assets.recipe.stages import Pool
 from selftaught_assets.storage.benchmarks import read_benchmark
 from selftaught_assets.storage.jsonl import Line, read_jsonl
-from selftaught_assets.storage.models import reference_model
+from selftaught_assets.storage.models import reference_model, write_pointer
+from selftaught_assets.storage.stored import VERSION_LENGTH
 
 GROUP = "sources"
 
 
 def build_instruction_pool(family: Family) -> dg.AssetsDefinition:
-    @family.asset(group=GROUP, kinds={"polars", "parquet"}, sections=("pool",))
+    @family.asset(group=GROUP, kinds={"polars", "parquet"})
     def instruction_pool() -> dg.Output[pl.DataFrame]:
         """The unlabelled instructions that the recipe names, one row per line of the file.
 
@@ -43,7 +44,7 @@ def build_instruction_pool(family: Family) -> dg.AssetsDefinition:
 
 
 def build_benchmarks(family: Family) -> dg.AssetsDefinition:
-    @family.asset(group=GROUP, kinds={"polars", "parquet"}, sections=("benchmarks",))
+    @family.asset(group=GROUP, kinds={"polars", "parquet"})
     def benchmarks() -> dg.Output[pl.DataFrame]:
         """The labelled pairs on which judges are measured, never trained and never tuned."""
         frames, numbers = [], {}
@@ -59,13 +60,15 @@ def build_benchmarks(family: Family) -> dg.AssetsDefinition:
 
 
 def build_seed_model(family: Family) -> dg.AssetsDefinition:
-    @family.asset(group=GROUP, kinds={"huggingface"}, sections=("seed_model",))
+    @family.asset(group=GROUP, kinds={"huggingface"})
     def seed_model() -> dg.MaterializeResult:
         """The instruction-tuned model that everything starts from: it writes the pairs and is the first judge."""
+        basis = family.basis("seed_model", None)
         model = reference_model(family.recipe.seed_model)
+        write_pointer(family.layout.seed_model, model, root=family.layout.root, basis=basis)
         return dg.MaterializeResult(
             metadata={"judge_digest": model.digest, "path": dg.MetadataValue.path(model.base)},
-            data_version=dg.DataVersion(model.digest[:16]),
+            data_version=dg.DataVersion(model.digest[:VERSION_LENGTH]),
         )
 
     return seed_model

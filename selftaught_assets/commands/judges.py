@@ -4,11 +4,15 @@ Not here: any one command, and what all commands share (common.py).
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
+
+from selftaught_assets.commands.common import errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +25,8 @@ PLAIN_LINE_SECONDS = 10.0
 JudgeOption = Annotated[
     str,
     typer.Option(
-        "--judge", help="`seed`, an iteration such as iteration_03, or the folder of a checkpoint, adapter or model."
+        "--judge",
+        help="`newest`, `seed`, an iteration such as iteration_03, or the folder of a checkpoint, adapter or model.",
     ),
 ]
 EngineOption = Annotated[
@@ -33,18 +38,28 @@ EngineOption = Annotated[
         show_default=False,
     ),
 ]
-DEFAULT_JUDGE = "iteration_03"
+DEFAULT_JUDGE = "newest"
 
 
 def load_quietly(what: str, recipe: str, engine: str | None) -> "Judge":
-    """Loads a judge without the progress bars and warnings of `transformers`."""
+    """Loads a judge without the progress bars and warnings of `transformers`; says what there is to know about it."""
     from transformers.utils import logging
 
-    from selftaught_assets.judge import Judge
+    from selftaught_assets.judge import Caution, Judge
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    return Judge.load(what, recipe, engine=engine)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Caution)
+        judge = Judge.load(what, recipe, engine=engine)
+    print_caution(judge.caution)
+    return judge
+
+
+def print_caution(caution: str | None) -> None:
+    """What whoever uses a judge should know about it."""
+    if caution is not None:
+        errors.print(f"[yellow]Note:[/] {escape(caution)}", highlight=False, soft_wrap=True)
 
 
 @contextmanager

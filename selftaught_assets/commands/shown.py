@@ -157,7 +157,7 @@ def _checkpoint(node: "Node", facts: Mapping[str, Any]) -> str:
     losses = f"loss {facts['train_loss']:.3f}"
     if facts["validation_loss"] is not None:
         losses += f", validation {facts['validation_loss']:.3f}"
-    older = "" if facts["newest"] else ", not the newest"
+    older = "" if facts["current"] else ", not the current one"
     return f"checkpoint {node['id'][:SHORT]} of {node['iteration']}, {losses}{older}"
 
 

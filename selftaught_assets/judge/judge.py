@@ -4,6 +4,7 @@ Belongs here: loading a judge, and its questions for one pair, many pairs and si
 meant (references.py), how votes are sampled (voting.py), files and services (files.py, service.py).
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,6 +44,10 @@ VERDICT_SCHEMA = pl.Schema(
 JUDGMENTS_DTYPE = pl.List(pl.Struct({"order": pl.String, "text": pl.String, "verdict": pl.String}))
 
 
+class Caution(UserWarning):
+    """The judge that was loaded was not promoted, or is stale."""
+
+
 class Judge:
     """A loaded judge. Use it in one thread, in a `with` block or with `close` at the end.
 
@@ -56,6 +61,8 @@ class Judge:
         """`seed`, `iteration_03`, or the folder's name."""
         self.recipe = recipe
         """How it is asked: prompts, sampling, format of the verdict."""
+        self.caution: str | None = None
+        """That it was not promoted, or is stale."""
         self._engine = engine
         self._journal = journal
         self._at_the_end = ExitStack()
@@ -67,9 +74,9 @@ class Judge:
         """Loads a judge into the engine that the recipe names.
 
         Args:
-            what: `seed`; `iteration_03` for that iteration's newest finished checkpoint; or the path of a checkpoint,
-                an adapter, a model folder, or a folder that `selftaught export` wrote. The last brings its own
-                prompts, sampling and verdict format.
+            what: `seed`; `iteration_03` for that iteration's current checkpoint; `newest` for the last iteration that
+                has one which may judge; or the path of a checkpoint, an adapter, a model folder, or a folder that
+                `selftaught export` wrote. The last brings its own prompts, sampling and verdict format.
             recipe: name of a shipped recipe, or path of a .yaml file.
             data: the data folder; `SELFTAUGHT_DATA`, or `data` in the current folder, by default.
             engine: in place of the recipe's engine: a name such as `vllm`, or the section `engine` of a recipe as
@@ -77,14 +84,20 @@ class Judge:
 
         Raises:
             UserError: there is no such judge, recipe or engine, or the model cannot be loaded.
+
+        Warns:
+            Caution: the checkpoint was not promoted, or is stale.
         """
         loaded = load_recipe(recipe)
         settings = loaded.engine if engine is None else engine_settings(engine, loaded)
         layout = Layout.of(loaded, data)
         found = find_judge(str(what), loaded, layout)
+        if found.caution is not None:
+            warnings.warn(found.caution, Caution, stacklevel=2)
         with ExitStack() as stack:
             opened = stack.enter_context(open_engine(settings, found.model))
             judge = cls(found.name, opened, found.recipe, Journal(layout.journal("judge")))
+            judge.caution = found.caution
             judge._at_the_end = stack.pop_all()
         return judge
 

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.iterations import iteration_key
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.recipe.stages import Evaluation, Verdicts
-from selftaught_assets.storage.checkpoints import newest_checkpoint, read_manifest, reference_checkpoint
+from selftaught_assets.storage.checkpoints import current_checkpoint, read_manifest, reference_checkpoint
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import (
     ADAPTER_CONFIG,
@@ -21,8 +22,11 @@ from selftaught_assets.storage.models import (
     reference_adapter,
     reference_model,
 )
+from selftaught_assets.storage.promotions import read_promotion
+from selftaught_assets.storage.stored import stale, stored
 
 SEED = "seed"
+NEWEST = "newest"
 DESCRIPTION = "judge.json"
 PROMPTS = "prompts"
 _ITERATION = re.compile(r"iteration_[0-9]{2}")
@@ -50,15 +54,17 @@ class FoundJudge(NamedTuple):
     name: str
     model: ModelReference
     recipe: Recipe
-    """How it is asked: the recipe, or what the exported folder brings in its place."""
+    """How it is asked: the recipe, or what the exported folder brings instead."""
+    caution: str | None = None
+    """What whoever uses it should know: it was refused, or is stale."""
 
 
 def find_judge(what: str, recipe: Recipe, layout: Layout) -> FoundJudge:
     """The judge that a user names.
 
     Args:
-        what: `seed`; `iteration_03`, the newest finished checkpoint of that iteration; or the path of a checkpoint, an
-            adapter, a model folder or an exported folder.
+        what: `seed`; `iteration_03`, the current checkpoint of that iteration; `newest`, that of the last iteration
+            that has one which may judge; or the path of a checkpoint, an adapter, a model or an exported folder.
         recipe: its seed model is the base of checkpoints.
         layout: where the recipe's checkpoints lie.
 
@@ -67,18 +73,60 @@ def find_judge(what: str, recipe: Recipe, layout: Layout) -> FoundJudge:
     """
     if what == SEED:
         return FoundJudge(SEED, reference_model(recipe.seed_model), recipe)
+    if what == NEWEST:
+        return _newest(recipe, layout)
     if _ITERATION.fullmatch(what):
-        folder = newest_checkpoint(layout.checkpoints(what))
-        if folder is None:
-            raise UserError(
-                f"Recipe {recipe.name} has no finished checkpoint of {what} in {layout.folder}: run it first "
-                f"(selftaught run --recipe {recipe.name}), or name another judge."
-            )
-        return FoundJudge(what, reference_checkpoint(folder, reference_model(recipe.seed_model)), recipe)
+        return _of_iteration(what, recipe, layout)
     folder = Path(what)
     if not folder.is_dir():
-        raise UserError(f"There is no judge {what!r}: give `seed`, an iteration such as iteration_03, or a folder.")
+        raise UserError(
+            f"There is no judge {what!r}: give `seed`, `newest`, an iteration such as iteration_03, or a folder."
+        )
     return _in_folder(folder, recipe)
+
+
+def _newest(recipe: Recipe, layout: Layout) -> FoundJudge:
+    """The judge of the last iteration that has one which is not held back; of the last one where all are."""
+    keys = [iteration_key(number) for number in range(recipe.iterations, 0, -1)]
+    trained = [key for key in keys if current_checkpoint(layout.checkpoints(key)) is not None]
+    if not trained:
+        raise UserError(
+            f"Recipe {recipe.name} has no finished checkpoint in {layout.folder}: run it first "
+            f"(selftaught run --recipe {recipe.name}), or name another judge, such as `{SEED}`."
+        )
+    for key in trained:
+        found = _of_iteration(key, recipe, layout)
+        if _refusal(key, found.model, recipe, layout) is None:
+            return found
+    return _of_iteration(trained[0], recipe, layout)
+
+
+def _of_iteration(key: str, recipe: Recipe, layout: Layout) -> FoundJudge:
+    folder = current_checkpoint(layout.checkpoints(key))
+    if folder is None:
+        raise UserError(
+            f"Recipe {recipe.name} has no finished checkpoint of {key} in {layout.folder}: run it first "
+            f"(selftaught run --recipe {recipe.name}), or name another judge."
+        )
+    model = reference_checkpoint(folder, reference_model(recipe.seed_model))
+    caution = _refusal(key, model, recipe, layout)
+    is_recorded = stored(layout, "checkpoint", key) is not None
+    if caution is None and is_recorded and (found := stale(recipe, layout, "checkpoint", key)):
+        caution = f"The checkpoint of {key} is stale: {found.reason}."
+    return FoundJudge(key, model, recipe, caution)
+
+
+def _refusal(key: str, model: ModelReference, recipe: Recipe, layout: Layout) -> str | None:
+    """That a checkpoint may not judge the next iteration; None where it may."""
+    if not recipe.handover.compares:
+        return None
+    promotion = read_promotion(layout.promotions(key), model.digest)
+    if promotion is None or promotion.may_judge:
+        return None
+    return (
+        f"The checkpoint of {key} was not promoted ({promotion.outcome}): on the benchmark {promotion.benchmark} it "
+        f"gained {promotion.gained} and lost {promotion.lost} of {promotion.n} verdicts."
+    )
 
 
 def _in_folder(folder: Path, recipe: Recipe) -> FoundJudge:

@@ -151,9 +151,9 @@ def _settings(side: Side, tables: Tables, models: Models) -> tuple[dict[str, Any
     for asset in ("instruction_pool", "benchmarks", *TABLES):
         made = tables.made(asset, side.iteration if asset in TABLES else None)
         said |= made.settings if made else {}
-    newest = _newest(side, models)
-    if newest is not None:
-        said["training"] = newest.training
+    current = _current(side, models)
+    if current is not None:
+        said["training"] = current.training
     if set(said) - {"training"}:
         return said, "tables"
     return side.recipe.settings(*SECTIONS), "recipe"
@@ -220,12 +220,12 @@ def _writer(side: Side, tables: Tables, models: Models, asset: str, column: str)
 
 
 def _checkpoint(side: Side, models: Models) -> Model | None:
-    newest = _newest(side, models)
-    return newest and models.of(newest.digest)
+    current = _current(side, models)
+    return current and models.of(current.digest)
 
 
-def _newest(side: Side, models: Models) -> Manifest | None:
-    here = (one.manifest for one in models.checkpoints if one.iteration == side.iteration and one.newest)
+def _current(side: Side, models: Models) -> Manifest | None:
+    here = (one.manifest for one in models.checkpoints if one.iteration == side.iteration and one.current)
     return next(here, None)
 
 

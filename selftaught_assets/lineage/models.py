@@ -10,8 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from selftaught_assets.errors import UserError
 from selftaught_assets.lineage.schema import Model
-from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, newest_checkpoint, read_manifest
+from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, current_checkpoint, read_manifest
 from selftaught_assets.storage.layout import Layout
 
 
@@ -21,8 +22,8 @@ class Trained(NamedTuple):
     iteration: str
     folder: Path
     manifest: Manifest
-    newest: bool
-    """Whether it is the one that was finished, or used again, last in its iteration."""
+    current: bool
+    """Whether it is the current one of its iteration."""
 
 
 class Pointer(NamedTuple):
@@ -47,11 +48,11 @@ class Models:
         """All finished checkpoints, by iteration."""
         found = []
         for folder in sorted((self.layout.folder / "checkpoint").glob("iteration_*")):
-            newest = newest_checkpoint(folder)
+            current = _current(folder)
             for path in sorted(folder.glob(f"[!.]*/{MANIFEST}")):
                 manifest = read_manifest(path.parent)
                 if manifest is not None:
-                    found.append(Trained(folder.name, path.parent, manifest, path.parent == newest))
+                    found.append(Trained(folder.name, path.parent, manifest, path.parent == current))
         return found
 
     @cached_property
@@ -81,6 +82,14 @@ class Models:
         named = {pointer.digest for pointer in self.judges.values()}
         manifests = [trained.manifest for trained in self.checkpoints]
         return named.union(*({one.digest, one.base_digest, one.start_digest} for one in manifests))
+
+
+def _current(folder: Path) -> Path | None:
+    """The current checkpoint of an iteration; None where it has none, or nothing says which it is."""
+    try:
+        return current_checkpoint(folder)
+    except UserError:
+        return None
 
 
 def _model(digest: str, role: str, iteration: str | None = None, path: Path | None = None) -> Model:

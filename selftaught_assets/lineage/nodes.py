@@ -1,6 +1,6 @@
 """Nodes that several trees have: models, verdicts, and what became of a training set.
 
-Belongs here: what is said of each. Not here: the trees (chain.py, models_tree.py, items.py).
+Belongs here: what is said of each. Not here: the trees (chain.py, measured.py).
 """
 
 from collections.abc import Iterator
@@ -96,7 +96,7 @@ def training_set(folder: Folder, iteration: str) -> Node:
     digest = made and made.numbers.get("training_set_digest")
     here = [trained for trained in folder.models.checkpoints if trained.iteration == iteration]
     of_it = [
-        trained for trained in here if (trained.manifest.training_set_digest == digest if digest else trained.newest)
+        trained for trained in here if (trained.manifest.training_set_digest == digest if digest else trained.current)
     ]
     if here and not of_it:
         folder.problem(f"No checkpoint of {iteration} was trained on the filtered set that is there now.")
@@ -129,7 +129,7 @@ def checkpoint_facts(folder: Folder, trained: Trained) -> dict[str, Any]:
         "training": manifest.training,
         "train_loss": manifest.metrics.train_loss,
         "validation_loss": manifest.metrics.validation_loss,
-        "newest": trained.newest,
+        "current": trained.current,
         "same_training_set": now and now == manifest.training_set_digest,
     }
 
@@ -162,8 +162,8 @@ def _judged(folder: Folder, iteration: str, digest: str, counted: bool) -> dict[
     if examples is not None:
         (found,) = folder.tables.collect([examples.select(pl.col("drop_reason").null_count())])
         facts["examples"] = found.item()
-    newest = [one.manifest.digest for one in folder.models.checkpoints if one.iteration == iteration and one.newest]
-    return facts | {"checkpoint": newest[0] if newest else None}
+    current = [one.manifest.digest for one in folder.models.checkpoints if one.iteration == iteration and one.current]
+    return facts | {"checkpoint": current[0] if current else None}
 
 
 def _figures(benchmark: str, right: float, n: int) -> dict[str, Any]:

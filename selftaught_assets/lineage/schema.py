@@ -168,7 +168,7 @@ class Checkpoint(TypedDict):
     """The recipe's training section."""
     train_loss: float
     validation_loss: float | None
-    newest: bool
+    current: bool
     """Whether it is the one that was finished last in its iteration."""
     same_training_set: bool | None
     """Whether it was trained on the filtered set that is there now; null where the table does not say."""
@@ -247,7 +247,7 @@ class Trace(TypedDict):
     """The whole answer."""
 
     schema: int
-    """1; raised when a key changes its meaning."""
+    """2; raised when a key changes its meaning."""
     recipe: str
     id: str
     """In full."""
@@ -257,4 +257,4 @@ class Trace(TypedDict):
     """One, but where the row is in several places: then one for each."""
     tables: list[Made]
     problems: list[str]
-    """Sentences: what is missing half-way, what was made of another version of its input."""
+    """Sentences: what is missing half-way, and why a table is not current."""

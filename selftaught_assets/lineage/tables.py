@@ -133,9 +133,9 @@ def _as_json(asset: str, iteration: str | None, path: Path, made: Provenance | N
         "iteration": iteration,
         "path": str(path),
         "data_version": made and made.data_version,
-        "code_version": made and made.code_version,
+        "code_version": made and made.basis.code_version,
         "run_id": made and made.run_id,
         "made_at": made and made.made_at.isoformat(),
-        "made_of": made.made_of if made else {},
+        "made_of": made.basis.made_of if made else {},
         "settings": made and made.settings,
     }

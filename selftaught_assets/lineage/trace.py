@@ -15,8 +15,9 @@ from selftaught_assets.lineage.schema import Node, Trace
 from selftaught_assets.lineage.tables import Tables
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.stored import stale
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def trace(layout: Layout, recipe: Recipe, id: str, *, down: bool = False, iteration: str | None = None) -> Trace:
@@ -49,7 +50,7 @@ def trace(layout: Layout, recipe: Recipe, id: str, *, down: bool = False, iterat
             one["asked"] = (one["kind"], one["id"]) == (found.kind, found.id)
     if down:
         trees = [part for tree in trees for part in _asked_in(tree)]
-    _notice_outdated(folder)
+    _notice_stale(folder, recipe)
     return {
         "schema": SCHEMA,
         "recipe": recipe.name,
@@ -95,26 +96,11 @@ def _asked_in(tree: Node) -> list[Node]:
     return [part for child in tree["children"] for part in _asked_in(child)]
 
 
-def _notice_outdated(folder: Folder) -> None:
-    """Says of every table that was read which of its inputs is another one now."""
-    tables = folder.tables
-    for table in tables.read():
-        iteration = table["iteration"]
-        for upstream, version in table["made_of"].items():
-            if version is not None and _version(folder, upstream, iteration) not in (None, version):
-                of = "" if iteration is None else f" of {iteration}"
-                folder.problem(
-                    f"`{table['asset']}`{of} was made of another `{upstream}` than the one that is there now."
-                )
-
-
-def _version(folder: Folder, asset: str, iteration: str | None) -> str | None:
-    """The data version of what is there now; None where that is not known."""
-    if asset == "judge":
-        pointer = folder.models.judges.get(iteration or "")
-        return pointer and pointer.digest[:16]
-    if asset == "checkpoint":
-        newest = [one for one in folder.models.checkpoints if one.iteration == iteration and one.newest]
-        return newest[0].manifest.digest[:16] if newest else None
-    made = folder.tables.made(asset, iteration) or folder.tables.made(asset)
-    return made and made.data_version
+def _notice_stale(folder: Folder, recipe: Recipe) -> None:
+    """Says of every table that was read why it is not current, if it is not."""
+    for table in folder.tables.read():
+        asset, iteration = table["asset"], table["iteration"]
+        known = folder.tables.made(asset, iteration)
+        if known is not None and (found := stale(recipe, folder.tables.layout, asset, iteration)):
+            of = "" if iteration is None else f" of {iteration}"
+            folder.problem(f"`{asset}`{of} is stale: {found.reason}.")

@@ -4,12 +4,11 @@ Belongs here: the choices for a benchmark and which of them go together. Not her
 formats (method/benchmarks), reading files (storage/benchmarks.py).
 """
 
-from pathlib import Path
-
 from pydantic import Field, model_validator
 
 from selftaught_assets.method.benchmarks import Ties
 from selftaught_assets.method.benchmarks.formats import FORMATS, OWN, FormatName
+from selftaught_assets.recipe.contents import InputPath
 from selftaught_assets.recipe.section import Section
 
 
@@ -45,7 +44,7 @@ class Benchmark(Section):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    path: Path | None = None
+    path: InputPath | None = None
     """A .jsonl, .jsonl.gz, .json, .parquet or .csv file, or a folder of such files."""
     files: str | None = None
     """Which files of the folder, as a pattern ("**/test-*.parquet"); null takes all."""

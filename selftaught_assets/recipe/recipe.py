@@ -1,20 +1,21 @@
 """One experiment: all sections of a recipe, and what must fit together among them.
 
-Belongs here: the sections by name, rules between them, and the digest of a section. Not here: what may be said in a
+Belongs here: the sections by name, rules between them, and what is said in a section. Not here: what may be said in a
 section (stages.py, benchmarks.py, engines.py, journal.py, checks.py), and reading the file (loading.py).
 """
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.held_out import HELD_OUT
-from selftaught_assets.method.identity import digest
 from selftaught_assets.method.prompts import TEMPLATE_NAMES, PromptTemplates
 from selftaught_assets.recipe.benchmarks import Benchmark
 from selftaught_assets.recipe.checks import Checks
+from selftaught_assets.recipe.contents import BY_CONTENT, InputPath
 from selftaught_assets.recipe.engines import EngineSettings, TransformersSettings
 from selftaught_assets.recipe.journal import Place, require_place
 from selftaught_assets.recipe.section import Section
@@ -42,7 +43,7 @@ class Recipe(Section):
     iterations: int = Field(5, ge=1, le=99)
     pool: Pool
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
-    seed_model: Path
+    seed_model: InputPath
     prompts: Path = PROMPTS_FOLDER
     """Folder with the prompt templates (Jinja2): response, modified_instruction, modified_pair, judge; and score, where
     `judgments.form` is single."""
@@ -163,6 +164,8 @@ class Recipe(Section):
             values["prompts"] = {name: text for name, text in self.templates._asdict().items() if name not in unused}
         return values
 
-    def version(self, *sections: str) -> str:
-        """Code version of an asset that uses these sections: changes when, and only when, one of them changes."""
-        return digest(self.settings(*sections))[:12]
+    def contents(self, section: str) -> Any:
+        """What the recipe says in a section, as JSON has it, with the content of files and folders for their paths."""
+        if section == "prompts":
+            return self.settings("prompts")["prompts"]
+        return self.model_dump(mode="json", include={section}, context=BY_CONTENT)[section]

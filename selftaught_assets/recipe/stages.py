@@ -4,7 +4,6 @@ Belongs here: the choices, their limits and defaults. Not here: what is done wit
 sections go together (recipe.py).
 """
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -14,6 +13,7 @@ from selftaught_assets.method.attacks import AttackName
 from selftaught_assets.method.costs import Prices
 from selftaught_assets.method.promotion import Rule
 from selftaught_assets.method.verdicts import VerdictFormat
+from selftaught_assets.recipe.contents import InputPath
 from selftaught_assets.recipe.section import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -23,7 +23,7 @@ Schedule = Literal["fixed", "fresh"]
 class Pool(Section):
     """Unlabelled instructions: a JSONL file with one object per line."""
 
-    path: Path
+    path: InputPath
     instruction_field: str = "instruction"
     id_field: str | None = None
     category_field: str | None = None
@@ -99,7 +99,7 @@ class Judgments(Section):
     sampling: SamplingParameters = SamplingParameters()
     positions: Literal["random", "both"] = "random"
     """Where the winner stands: in a seeded random position, or in both in turn. A single response has no position."""
-    first_annotator: Path | None = None
+    first_annotator: InputPath | None = None
     """A model folder that judges iteration 1; null is the seed model."""
 
 

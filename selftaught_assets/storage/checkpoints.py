@@ -3,12 +3,14 @@
 A folder is written aside, in a sibling `.….partial` that its writer holds locked. The manifest goes in last, all is
 synced, then the folder is renamed. So a folder with a manifest is whole, and one without counts as absent.
 
-Belongs here: the manifest, writing, finding and referencing checkpoints. Not here: training, digests (models.py).
+Belongs here: the manifest, writing, finding and referencing checkpoints, and which one is current. Not here: training,
+digests (models.py).
 """
 
 import fcntl
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +18,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.files import fsync, full_disk_is_a_user_error, written_aside
 from selftaught_assets.storage.models import ModelReference, adapter_digest
 
 MANIFEST = "manifest.json"
+CURRENT = "current.json"
+"""Beside the checkpoints of an iteration: names the current one (`Current`)."""
 
 
 class TrainingMetrics(BaseModel):
@@ -91,14 +96,65 @@ def find_checkpoint(folder: Path) -> Manifest | None:
     return manifest if whole else None
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint folder of an iteration that was finished, or used again, last; None if none is finished.
+class Current(BaseModel):
+    """Which checkpoint of an iteration is the current one, and what it rests on."""
 
-    Dagster's event log knows which one an iteration hands over; this is for whoever has the files only.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    folder: str
+    """Its name among the checkpoints of the iteration."""
+    digest: str
+    """Of base and adapter."""
+    basis: Basis
+
+
+def write_current(path: Path, checkpoint: ModelReference, basis: Basis) -> None:
+    """Makes a finished checkpoint the current one of its iteration.
+
+    Args:
+        path: `Layout.current_checkpoint` of the iteration.
+        checkpoint: its adapter is a folder beside `path`.
+        basis: what it rests on.
+
+    Raises:
+        UserError: the disk is full.
     """
-    finished = [manifest for manifest in folder.glob(f"*/{MANIFEST}") if not manifest.parent.name.startswith(".")]
-    finished.sort(key=lambda manifest: (manifest.stat().st_mtime_ns, manifest.parent.name), reverse=True)
-    return next((manifest.parent for manifest in finished if read_manifest(manifest.parent)), None)
+    assert checkpoint.adapter is not None
+    current = Current(folder=checkpoint.adapter.name, digest=checkpoint.digest, basis=basis)
+    with written_aside(path) as aside:
+        aside.write_text(current.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_current(path: Path) -> Current | None:
+    """What `write_current` wrote; None where there is nothing, or nothing that can be read."""
+    try:
+        return Current.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return None
+
+
+def current_checkpoint(folder: Path) -> Path | None:
+    """The folder of an iteration's current checkpoint; None if it has none.
+
+    It is the one that `current.json` names, never the newest by its time stamp, which every copy changes. A folder
+    of checkpoints without that file, as older versions wrote it, has a current one where there is only one.
+
+    Args:
+        folder: `Layout.checkpoints` of the iteration.
+
+    Raises:
+        UserError: there are several finished checkpoints, and nothing says which is the current one.
+    """
+    current = read_current(folder / CURRENT)
+    if current is not None and read_manifest(folder / current.folder) is not None:
+        return folder / current.folder
+    finished = [path.parent for path in folder.glob(f"[!.]*/{MANIFEST}") if read_manifest(path.parent) is not None]
+    if len(finished) > 1:
+        raise UserError(
+            f"{folder} holds {len(finished)} checkpoints and no {CURRENT} that names the current one: materialize "
+            f"`checkpoint` of {folder.name} again, which trains nothing twice, or name the folder of one of them."
+        )
+    return finished[0] if finished else None
 
 
 def reference_checkpoint(folder: Path, base: ModelReference) -> ModelReference:
@@ -153,7 +209,7 @@ def checkpoint_writer(destination: Path) -> Iterator[tuple[Path, Callable[[Manif
     with full_disk_is_a_user_error(destination.parent):
         destination.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(destination.parent)
-        aside = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
+        aside = destination.with_name(f".{destination.name}.{uuid.uuid4().hex[:12]}.partial")
         aside.mkdir()
         lock = os.open(aside, os.O_RDONLY)
         try:

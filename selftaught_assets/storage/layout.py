@@ -11,6 +11,7 @@ from pathlib import Path
 from upath import UPath
 
 from selftaught_assets.recipe import Recipe
+from selftaught_assets.storage.checkpoints import CURRENT
 
 
 def default_data_root() -> Path:
@@ -51,6 +52,11 @@ class Layout:
         """The folder of the completions of one stage."""
         return self.journal_root / stage
 
+    @property
+    def seed_model(self) -> Path:
+        """The file that says which model the seed is."""
+        return self.folder / "seed_model.json"
+
     def judge(self, partition: str) -> Path:
         """The file that says which model judges an iteration."""
         return self.folder / "judge" / f"{partition}.json"
@@ -58,6 +64,10 @@ class Layout:
     def checkpoints(self, partition: str) -> Path:
         """The folder that holds the checkpoints of an iteration, one folder each."""
         return self.folder / "checkpoint" / partition
+
+    def current_checkpoint(self, partition: str) -> Path:
+        """The file, beside the checkpoints of an iteration, that names the current one."""
+        return self.checkpoints(partition) / CURRENT
 
     def promotions(self, partition: str) -> Path:
         """The folder, beside the checkpoints of an iteration, of what was decided about each."""

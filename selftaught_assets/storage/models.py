@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import digest
+from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.files import written_aside
 
 WEIGHTS = "model.safetensors"
@@ -102,8 +103,10 @@ def reference_adapter(folder: Path, otherwise: Path) -> ModelReference:
     return ModelReference(base=base.base, adapter=folder, digest=adapter_digest(folder, base.digest))
 
 
-def write_pointer(path: Path, model: ModelReference, *, root: Path) -> None:
-    """Writes which model judges an iteration. Folders inside `root` are stored relative to it, so it can be moved.
+def write_pointer(path: Path, model: ModelReference, *, root: Path, basis: Basis | None = None) -> None:
+    """Writes which model judges an iteration, or is the seed, and what that rests on.
+
+    Folders inside `root` are stored relative to it, so it can be moved.
 
     Raises:
         UserError: the disk is full.
@@ -112,6 +115,7 @@ def write_pointer(path: Path, model: ModelReference, *, root: Path) -> None:
         "base": _stored_path(model.base, root),
         "adapter": None if model.adapter is None else _stored_path(model.adapter, root),
         "digest": model.digest,
+        **({} if basis is None else {"basis": basis.model_dump()}),
     }
     with written_aside(path) as aside:
         aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.files import written_aside
 
 KEY = "selftaught"
@@ -30,12 +31,11 @@ class Provenance(BaseModel):
     partition: str | None
     data_version: str | None
     """Hash of the table's content; the rows of tables of one version are equal."""
-    code_version: str | None
+    basis: Basis
+    """What the table rests on: code, settings by content, and data versions of the inputs as they were used."""
     settings: dict[str, object]
     """What the recipe said, by section: its seed, the sections that the asset uses and, where it samples, engine and
     seed model. Prompt templates as texts."""
-    made_of: dict[str, str | None]
-    """By asset: data version of the input, as it was when the step began."""
     run_id: str
     """Of the run in Dagster."""
     made_at: datetime

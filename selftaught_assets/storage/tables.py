@@ -17,18 +17,15 @@ from upath import UPath
 from selftaught_assets import __version__
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import frame_digest
+from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.columns import describe, origins
 from selftaught_assets.storage.provenance import Provenance, write_table
 
 SETTINGS = "recipe"
 """Metadata of the definition of every asset: what the recipe says in the sections that it uses (`Recipe.settings`)."""
 
-MADE_OF = "made_of"
-"""Metadata of every asset: upstream asset name → data version that was there when the step began.
-
-Dagster's own record of a step's inputs cannot be asked for one partition: its pointer is to the newest event of the
-upstream asset in any partition.
-"""
+BASIS = "basis"
+"""Metadata of every asset: what it rests on (`staleness.Basis`)."""
 
 DATA_VERSION = "data_version"
 """Metadata of every table: its data version, which an I/O manager cannot ask Dagster for."""
@@ -115,9 +112,8 @@ def _provenance(context: dg.OutputContext) -> Provenance | None:
         recipe=context.asset_key.path[0],
         partition=context.partition_key if context.has_partition_key else None,
         data_version=known.pop(DATA_VERSION, None),
-        code_version=context.asset_spec.code_version,
+        basis=Basis.model_validate(known.pop(BASIS)),
         settings=settings.value,
-        made_of=known.pop(MADE_OF, {}),
         run_id=context.run_id,
         made_at=datetime.now(UTC),
         software=__version__,

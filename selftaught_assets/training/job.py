@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from selftaught_assets.method.identity import digest
 from selftaught_assets.recipe.stages import Training
+from selftaught_assets.staleness import TRAINING_CODE
 from selftaught_assets.storage.models import ModelReference
 
 
@@ -43,5 +44,5 @@ class TrainingJob(BaseModel):
 
 
 def training_key(start: ModelReference, training_set_digest: str, settings: Training, seed: int) -> str:
-    """Digest of all that determines a checkpoint's weights."""
-    return digest("training", start.digest, training_set_digest, settings.model_dump(mode="json"), seed)
+    """Digest of all that determines a checkpoint's weights, the version of the code that trains among it."""
+    return digest("training", TRAINING_CODE, start.digest, training_set_digest, settings.model_dump(mode="json"), seed)

@@ -19,7 +19,7 @@ import selftaught_assets
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.examples import training_set_digest
 from selftaught_assets.recipe.stages import Training
-from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, base_of, find_checkpoint, reference_checkpoint
+from selftaught_assets.storage.checkpoints import Manifest, base_of, find_checkpoint, reference_checkpoint
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets.training.job import TrainingJob, training_key
 
@@ -76,7 +76,6 @@ def train_checkpoint(
     found = find_checkpoint(destination)
     reused = found is not None and found.training_key == key
     if reused:
-        (destination / MANIFEST).touch()  # It is the newest of its iteration again, see `newest_checkpoint`.
         context.log.info(f"{destination} was trained on the same start, examples and settings: it is used again.")
     else:
         with tempfile.TemporaryDirectory(prefix="selftaught_training_") as scratch:

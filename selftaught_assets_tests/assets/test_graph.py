@@ -17,7 +17,7 @@ GRAPH = {
     "judge": ("judging", True, False, ["seed_model"]),
     "judgments": ("judging", True, True, ["judge", "pairs"]),
     "filtered_set": ("judging", True, True, ["judgments", "pairs"]),
-    "checkpoint": ("training", True, True, ["filtered_set"]),
+    "checkpoint": ("training", True, True, ["filtered_set", "seed_model"]),
     "evaluation": ("evaluation", True, True, ["benchmarks", "checkpoint", "pairs"]),
     "seed_evaluation": ("evaluation", False, True, ["benchmarks", "seed_model"]),
     "progress": ("evaluation", False, True, ["evaluation", "seed_evaluation"]),
@@ -107,14 +107,14 @@ def test_judge_is_upstream_of_a_checkpoint_that_continues_it(small_recipe, tmp_p
     recipe = small_recipe(training={"start_from": "previous"})
     graph = build_definitions([recipe], data=tmp_path).resolve_asset_graph()
     parents = graph.get(dg.AssetKey(["small", "checkpoint"])).parent_keys
-    assert {parent.path[-1] for parent in parents} == {"filtered_set", "judge"}
+    assert {parent.path[-1] for parent in parents} == {"filtered_set", "judge", "seed_model"}
 
 
 def test_judge_and_benchmarks_are_upstream_of_a_checkpoint_that_is_compared(small_recipe, tmp_path) -> None:
     recipe = small_recipe(handover={"promote": "better", "validation": "tiny"})
     graph = build_definitions([recipe], data=tmp_path).resolve_asset_graph()
     parents = graph.get(dg.AssetKey(["small", "checkpoint"])).parent_keys
-    assert {parent.path[-1] for parent in parents} == {"filtered_set", "judge", "benchmarks"}
+    assert {parent.path[-1] for parent in parents} == {"filtered_set", "judge", "benchmarks", "seed_model"}
 
 
 def test_partition_keys_sort_as_strings_in_the_order_of_iterations(small_recipe, tmp_path) -> None:

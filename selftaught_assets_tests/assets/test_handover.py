@@ -8,7 +8,11 @@ import dagster as dg
 import pytest
 
 from selftaught_assets.assets.handover import RETRIED_AS_TAG, is_given_up
+from selftaught_assets.assets.history import newest_made
+from selftaught_assets.storage.provenance import read_provenance, write_table
 from selftaught_assets_tests.assets.loop import Loop, copy_of, sentences
+
+LOGGED = ("ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION")
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +37,20 @@ def test_first_judge_is_the_seed_model(loop: Loop) -> None:
     assert loop.table("judgments", "iteration_01")["judge"].unique().to_list() == [seed]
 
 
-def test_finished_checkpoint_is_logged_as_the_next_judge(loop: Loop) -> None:
+def test_checkpoint_becomes_the_next_judge_after_it_was_logged_and_checked(loop: Loop) -> None:
     made = loop.metadata("checkpoint", "iteration_01")
     assert loop.metadata("judge", "iteration_02")["judge_digest"] == made["judge_digest"]
     assert loop.version("judge", "iteration_02") == loop.version("checkpoint", "iteration_01")
+    run = newest_made(loop.instance, loop.key("checkpoint"), "iteration_01").run_id
+    told = [
+        (event.event_type_value, event.asset_key and event.asset_key.path[-1], event.partition)
+        for record in loop.instance.all_logs(run)
+        if (event := record.dagster_event) and event.event_type_value in LOGGED
+    ]
+    materialized = told.index(("ASSET_MATERIALIZATION", "checkpoint", "iteration_01"))
+    published = told.index(("ASSET_MATERIALIZATION", "judge", "iteration_02"))
+    checks = [place for place, (kind, _, _) in enumerate(told) if kind == "ASSET_CHECK_EVALUATION"]
+    assert sum(materialized < place < published for place in checks) == 5
 
 
 def test_judge_made_by_hand_equals_the_one_handed_over(loop: Loop) -> None:
@@ -46,19 +60,50 @@ def test_judge_made_by_hand_equals_the_one_handed_over(loop: Loop) -> None:
 
 
 def test_stale_predecessor_is_refused(loop: Loop) -> None:
-    original = loop.table("judgments", "iteration_01")
-    loop.run("iteration", "iteration_02", ["judge"])
-    altered = dg.AssetMaterialization(
-        loop.key("judgments"), partition="iteration_01", tags={"dagster/data_version": "altered"}
-    )
-    loop.instance.report_runless_asset_event(altered)
+    path = loop.layout.table("judgments", "iteration_01")
+    original = path.read_bytes()
+    altered = read_provenance(path).model_copy(update={"data_version": "altered"})
+    write_table(path, loop.table("judgments", "iteration_01"), altered)
     refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
-    assert sentences(refused)[0].startswith(
-        "`small/checkpoint` of iteration_01 is stale: `judgments` has changed since"
-    )
-    loop.run("iteration", "iteration_01", ["judgments"])
-    assert loop.table("judgments", "iteration_01").equals(original)
+    assert sentences(refused) == [
+        "`small/checkpoint` of iteration_01 is stale: judgments changed after filtered_set was made of it; materialize "
+        "iteration_01 up to `checkpoint`, then iteration_02."
+    ]
+    path.write_bytes(original)
     loop.run("iteration", "iteration_02", ["judge"])
+
+
+def test_checkpoint_of_other_settings_is_refused(loop: Loop) -> None:
+    training = loop.recipe.training.model_copy(update={"learning_rate": 5e-4})
+    changed = Loop(loop.recipe.model_copy(update={"training": training}), loop.layout.root, loop.instance)
+    refused = changed.run("iteration", "iteration_02", ["judge"], fails=True)
+    assert "is stale: the recipe changed for checkpoint (`training`)" in sentences(refused)[0]
+
+
+def test_checkpoint_that_failed_a_check_is_refused(loop: Loop) -> None:
+    failed = dg.AssetCheckEvaluation(
+        loop.key("checkpoint"), "weights", False, {}, severity=dg.AssetCheckSeverity.ERROR, partition="iteration_01"
+    )
+    loop.instance.report_runless_asset_event(failed)
+    refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
+    assert sentences(refused) == [
+        "`small/checkpoint` of iteration_01 may not judge: the check weights of checkpoint did not pass; materialize "
+        "it with its checks, then iteration_02."
+    ]
+    loop.run("iteration", "iteration_01", ["checkpoint"])
+    loop.run("iteration", "iteration_02", ["judge"])
+
+
+def test_model_that_is_no_numbers_is_never_handed_over(loop: Loop, tmp_path: Path) -> None:
+    with copy_of(loop, tmp_path) as copied:
+        training = copied.recipe.training.model_copy(update={"learning_rate": 1e30})
+        broken = Loop(copied.recipe.model_copy(update={"training": training}), copied.layout.root, copied.instance)
+        judge = broken.version("judge", "iteration_02")
+        broken.run("iteration", "iteration_01", ["checkpoint"], fails=True)
+        assert broken.version("checkpoint", "iteration_01") != judge
+        assert broken.version("judge", "iteration_02") == judge
+        refused = broken.run("iteration", "iteration_02", ["judge"], fails=True)
+        assert "may not judge: the check" in sentences(refused)[0]
 
 
 def test_iteration_of_a_failed_newest_attempt_is_refused(loop: Loop) -> None:

@@ -10,12 +10,13 @@ import dagster as dg
 import pytest
 
 from selftaught_assets.assets.family import Family
-from selftaught_assets.assets.handover import reference_newest_checkpoint
+from selftaught_assets.assets.handover import reference_current_checkpoint
 from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.assets.promotion import what_stops
 from selftaught_assets.cli import main
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets.storage.models import write_pointer
+from selftaught_assets.storage.provenance import read_provenance, write_table
 from selftaught_assets_tests.assets.loop import Loop, copy_of, sentences
 from selftaught_assets_tests.assets.trained import TRAINED
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
@@ -130,7 +131,7 @@ def test_better_checkpoint_is_promoted(gated) -> None:
 
 def plant_in_office(loop: Loop, digest: str) -> None:
     """Makes the newest checkpoint, which has this digest, the judge of the very iteration that trained it."""
-    model = reference_newest_checkpoint(loop.instance, Family(loop.recipe, loop.layout), "iteration_01")
+    model = reference_current_checkpoint(Family(loop.recipe, loop.layout), "iteration_01")
     assert model.digest == digest
     write_pointer(loop.layout.judge("iteration_01"), model, root=loop.layout.root)
 
@@ -213,12 +214,11 @@ def test_nothing_is_to_be_overridden_where_every_checkpoint_is_promoted(gated, m
 def test_stale_checkpoint_is_not_promoted(gated, monkeypatch, capsys) -> None:
     loop = gated(EQUAL, promote="better")
     train(loop)
-    altered = dg.AssetMaterialization(
-        loop.key("judgments"), partition="iteration_01", tags={"dagster/data_version": "altered"}
-    )
-    loop.instance.report_runless_asset_event(altered)
+    path = loop.layout.table("judgments", "iteration_01")
+    altered = read_provenance(path).model_copy(update={"data_version": "altered"})
+    write_table(path, loop.table("judgments", "iteration_01"), altered)
     assert promote(loop, monkeypatch, "iteration_01", "--reason", "x") == 1
-    assert "is stale: `judgments` has changed since" in capsys.readouterr().err
+    assert "is stale: judgments changed after filtered_set was made of it" in capsys.readouterr().err
 
 
 def test_loop_without_gain_ends_after_so_many_iterations_and_a_promotion_starts_the_count_anew(
@@ -228,15 +228,15 @@ def test_loop_without_gain_ends_after_so_many_iterations_and_a_promotion_starts_
     family = Family(loop.recipe, loop.layout)
     made = train(loop)
     assert (made["promotion"], made["flat_iterations"]) == ("flat", 1)
-    assert what_stops(loop.instance, family, "iteration_01") is None
-    assert what_stops(loop.instance, family, "iteration_02") is not None
+    assert what_stops(family, "iteration_01") is None
+    assert what_stops(family, "iteration_02") is not None
     refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
     assert sentences(refused)[0].startswith(
         "The loop ends with iteration_01, after 1 iteration without a significant gain (handover.stop_when_flat: 1): "
         "on the benchmark tiny it gained 0 and lost 0 of 24 verdicts"
     )
     assert promote(loop, monkeypatch, "iteration_01", "--reason", "go on") == 0
-    assert what_stops(loop.instance, family, "iteration_02") is None
+    assert what_stops(family, "iteration_02") is None
     loop.run("iteration", "iteration_02", MADE_ONCE)
     assert train(loop, "iteration_02")["flat_iterations"] == 1
 

@@ -9,11 +9,20 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from selftaught_assets import staleness
 from selftaught_assets.assets.family import Family
-from selftaught_assets.assets.history import newest_version, with_data_version
+from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.assets.up_to_date import why_to_run
-from selftaught_assets.definitions import build_definitions
-from selftaught_assets_tests.assets.loop import Loop, copy_of
+from selftaught_assets.lineage import trace
+from selftaught_assets.recipe import Recipe, load_recipe
+from selftaught_assets.staleness import ITERATION, STAGES
+from selftaught_assets.storage.checkpoints import read_current
+from selftaught_assets.storage.provenance import read_provenance, write_table
+from selftaught_assets.storage.stored import all_stale
+from selftaught_assets.storage.tables import TableIOManager
+from selftaught_assets_tests.assets.loop import Loop, copy_of, open_loop
+from selftaught_assets_tests.assets.trained import TRAINED
+from selftaught_assets_tests.conftest import write_small_recipe
 
 FIRST, SECOND = "iteration_01", "iteration_02"
 
@@ -25,8 +34,8 @@ def loop(two_iterations: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield copied
 
 
-def why(loop: Loop, iteration: str = FIRST, definitions: dg.Definitions | None = None) -> str | None:
-    return why_to_run(loop.instance, Family(loop.recipe, loop.layout), iteration, definitions or loop.definitions)
+def why(loop: Loop, iteration: str = FIRST, recipe: Recipe | None = None) -> str | None:
+    return why_to_run(loop.instance, Family(recipe or loop.recipe, loop.layout), iteration)
 
 
 def test_finished_iterations_are_up_to_date(loop: Loop) -> None:
@@ -73,31 +82,78 @@ def test_a_pointer_to_another_judge(loop: Loop) -> None:
 
 def test_a_recipe_that_asks_for_something_else(loop: Loop) -> None:
     recipe = loop.recipe.model_copy(update={"filter": loop.recipe.filter.model_copy(update={"validation_share": 0.2})})
-    other = build_definitions([recipe], data=loop.layout.root)
-    assert why(loop, definitions=other) == "the recipe changed for filtered_set"
+    assert why(loop, recipe=recipe) == "the recipe changed for filtered_set (`filter`)"
 
 
-@pytest.mark.parametrize(
-    ("changed", "of", "iteration", "reason"),
-    [
-        ("instruction_pool", None, FIRST, "instruction_pool changed after instructions was made of it"),
-        ("checkpoint", FIRST, SECOND, "iteration_01 has another checkpoint now"),
-    ],
-)
-def test_something_upstream_that_was_made_anew(
-    loop: Loop, changed: str, of: str | None, iteration: str, reason: str
+def test_a_moved_copy_with_other_times_under_another_version_of_the_package(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, before = loop.key(changed), newest_version(loop.instance, loop.key(changed), of)
-    metadata = loop.metadata(changed, of)
-    for version, expected in (("another", reason), (before, None)):
-        made = dg.AssetMaterialization(
-            key,
-            partition=of,
-            tags=with_data_version(dg.DataVersion(version)),
-            metadata={name: metadata[name] for name in ("checkpoint_folder",) if name in metadata},
+    monkeypatch.setattr("selftaught_assets.storage.tables.__version__", "99.0")
+    shutil.copytree(loop.layout.root, tmp_path / "data", copy_function=shutil.copyfile)
+    shutil.copytree(loop.instance.root_directory, tmp_path / "home")
+    recipe = load_recipe(str(write_small_recipe(tmp_path, **TRAINED)))
+    with open_loop(recipe, tmp_path) as moved:
+        assert (why(moved, FIRST), why(moved, SECOND)) == (None, None)
+        assert not any(all_stale(recipe, moved.layout).values())
+        graph = moved.definitions.resolve_asset_graph()
+        for name in ITERATION:
+            made = newest_materialization(moved.instance, moved.key(name), SECOND)
+            assert made.tags["dagster/code_version"] == graph.get(moved.key(name)).code_version
+
+
+def test_code_that_changed_makes_its_stage_and_what_follows_stale(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    raised = STAGES["judgments"]._replace(code=7)
+    monkeypatch.setattr(staleness, "STAGES", {**STAGES, "judgments": raised})
+    assert why(loop) == "the code of judgments changed (version 1, now 7)"
+    found = [(one.stage, one.iteration) for stages in all_stale(loop.recipe, loop.layout).values() for one in stages]
+    follow = [("judgments", FIRST), ("filtered_set", FIRST), ("checkpoint", FIRST), ("evaluation", FIRST)]
+    assert found == [*follow, ("judge", SECOND), *((stage, SECOND) for stage, _ in follow)]
+    pair = loop.table("judgments", FIRST)["pair_id"][0]
+    (problem, *_) = trace(loop.layout, loop.recipe, pair)["problems"]
+    assert problem == f"`judgments` of {FIRST} is stale: the code of judgments changed (version 1, now 7)."
+
+
+def test_an_input_that_is_rewritten_while_it_is_read(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step has used the old rows, so its table is stale, though the new ones were there when it ended."""
+    load = TableIOManager.load_from_path
+
+    def load_and_rewrite(self: TableIOManager, context: dg.InputContext, path: Path) -> pl.DataFrame:
+        frame = load(self, context, path)
+        if Path(path) == judgments:
+            provenance = read_provenance(judgments).model_copy(update={"data_version": "another"})
+            write_table(judgments, frame, provenance)
+        return frame
+
+    with _put_back(loop.layout.table("judgments", FIRST)) as judgments:
+        monkeypatch.setattr(TableIOManager, "load_from_path", load_and_rewrite)
+        loop.run("iteration", FIRST, ["filtered_set"])
+        assert all_stale(loop.recipe, loop.layout)[FIRST][0].reason == (
+            "judgments changed after filtered_set was made of it"
         )
-        loop.instance.report_runless_asset_event(made)
-        assert why(loop, iteration) == expected
+    assert not any(all_stale(loop.recipe, loop.layout).values())
+
+
+def test_a_pool_that_was_made_anew(loop: Loop) -> None:
+    with _put_back(loop.layout.table("instruction_pool")) as path:
+        provenance = read_provenance(path).model_copy(update={"data_version": "another"})
+        write_table(path, pl.read_parquet(path), provenance)
+        assert why(loop) == "instruction_pool changed after instructions was made of it"
+
+
+def test_a_predecessor_that_was_trained_anew(loop: Loop) -> None:
+    with _put_back(loop.layout.current_checkpoint(FIRST)) as path:
+        path.write_text(read_current(path).model_copy(update={"digest": "another"}).model_dump_json())
+        assert why(loop, SECOND) == "checkpoint changed after judge was made of it"
+    assert why(loop, SECOND) is None
+
+
+def test_what_somebody_reported_in_the_ui_changes_nothing(loop: Loop) -> None:
+    """ "Report materialization" logs an event without tags, as this does."""
+    for name in ("pairs", "judge", "checkpoint"):
+        loop.instance.report_runless_asset_event(dg.AssetMaterialization(loop.key(name), partition=FIRST))
+    assert why(loop) is None
+    loop.run("iteration", FIRST, ["filtered_set"])
+    assert why(loop) is None
 
 
 def test_a_check_that_stopped_the_run_but_not_one_that_warns(loop: Loop) -> None:

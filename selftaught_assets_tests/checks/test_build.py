@@ -15,9 +15,8 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from selftaught_assets.assets.family import Family
-from selftaught_assets.checks import build_checks
-from selftaught_assets.checks.build import UNPARTITIONED
+from selftaught_assets.assets.checks import build_checks
+from selftaught_assets.assets.family import UNPARTITIONED, Family
 from selftaught_assets.checks.suites import instructions as suites_of_instructions
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.method.overlap import benchmark_overlap

@@ -20,7 +20,8 @@ from selftaught_assets.checks.rules import RowRule, Subject, Suite
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.method.examples import training_set_digest
 from selftaught_assets.recipe import Recipe
-from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, TrainingMetrics, read_manifest
+from selftaught_assets.staleness import basis_of
+from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, TrainingMetrics, read_manifest, write_current
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import (
     ADAPTER_CONFIG,
@@ -70,6 +71,7 @@ def make_world(recipe: Recipe, folder: Path) -> World:
         world.tables[name].write_parquet(path)
     seed = reference_model(recipe.seed_model)
     trained = write_checkpoint(world.checkpoint, seed, training_set_digest(world.tables["filtered_set"]))
+    write_current(world.layout.current_checkpoint(FIRST), trained, basis_of(recipe, "checkpoint"))
     for iteration, model in ((FIRST, seed), (SECOND, trained)):
         world.layout.judge(iteration).parent.mkdir(exist_ok=True)
         write_pointer(world.layout.judge(iteration), model, root=folder)

@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -7,9 +6,16 @@ import pytest
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge.references import find_judge
-from selftaught_assets.storage.checkpoints import newest_checkpoint, read_manifest
+from selftaught_assets.method.promotion import Outcome
+from selftaught_assets.recipe.stages import Handover
+from selftaught_assets.staleness import basis_of
+from selftaught_assets.storage.checkpoints import read_manifest, reference_checkpoint, write_current
 from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.models import reference_model
+from selftaught_assets.storage.promotions import Promotion, write_promotion
 from selftaught_assets_tests.judge.conftest import Workplace
+
+LAST = "iteration_03"
 
 
 def test_seed_is_the_recipes_seed_model(workplace: Workplace) -> None:
@@ -17,26 +23,79 @@ def test_seed_is_the_recipes_seed_model(workplace: Workplace) -> None:
     assert (found.name, found.model.base, found.model.adapter) == ("seed", workplace.recipe.seed_model, None)
 
 
-def test_an_iteration_is_its_newest_finished_checkpoint(workplace: Workplace, tmp_path: Path) -> None:
-    checkpoints = Layout(tmp_path, "small").checkpoints("iteration_03")
-    for age, name in enumerate(("newest", "older", "oldest")):
-        shutil.copytree(workplace.checkpoint, checkpoints / name)
-        os.utime(checkpoints / name / "manifest.json", (1e9 - age, 1e9 - age))
-    unfinished = shutil.copytree(workplace.checkpoint, checkpoints / "unfinished")
+def test_an_iteration_is_the_checkpoint_that_its_file_names_whatever_the_times(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    layout = Layout(tmp_path, "small")
+    for name in ("newest", "current", "oldest"):
+        folder = shutil.copytree(workplace.checkpoint, layout.checkpoints(LAST) / name)
+    model = reference_checkpoint(folder.with_name("current"), reference_model(workplace.recipe.seed_model))
+    write_current(layout.current_checkpoint(LAST), model, basis_of(workplace.recipe, "checkpoint"))
+    for root in (tmp_path, shutil.copytree(tmp_path / "small", tmp_path / "copy" / "small").parent):
+        found = find_judge(LAST, workplace.recipe, Layout(root, "small"))
+        assert found.model.adapter == Layout(root, "small").checkpoints(LAST) / "current"
+
+
+def test_several_checkpoints_of_which_no_file_names_one_are_refused_in_a_sentence(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    """As versions that went by the time stamp left them."""
+    layout = Layout(tmp_path, "small")
+    shutil.copytree(workplace.checkpoint, layout.checkpoints(LAST) / "one")
+    assert find_judge(LAST, workplace.recipe, layout).model.adapter == layout.checkpoints(LAST) / "one"
+    shutil.copytree(workplace.checkpoint, layout.checkpoints(LAST) / "another")
+    with pytest.raises(UserError, match=r"holds 2 checkpoints and no current\.json"):
+        find_judge(LAST, workplace.recipe, layout)
+
+
+def test_unfinished_checkpoints_do_not_count(workplace: Workplace, tmp_path: Path) -> None:
+    layout = Layout(tmp_path, "small")
+    shutil.copytree(workplace.checkpoint, layout.checkpoints(LAST) / "one")
+    unfinished = shutil.copytree(workplace.checkpoint, layout.checkpoints(LAST) / "unfinished")
     (unfinished / "manifest.json").write_text("{}")
-    shutil.copytree(workplace.checkpoint, checkpoints / ".one.7.partial")
-    found = find_judge("iteration_03", workplace.recipe, Layout(tmp_path, "small"))
-    assert found.model.adapter == checkpoints / "newest"
-    assert found.model.digest == read_manifest(workplace.checkpoint).digest
+    shutil.copytree(workplace.checkpoint, layout.checkpoints(LAST) / ".one.7.partial")
+    assert find_judge(LAST, workplace.recipe, layout).model.adapter == layout.checkpoints(LAST) / "one"
 
 
-def test_a_checkpoint_that_training_uses_again_is_the_newest_again(workplace: Workplace, tmp_path: Path) -> None:
-    for age, name in enumerate(("new", "old")):
-        shutil.copytree(workplace.checkpoint, tmp_path / name)
-        os.utime(tmp_path / name / "manifest.json", (1e9 - age, 1e9 - age))
-    assert newest_checkpoint(tmp_path) == tmp_path / "new"
-    (tmp_path / "old" / "manifest.json").touch()
-    assert newest_checkpoint(tmp_path) == tmp_path / "old"
+def test_newest_is_the_last_iteration_that_has_a_judge(workplace: Workplace) -> None:
+    recipe = workplace.recipe.model_copy(update={"iterations": 5})
+    assert find_judge("newest", recipe, workplace.layout).name == LAST
+
+
+def test_refused_checkpoint_is_passed_over_and_not_served_in_silence(workplace: Workplace, tmp_path: Path) -> None:
+    layout = Layout(tmp_path, "small")
+    handover = Handover(promote="better", validation="tiny")
+    recipe = workplace.recipe.model_copy(update={"iterations": 3, "handover": handover})
+    for key in ("iteration_02", LAST):
+        folder = shutil.copytree(workplace.checkpoint, layout.checkpoints(key) / "one")
+        outcome = Outcome.REFUSED if key == LAST else Outcome.PROMOTED
+        write_promotion(layout.promotions(key), decided(read_manifest(folder).digest, outcome))
+    assert find_judge("newest", recipe, layout).name == "iteration_02"
+    assert find_judge("newest", recipe, layout).caution is None
+    caution = find_judge(LAST, recipe, layout).caution
+    assert caution == (
+        "The checkpoint of iteration_03 was not promoted (refused): on the benchmark tiny it gained 1 and lost 3 of 24 "
+        "verdicts."
+    )
+
+
+def decided(digest: str, outcome: Outcome) -> Promotion:
+    figures = {"n": 24, "gained": 1, "lost": 3, "p_value": 0.01, "flat": 0}
+    rule = {"rule": "better", "alpha": 0.05, "stop_when_flat": None}
+    return Promotion(checkpoint=digest, in_office="0", benchmark="tiny", outcome=outcome, **rule, **figures)
+
+
+def test_stale_checkpoint_is_served_with_a_word_about_it(workplace: Workplace, tmp_path: Path) -> None:
+    layout = Layout(tmp_path, "small")
+    folder = shutil.copytree(workplace.checkpoint, layout.checkpoints(LAST) / "one")
+    model = reference_checkpoint(folder, reference_model(workplace.recipe.seed_model))
+    write_current(layout.current_checkpoint(LAST), model, basis_of(workplace.recipe, "checkpoint"))
+    assert find_judge(LAST, workplace.recipe, layout).caution is None
+    training = workplace.recipe.training.model_copy(update={"learning_rate": 7.0})
+    changed = workplace.recipe.model_copy(update={"training": training})
+    assert find_judge(LAST, changed, layout).caution == (
+        "The checkpoint of iteration_03 is stale: the recipe changed for checkpoint (`training`)."
+    )
 
 
 def test_a_checkpoint_is_found_by_its_path(workplace: Workplace) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.staleness import Basis, basis_of
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.provenance import Provenance, write_table
 
@@ -80,8 +82,11 @@ def examples(first: str, of: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def provenance(asset: str, iteration: str | None, version: str, **made_of: str | None) -> Provenance:
-    """A record as a run leaves it."""
+def provenance(
+    asset: str, iteration: str | None, version: str, recipe: Recipe | None = None, **made_of: str | None
+) -> Provenance:
+    """A record as a run of the recipe leaves it, or of one that asked for something else."""
+    basis = Basis(code=7, settings={}, made_of=made_of) if recipe is None else basis_of(recipe, asset, made_of)
     sampling = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "stop": []}
     said = {"form": "two_calls", "response": sampling, "modification": sampling | {"temperature": 0.8}}
     return Provenance(
@@ -89,9 +94,8 @@ def provenance(asset: str, iteration: str | None, version: str, **made_of: str |
         recipe="small",
         partition=iteration,
         data_version=version,
-        code_version="c0de",
+        basis=basis,
         settings={"seed": 7, "pairs": said, "judgments": {"sampling": sampling}},
-        made_of=made_of,
         run_id="run",
         made_at=datetime(2026, 1, 1, tzinfo=UTC),
         software="0",

@@ -179,14 +179,15 @@ def test_row_whose_parents_are_gone_shows_what_is_left(ask: Ask, layout: Layout)
 
 
 def test_table_says_how_it_was_made_and_who_sampled_what(ask: Ask, layout: Layout) -> None:
-    write_table(layout.table("pairs", FIRST), PAIRS, provenance("pairs", FIRST, "v1"))
+    known = provenance("pairs", FIRST, "v1")
+    write_table(layout.table("pairs", FIRST), PAIRS, known)
     answer = ask(PAIR)
     chosen, rejected = of_kind(answer, "response")
     (modified,) = of_kind(answer, "modified_instruction")
     temperatures = [node["facts"]["sampling"]["temperature"] for node in (chosen, modified, rejected)]
     assert temperatures == [0.5, 0.8, 0.5]
     (made,) = [table for table in answer["tables"] if (table["asset"], table["iteration"]) == ("pairs", FIRST)]
-    assert (made["data_version"], made["code_version"], made["run_id"]) == ("v1", "c0de", "run")
+    assert (made["data_version"], made["code_version"], made["run_id"]) == ("v1", known.basis.code_version, "run")
 
 
 def test_rejected_response_of_one_call_was_sampled_as_the_modification(ask: Ask, layout: Layout) -> None:
@@ -197,14 +198,25 @@ def test_rejected_response_of_one_call_was_sampled_as_the_modification(ask: Ask,
     assert rejected["facts"]["sampling"]["temperature"] == 0.8
 
 
-def test_table_that_was_made_of_another_input_is_named(ask: Ask, layout: Layout) -> None:
-    judged = pl.read_parquet(layout.table("judgments", FIRST))
-    write_table(layout.table("judgments", FIRST), judged, provenance("judgments", FIRST, "v2", pairs="old"))
+def test_table_that_was_made_of_another_input_is_named(
+    ask: Ask, layout: Layout, small_recipe: Callable[..., Recipe]
+) -> None:
+    recipe, judged = small_recipe(), pl.read_parquet(layout.table("judgments", FIRST))
+    write_table(layout.table("judgments", FIRST), judged, provenance("judgments", FIRST, "v2", recipe, pairs="old"))
     assert ask(PAIR)["problems"] == []  # Nothing is known of the pairs.
-    write_table(layout.table("pairs", FIRST), PAIRS, provenance("pairs", FIRST, "new"))
-    assert ask(PAIR)["problems"] == [
-        f"`judgments` of {FIRST} was made of another `pairs` than the one that is there now."
-    ]
+    write_table(layout.table("pairs", FIRST), PAIRS, provenance("pairs", FIRST, "new", recipe))
+    assert ask(PAIR)["problems"] == [f"`judgments` of {FIRST} is stale: pairs changed after judgments was made of it."]
+
+
+def test_table_of_another_recipe_or_of_other_code_is_named(
+    ask: Ask, layout: Layout, small_recipe: Callable[..., Recipe]
+) -> None:
+    for recipe, reason in (
+        (small_recipe(pairs={"form": "one_call"}), "the recipe changed for pairs (`pairs`)"),
+        (None, "the recipe changed for pairs (`pairs`)"),
+    ):
+        write_table(layout.table("pairs", FIRST), PAIRS, provenance("pairs", FIRST, "v1", recipe))
+        assert ask(PAIR)["problems"] == [f"`pairs` of {FIRST} is stale: {reason}."]
 
 
 def test_verdicts_about_a_held_out_pair_belong_to_it(ask: Ask, layout: Layout) -> None:

@@ -1,6 +1,6 @@
 """The suites of `checkpoint`, a folder: did training do what it says?
 
-Belongs here: declarations about the newest checkpoint of an iteration: its loss curve, its tensors, its manifest. Not
+Belongs here: declarations about the current checkpoint of an iteration: its loss curve, its tensors, its manifest. Not
 here: how it is written (storage/checkpoints.py), and how good it is (suites/evaluation.py).
 """
 
@@ -12,7 +12,7 @@ from selftaught_assets.checks.rules import ROW_COUNT, Estimate, Estimated, Limit
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.examples import training_set_digest
 from selftaught_assets.recipe import Recipe
-from selftaught_assets.storage.checkpoints import Manifest, newest_checkpoint, read_manifest
+from selftaught_assets.storage.checkpoints import Manifest, current_checkpoint, read_manifest
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import ADAPTER_WEIGHTS, adapter_digest
 from selftaught_assets.storage.tables import read_table
@@ -101,17 +101,17 @@ def digest(recipe: Recipe) -> Suite:
     )
 
 
-def _newest(layout: Layout, iteration: str) -> tuple[Path, Manifest] | None:
-    folder = newest_checkpoint(layout.checkpoints(iteration))
+def _current(layout: Layout, iteration: str) -> tuple[Path, Manifest] | None:
+    folder = current_checkpoint(layout.checkpoints(iteration))
     manifest = None if folder is None else read_manifest(folder)
     return None if folder is None or manifest is None else (folder, manifest)
 
 
 def _curve(subject: Subject) -> pl.DataFrame:
-    newest = _newest(subject.layout, subject.iteration)
+    current = _current(subject.layout, subject.iteration)
     points: list[tuple[str, str, int, float]] = []
-    if newest is not None:
-        folder, manifest = newest
+    if current is not None:
+        folder, manifest = current
         metrics = manifest.metrics
         points += [(folder.name, "training", step, value) for step, value in metrics.train_loss_curve]
         points += [
@@ -146,9 +146,9 @@ def _tensors(subject: Subject) -> pl.DataFrame:
     import numpy as np
     from safetensors import safe_open
 
-    newest, rows = _newest(subject.layout, subject.iteration), []
-    if newest is not None:
-        folder, _ = newest
+    current, rows = _current(subject.layout, subject.iteration), []
+    if current is not None:
+        folder, _ = current
         with safe_open(folder / ADAPTER_WEIGHTS, framework="numpy") as file:
             for name in sorted(file.keys()):
                 values = file.get_tensor(name)
@@ -174,10 +174,10 @@ def _manifest(subject: Subject) -> pl.DataFrame:
         **dict.fromkeys(("training_set_digest", "training_set_now", "problem"), pl.String),
         "present": pl.Boolean,
     }
-    newest = _newest(subject.layout, subject.iteration)
-    row = dict.fromkeys(schema) | {"checkpoint": subject.iteration, "present": newest is not None}
-    if newest is not None:
-        folder, manifest = newest
+    current = _current(subject.layout, subject.iteration)
+    row = dict.fromkeys(schema) | {"checkpoint": subject.iteration, "present": current is not None}
+    if current is not None:
+        folder, manifest = current
         examples = read_table(subject.layout.table("filtered_set", subject.iteration))
         row |= {"checkpoint": folder.name, "digest": manifest.digest}
         row |= {"training_set_digest": manifest.training_set_digest}

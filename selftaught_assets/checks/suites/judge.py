@@ -12,7 +12,7 @@ from selftaught_assets.checks.rules import Subject, Suite, holds
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import previous_iteration
 from selftaught_assets.recipe import Recipe
-from selftaught_assets.storage.checkpoints import newest_checkpoint, read_manifest
+from selftaught_assets.storage.checkpoints import current_checkpoint, read_manifest
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import ModelReference, adapter_digest, read_pointer, reference_model
 
@@ -23,7 +23,7 @@ _SCHEMA = {
     "problem": pl.String,
     "loads": pl.Boolean,
     "is_predecessor": pl.Boolean,
-    "is_newest": pl.Boolean,
+    "is_current": pl.Boolean,
 }
 
 
@@ -37,7 +37,7 @@ def is_predecessor(recipe: Recipe) -> Suite:
     return Suite(
         asset="judge",
         name="is_predecessor",
-        purpose="Judgments of another judge than the newest would teach what was taught before, or nothing.",
+        purpose="Judgments of another judge than the current one would teach what was taught before, or nothing.",
         rows=partial(_judge, recipe),
         shown=("iteration", "digest", "model", "problem"),
         is_table=False,
@@ -45,7 +45,11 @@ def is_predecessor(recipe: Recipe) -> Suite:
             holds("cannot_be_loaded", of, "name weights that cannot be loaded, or are others by now", "loads"),
             holds("not_predecessor", of, "are no checkpoint of the iteration before", "is_predecessor"),
             holds(
-                "outdated", of, "are not the newest checkpoint of the iteration before", "is_newest", severity="warning"
+                "outdated",
+                of,
+                "are not the current checkpoint of the iteration before",
+                "is_current",
+                severity="warning",
             ),
         ),
     )
@@ -53,12 +57,17 @@ def is_predecessor(recipe: Recipe) -> Suite:
 
 def _judge(recipe: Recipe, subject: Subject) -> pl.DataFrame:
     layout, iteration = subject.layout, subject.iteration
-    row = dict.fromkeys(_SCHEMA) | {"iteration": iteration, "loads": False, "is_predecessor": False, "is_newest": False}
+    row = dict.fromkeys(_SCHEMA) | {
+        "iteration": iteration,
+        "loads": False,
+        "is_predecessor": False,
+        "is_current": False,
+    }
     try:
         judge = read_pointer(layout.judge(iteration), root=layout.root)
         row |= {"digest": judge.digest, "model": str(judge.adapter or judge.base)}
         possible = _predecessors(recipe, layout, iteration)
-        row |= {"is_predecessor": judge.digest in possible, "is_newest": judge.digest in possible[:1]}
+        row |= {"is_predecessor": judge.digest in possible, "is_current": judge.digest in possible[:1]}
         row["loads"] = _digest_now(judge) == judge.digest
     except UserError as error:
         row["problem"] = str(error)
@@ -70,8 +79,8 @@ def _predecessors(recipe: Recipe, layout: Layout, iteration: str) -> list[str]:
     previous = previous_iteration(iteration)
     if previous is None:
         return [reference_model(recipe.judgments.first_annotator or recipe.seed_model).digest]
-    newest = newest_checkpoint(layout.checkpoints(previous))
-    folders = sorted(layout.checkpoints(previous).glob("*"), key=lambda folder: folder != newest)
+    current = current_checkpoint(layout.checkpoints(previous))
+    folders = sorted(layout.checkpoints(previous).glob("*"), key=lambda folder: folder != current)
     return [manifest.digest for folder in folders if (manifest := read_manifest(folder)) is not None]
 
 

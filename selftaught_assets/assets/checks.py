@@ -1,7 +1,7 @@
 """The asset checks in Dagster: the suites of an asset as one step that loads its table once.
 
-Belongs here: names, partitions, inputs and blocking. Not here: what is demanded (suites/) and what is
-said (results.py).
+Belongs here: names, partitions, inputs and blocking. Not here: what is demanded (checks/suites/) and what is
+said (checks/results.py).
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import dagster as dg
 import polars as pl
 
 from selftaught_assets.assets.family import UNPARTITIONED, Family
+from selftaught_assets.assets.promotion import publish
 from selftaught_assets.checks.results import check_result
 from selftaught_assets.checks.rules import Subject, Suite
 from selftaught_assets.checks.suites import suites_of
@@ -38,13 +39,18 @@ def _checks_of(family: Family, asset: str, suites: list[Suite]) -> dg.AssetCheck
     def checks(context: dg.AssetCheckExecutionContext, **tables: pl.DataFrame) -> Iterator[dg.AssetCheckResult]:
         iteration = context.partition_key if context.has_partition_key else None
         subject = Subject(tables, family.layout, family.partition_of(asset, iteration))
+        passed = True
         for rows_of, checks_of_rows in groupby(suites, key=attrgetter("rows")):
             try:
                 rows = rows_of(subject)
             except UserError as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from error
             for suite in checks_of_rows:
-                yield check_result(suite, rows, family.key(asset))
+                result = check_result(suite, rows, family.key(asset))
+                passed = passed and (result.passed or result.severity != dg.AssetCheckSeverity.ERROR)
+                yield result
+        if asset == "checkpoint" and passed:
+            publish(context, family, context.partition_key)
 
     return checks
 
