@@ -11,12 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from datetime import date as Date
 from pathlib import Path
 
 import polars as pl
 
 from benchmarks.measuring import Result, Side, compared, in_process, peak_gib
-from selftaught_assets.engines.protocol import Completion, Prompt, Request
+from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request
 
 PAIRS = 20_000
 JUDGMENTS = 15
@@ -35,10 +36,10 @@ class NullEngine:
 
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
 
-    def render(self, messages: list[dict[str, str]]) -> Prompt:
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
         from selftaught_assets.engines import chat
 
-        return chat.render(self._tokenizer, messages)
+        return chat.render(self._tokenizer, messages, date)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         for request in requests:

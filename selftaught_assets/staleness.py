@@ -44,15 +44,17 @@ STAGES: Mapping[str, Stage] = {
     "seed_model": Stage(1, ("seed_model",)),
     "benchmarks": Stage(1, ("benchmarks",)),
     "instructions": Stage(1, ("seed", "instructions"), ("instruction_pool",)),
-    "pairs": Stage(1, ("seed", "pairs", *_WRITING), ("instructions", "seed_model")),
+    "pairs": Stage(1, ("seed", "template_date", "pairs", *_WRITING), ("instructions", "seed_model")),
     "judge": Stage(1, ("judgments.first_annotator",), ("seed_model",)),
-    "judgments": Stage(1, ("seed", "judgments", *_JUDGING), ("pairs", "judge")),
+    "judgments": Stage(1, ("seed", "template_date", "judgments", *_JUDGING), ("pairs", "judge")),
     "filtered_set": Stage(1, ("seed", "filter", *_JUDGING), ("judgments", "pairs")),
-    "checkpoint": Stage(TRAINING_CODE, ("seed", "training"), ("filtered_set", "seed_model")),
+    "checkpoint": Stage(TRAINING_CODE, ("seed", "template_date", "training"), ("filtered_set", "seed_model")),
     "evaluation": Stage(
-        1, ("seed", "evaluation", "filter.validation_share", *_JUDGING), ("benchmarks", "pairs", "checkpoint")
+        1,
+        ("seed", "template_date", "evaluation", "filter.validation_share", *_JUDGING),
+        ("benchmarks", "pairs", "checkpoint"),
     ),
-    "seed_evaluation": Stage(1, ("seed", "evaluation", *_JUDGING), ("benchmarks", "seed_model")),
+    "seed_evaluation": Stage(1, ("seed", "template_date", "evaluation", *_JUDGING), ("benchmarks", "seed_model")),
     "progress": Stage(1, ("benchmarks", "evaluation"), ("seed_evaluation", "evaluation")),
     "report": Stage(1, ("benchmarks", "evaluation"), ("seed_evaluation", "evaluation")),
 }

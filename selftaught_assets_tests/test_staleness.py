@@ -56,6 +56,12 @@ def test_other_content_under_the_same_name_changes_what_reads_it(own_files: Path
     assert {stage for stage in STAGES if before[stage] != after[stage]} == changed
 
 
+def test_what_renders_prompts_rests_on_the_date_that_chat_templates_are_told(small_recipe) -> None:
+    before, after = versions(small_recipe()), versions(small_recipe(template_date="2026-01-02"))
+    changed = {"pairs", "judgments", "checkpoint", "evaluation", "seed_evaluation"}
+    assert {stage for stage in STAGES if before[stage] != after[stage]} == changed
+
+
 def test_thresholds_of_checks_and_the_seed_count_where_they_have_an_effect_only(small_recipe) -> None:
     before = versions(small_recipe())
     assert versions(small_recipe(handover={"wait_seconds": 5})) == before

@@ -40,6 +40,7 @@ def build_checkpoint(family: Family) -> dg.AssetsDefinition:
             examples=layout.table("filtered_set", iteration),
             settings=recipe.training,
             seed=recipe.seed,
+            date=recipe.template_date,
             checkpoints=layout.checkpoints(iteration),
             progress=layout.progress,
         )

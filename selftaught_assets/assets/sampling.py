@@ -48,7 +48,8 @@ class Sampler:
 
     def sample(self, tasks: Sequence[GenerationTask], sampling: SamplingParameters) -> pl.DataFrame:
         """The completions of the tasks, sampled now or remembered, in the order of the tasks."""
-        generated = generate(self._engine, self._journal, tasks, sampling, self._report)
+        date = self._family.recipe.template_date
+        generated = generate(self._engine, self._journal, tasks, sampling, self._report, date)
         self._sampled = self._sampled.plus(generated.sampled)
         self._used = self._used.plus(generated.used)
         self._requests += sum(task.first == 0 for task in tasks)

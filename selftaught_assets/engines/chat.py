@@ -4,23 +4,35 @@ Belongs here: what a prompt and a completion are in tokens, for sampling and for
 of the prompts (method/prompts.py) and the model.
 
 A response can hold `<|im_end|>` or any other special token as a string. Encoded by the tokenizer as it stands it would
-end the turn and let the text speak in another role, so such strings are encoded letter by letter.
+end the turn and let the text speak in another role. Which strings a tokenizer takes for special tokens depends on its
+normaliser and its vocabulary, so nothing is concluded from the text: the tokens of every prompt are looked at. Where
+they hold a special token that the template did not write, the prompt is encoded again by a copy of the tokenizer in
+which special tokens have names of their own, that only the template's part of the text is given.
 """
 
+import json
+import logging
 import re
-from collections.abc import Sequence
-from itertools import chain, pairwise
+from collections.abc import Callable, Collection, Sequence
+from datetime import date as Date
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from selftaught_assets.engines.protocol import Prompt
+from selftaught_assets.engines.protocol import TEMPLATE_DATE, Prompt
 from selftaught_assets.errors import UserError
 from selftaught_assets.startup import import_quickly
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
-_SENTINEL = "\ue000"
+Messages = Sequence[dict[str, str]]
+
+_MARKS = (0xF0000, 0xFFFFD)
+"""Characters for private use, first and last: one that no content holds marks where contents begin and end."""
+_READS_THE_DATE = re.compile(r"\b(strftime_now|date_string)\b")
+_logger = logging.getLogger(__name__)
 
 
 class TrainingExample(NamedTuple):
@@ -45,24 +57,32 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
         raise UserError(f"The tokenizer of {folder} cannot be loaded: {' '.join(str(error).split())}") from None
 
 
-def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, str]]) -> Prompt:
+def render(tokenizer: "PreTrainedTokenizerBase", messages: Messages, date: Date = TEMPLATE_DATE) -> Prompt:
     """The conversation with the turn handed to the assistant.
 
+    Args:
+        tokenizer: of the model.
+        messages: the turns so far.
+        date: what a template that asks for the date is told, on every day.
+
     Raises:
-        UserError: the tokenizer has no chat template, or the template refuses the messages.
+        UserError: the tokenizer has no chat template; or the template refuses the messages, or drops or changes what
+            they say; or the tokenizer cannot keep it plain text.
     """
-    text = _templated(tokenizer, messages, add_generation_prompt=True)
-    specials = special_token_pattern(tokenizer)
-    contents = [message["content"] for message in messages]
-    if specials is None or not any(specials.search(content) for content in contents):
-        return Prompt(text, tuple(_encoded(tokenizer, text)), tuple(messages))
-    return _rendered_around(tokenizer, messages, text, specials)
+    specials = _special_tokens(tokenizer)
+    if specials.reads_the_date:
+        _say_the_date(tokenizer.name_or_path, date)
+    pieces = _pieces(tokenizer, messages, date, add_generation_prompt=True)
+    return Prompt("".join(pieces), tuple(specials.encoded(pieces)), tuple(messages))
 
 
 def training_example(
-    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, str]], completion: str
+    tokenizer: "PreTrainedTokenizerBase", messages: Messages, completion: str, date: Date = TEMPLATE_DATE
 ) -> TrainingExample:
-    """The tokens to learn from: the prompt as `render` gives it, the completion as plain text, the end of the turn.
+    """The tokens to learn from: the prompt as `render` gives it, the completion as it is drawn, the end of the turn.
+
+    A completion is text, so its special tokens are spelled. An added token that is not special, such as the `</think>`
+    of some models, stays in the text of a completion, so it is the one token there that the model drew.
 
     Raises:
         UserError: as `render`, or the model has no token that ends a turn.
@@ -73,19 +93,14 @@ def training_example(
             f"The tokenizer of {tokenizer.name_or_path} has no token that ends a turn: set its `eos_token`, or close "
             "the assistant's turn in its chat template."
         )
-    return TrainingExample(
-        prompt_ids=list(render(tokenizer, messages).token_ids),
-        completion_ids=[*_encoded_as_text(tokenizer, completion), end],
-    )
+    pieces = _pieces(tokenizer, messages, date, add_generation_prompt=True)
+    specials = _special_tokens(tokenizer)
+    return TrainingExample(specials.encoded(pieces), [*specials.continued(pieces, completion), end])
 
 
 def end_of_turn(tokenizer: "PreTrainedTokenizerBase") -> int | None:
     """The token that closes the assistant's turn: the first special one that the template puts after it, else eos."""
-    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _SENTINEL}]
-    after = _templated(tokenizer, messages, add_generation_prompt=False).rpartition(_SENTINEL)[2]
-    specials = special_token_pattern(tokenizer)
-    found = specials.search(after) if specials else None
-    return tokenizer.convert_tokens_to_ids(found.group()) if found else tokenizer.eos_token_id
+    return _special_tokens(tokenizer).end_of_turn
 
 
 def end_tokens(tokenizer: "PreTrainedTokenizerBase", configured: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -142,47 +157,65 @@ def special_token_pattern(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[st
     An added token that the chat template writes, such as the `<｜User｜>` of some models, is one too, even where the
     tokenizer does not call it special.
     """
-    tokens = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return _finds_any(tokens | set(tokenizer.all_special_tokens) | _unmarked_control_tokens(tokenizer))
+    return _finds_any(_called_special(tokenizer) | _named_by_template(tokenizer))
 
 
-def _rendered_around(
-    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, str]], text: str, specials: re.Pattern[str]
-) -> Prompt:
-    """The prompt with special tokens only where the template itself puts them.
+def _pieces(
+    tokenizer: "PreTrainedTokenizerBase", messages: Messages, date: Date, *, add_generation_prompt: bool
+) -> list[str]:
+    """What the template writes and what the contents say, in turn: template, content, template, …, template.
 
-    The template is applied to place holders, so what it writes and what the contents hold can be told apart.
+    Contents are marked, so that they can be told apart. A template may strip them; one that wants the parts of a
+    message instead of its text, as those of models with images do, gets parts.
     """
     contents = [message["content"] for message in messages]
-    mark = _SENTINEL
-    while any(mark in content for content in contents):
-        mark += _SENTINEL
-    holders = [f"{mark}{index};" for index in range(len(contents))]
-    held = [message | {"content": holder} for message, holder in zip(messages, holders, strict=True)]
-    parts = re.split(f"({mark}[0-9]+;)", _templated(tokenizer, held, add_generation_prompt=True))
+    mark = _absent_from(contents)
+    refusal, read_otherwise = None, None
 
-    filled = dict(zip(holders, contents, strict=True))
-    if "".join(filled.get(part, part) for part in parts) != text:  # Many templates strip contents.
-        filled = {holder: content.strip() for holder, content in filled.items()}
+    def templated(handed_over: Callable[[str], object], given: Sequence[str]) -> str:
+        turns = [message | {"content": handed_over(text)} for message, text in zip(messages, given, strict=True)]
+        return _templated(tokenizer, turns, date, add_generation_prompt=add_generation_prompt)
 
-    token_ids: list[int] = []
-    plain = ""
-    for part in parts:
-        if part in filled:
-            plain += filled[part]
-            continue
-        start = 0
-        for special in specials.finditer(part):
-            token_ids += _encoded_as_text(tokenizer, plain + part[start : special.start()])
-            token_ids.append(tokenizer.convert_tokens_to_ids(special.group()))
-            plain, start = "", special.end()
-        plain += part[start:]
-    token_ids += _encoded_as_text(tokenizer, plain)
-    return Prompt("".join(filled.get(part, part) for part in parts), tuple(token_ids), tuple(messages))
+    for handed_over in (_as_text, _as_parts):
+        try:
+            text = templated(handed_over, contents)
+            for given in (contents, [content.strip() for content in contents]):  # Many templates strip contents.
+                pieces = templated(handed_over, [f"{mark}{content}{mark}" for content in given]).split(mark)
+                if len(pieces) % 2 and set(pieces[1::2]) == set(given):
+                    if "".join(pieces) == text:
+                        return pieces
+                    read_otherwise = read_otherwise or pieces  # What it writes depends on what it reads.
+        except UserError as error:
+            refusal = refusal or error
+    if read_otherwise is not None:
+        return read_otherwise
+    raise refusal or UserError(
+        f"The chat template of {tokenizer.name_or_path} drops or changes the text of a message, so the model would not "
+        f"be asked what stands there ({', '.join(sorted({message['role'] for message in messages}))}: "
+        f"{_shortened(contents[0])!r}): correct its chat_template.jinja."
+    )
+
+
+def _as_text(content: str) -> str:
+    return content
+
+
+def _as_parts(content: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": content}]
+
+
+def _absent_from(contents: Sequence[str]) -> str:
+    """A character that no content holds."""
+    first, last = _MARKS
+    return next(mark for mark in map(chr, range(first, last)) if not any(mark in content for content in contents))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 def _templated(
-    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, str]], *, add_generation_prompt: bool
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, Any]], date: Date, *, add_generation_prompt: bool
 ) -> str:
     from jinja2 import TemplateError
 
@@ -193,30 +226,193 @@ def _templated(
         )
     try:
         return tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
+            list(messages),
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            strftime_now=date.strftime,  # Instead of the clock that transformers gives to templates.
+            date_string=date.strftime("%d %b %Y"),
         )
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError) as error:
         raise UserError(f"The chat template of {tokenizer.name_or_path} refuses the messages: {error}.") from None
 
 
-def _encoded(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+@lru_cache(maxsize=8)
+def _say_the_date(name: str, date: Date) -> None:
+    _logger.warning(
+        "The chat template of %s asks for the date: it is told %s on every day (`template_date` in the recipe).",
+        name,
+        date.isoformat(),
+    )
 
 
-def _encoded_as_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Special tokens letter by letter. The tokenizer splits those that it calls special; the others are cut in two."""
-    unmarked = _finds_any(_unmarked_control_tokens(tokenizer))
-    cuts = [0, *(found.start() + 1 for found in unmarked.finditer(text)), len(text)] if unmarked else [0, len(text)]
-    pieces = [text[start:end] for start, end in pairwise(cuts) if start < end]
-    encoded = (tokenizer(piece, add_special_tokens=False, split_special_tokens=True)["input_ids"] for piece in pieces)
-    return list(chain.from_iterable(encoded))
+def _special_tokens(tokenizer: "PreTrainedTokenizerBase") -> "_SpecialTokens":
+    """What is known of the tokenizer's special tokens, as it is now."""
+    return _examined(tokenizer, str(tokenizer.chat_template), len(tokenizer), tuple(tokenizer.all_special_tokens))
 
 
-def _unmarked_control_tokens(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
+@lru_cache(maxsize=8)
+def _examined(tokenizer: "PreTrainedTokenizerBase", *_: object) -> "_SpecialTokens":
+    return _SpecialTokens(tokenizer)
+
+
+class _SpecialTokens:
+    """The special tokens of a tokenizer, and encoding by it in which none of them comes out of plain text."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self._tokenizer = tokenizer
+        self._pattern = special_token_pattern(tokenizer)
+        strings = sorted(_called_special(tokenizer) | _named_by_template(tokenizer))
+        self._ids: dict[str, int] = dict(zip(strings, tokenizer.convert_tokens_to_ids(strings), strict=True))
+        self._unknown = _token_of_the_unknown(tokenizer)
+        self._watched = {token for string, token in self._ids.items() if string != self._unknown}
+        self._written_by: tuple[list[str], list[int]] = [], []
+        self._renamed: dict[str, Tokenizer] = {}
+        self.reads_the_date = bool(_READS_THE_DATE.search(str(tokenizer.chat_template)))
+
+    def encoded(self, pieces: Sequence[str]) -> list[int]:
+        """The tokens of a template with contents, as `_pieces` tells them apart.
+
+        Raises:
+            UserError: contents cannot be kept plain text.
+        """
+        ids = self._tokenizer("".join(pieces), add_special_tokens=False, split_special_tokens=False)["input_ids"]
+        expected = self._written(pieces[::2])
+        if self._among(ids) == expected and not self._named_in(pieces[1::2]):
+            return ids
+        names = self._names(pieces)
+        ids = self._renaming(names).encode("".join(self._with_names(pieces, names)), add_special_tokens=False).ids
+        if self._among(ids) != expected:
+            raise self._not_kept()
+        return ids
+
+    def continued(self, pieces: Sequence[str], completion: str) -> list[int]:
+        """The tokens of a completion behind a prompt, those by which its text was made: its own are tried in turn.
+
+        Raises:
+            UserError: the completion cannot be kept plain text.
+        """
+        names = self._names([*pieces, completion])
+        renaming = self._renaming(names)
+        prompt = "".join(self._with_names(pieces, names))
+        last = max((prompt.rfind(name) for name in names.values()), default=-1)
+        context = pieces[-1] if last < 0 else prompt[last:]
+        text = self._drawn.sub(lambda found: names[found.group()], completion) if self._drawn else completion
+
+        before, whole, alone = (
+            renaming.encode(part, add_special_tokens=False).ids for part in (context, context + text, text)
+        )
+        ways = [*([whole[len(before) :]] if whole[: len(before)] == before else []), alone]
+        ids = next((ids for ids in ways if self._decoded(ids) == completion), ways[0])
+        drawn = [self._ids[string] for string in self._drawn.findall(completion)] if self._drawn else []
+        if self._among(ids) != drawn:
+            raise self._not_kept()
+        return ids
+
+    @cached_property
+    def end_of_turn(self) -> int | None:
+        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        try:
+            after = _pieces(self._tokenizer, messages, TEMPLATE_DATE, add_generation_prompt=False)[-1]
+        except UserError:
+            if not self._tokenizer.chat_template:
+                raise
+            after = ""  # The template is of questions alone.
+        found = self._pattern.search(after) if self._pattern else None
+        return self._ids[found.group()] if found else self._tokenizer.eos_token_id
+
+    @cached_property
+    def _drawn(self) -> re.Pattern[str] | None:
+        """Finds what stays in the text of a completion though it is one token, but for what opens a user's turn."""
+        named = _named_by_template(self._tokenizer) - _called_special(self._tokenizer)
+        if not named:
+            return None
+        turn = _pieces(self._tokenizer, [{"role": "user", "content": "a"}], TEMPLATE_DATE, add_generation_prompt=False)
+        return _finds_any({string for string in named if not any(string in piece for piece in turn[::2])})
+
+    def _written(self, template: list[str]) -> list[int]:
+        """The special tokens that the template writes, around whatever contents."""
+        if self._written_by[0] != template:
+            harmless = self._tokenizer("a".join(template), add_special_tokens=False, split_special_tokens=False)
+            self._written_by = template, self._among(harmless["input_ids"])
+        return self._written_by[1]
+
+    def _among(self, ids: Sequence[int]) -> list[int]:
+        return [token for token in ids if token in self._watched]
+
+    def _named_in(self, contents: Sequence[str]) -> bool:
+        """Whether a content names the token of unknown text: its id does not tell which of the two it comes from."""
+        return self._unknown is not None and any(self._unknown in content for content in contents)
+
+    def _names(self, texts: Sequence[str]) -> dict[str, str]:
+        """Names for the special tokens, which are in none of the texts."""
+        mark = _absent_from(texts)
+        return {string: f"{mark}{number};" for number, string in enumerate(self._ids)}
+
+    def _with_names(self, pieces: Sequence[str], names: dict[str, str]) -> list[str]:
+        """The pieces, with the special tokens of the template by their names."""
+        if self._pattern is None:
+            return list(pieces)
+        named = [self._pattern.sub(lambda found: names[found.group()], piece) for piece in pieces[::2]]
+        return [named[index // 2] if index % 2 == 0 else piece for index, piece in enumerate(pieces)]
+
+    def _renaming(self, names: dict[str, str]) -> "Tokenizer":
+        """A copy of the tokenizer that knows special tokens by their names alone."""
+        key = "".join(names.values())
+        if key not in self._renamed:
+            if not self._tokenizer.is_fast:
+                raise self._not_kept()
+            self._renamed[key] = _copy_with_names(self._tokenizer.backend_tokenizer, names)
+        return self._renamed[key]
+
+    def _decoded(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def _not_kept(self) -> UserError:
+        return UserError(
+            f"The tokenizer of {self._tokenizer.name_or_path} makes special tokens of plain text, so that a response "
+            "could end its turn and speak for the judge: use a model whose tokenizer.json is of the usual kinds."
+        )
+
+
+def _copy_with_names(tokenizer: "Tokenizer", names: dict[str, str]) -> "Tokenizer":
+    from tokenizers import Tokenizer
+
+    state = json.loads(tokenizer.to_str())
+    state |= {"post_processor": None, "truncation": None, "padding": None}
+    for token in state["added_tokens"]:
+        token["content"] = names.get(token["content"], token["content"])
+    model = state["model"]
+    vocabulary = model["vocab"]
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {names.get(piece, piece): token for piece, token in vocabulary.items()}
+    else:  # Unigram: pieces with their scores, in the order of their ids.
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocabulary]
+    if "merges" in model:
+        pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+        model["merges"] = [pair for pair in pairs if names.keys().isdisjoint([*pair, "".join(pair)])]
+    if model.get("unk_token") is not None:
+        model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
+    return Tokenizer.from_str(json.dumps(state))
+
+
+def _called_special(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return {string for string in added | set(tokenizer.all_special_tokens) if string}
+
+
+def _named_by_template(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
     template = tokenizer.chat_template or ""
+    text = template if isinstance(template, str) else "\n".join(template.values())
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if not token.special}
-    return {content for content in added if content.strip() and content in template}
+    return {content for content in added if content.strip() and content in text}
 
 
-def _finds_any(strings: set[str]) -> re.Pattern[str] | None:
+def _token_of_the_unknown(tokenizer: "PreTrainedTokenizerBase") -> str | None:
+    """The token that text comes to which the vocabulary lacks, unless it means something else, too."""
+    others = {string for name, string in tokenizer.special_tokens_map.items() if name not in ("unk_token", "pad_token")}
+    unknown = tokenizer.unk_token
+    return None if unknown in others else unknown
+
+
+def _finds_any(strings: Collection[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(map(re.escape, sorted(strings, key=len, reverse=True)))) if strings else None

@@ -6,9 +6,10 @@ Belongs here: rendering, which needs the tokenizer alone, and the moment of load
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from datetime import date as Date
 
 from selftaught_assets.engines import chat
-from selftaught_assets.engines.protocol import Completion, Engine, Prompt, Request
+from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Engine, Prompt, Request
 from selftaught_assets.storage.models import ModelReference
 
 
@@ -35,9 +36,9 @@ class DeferredEngine:
         self._loaded = ExitStack()
         self._engine: Engine | None = None
 
-    def render(self, messages: list[dict[str, str]]) -> Prompt:
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
-        return chat.render(self._tokenizer, messages)
+        return chat.render(self._tokenizer, messages, date)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Loads the model if it is not, and completes the requests as its engine does.

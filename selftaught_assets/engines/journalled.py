@@ -6,11 +6,12 @@ Belongs here: keys, what is missing, flushing, progress. Not here: shards (stora
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date as Date
 from typing import NamedTuple
 
 import polars as pl
 
-from selftaught_assets.engines.protocol import Completion, Engine, Request, SamplingParameters
+from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Engine, Request, SamplingParameters
 from selftaught_assets.method.identity import digest
 from selftaught_assets.storage.journal import SCHEMA, Journal, MemoryJournal
 
@@ -79,6 +80,7 @@ def generate(
     tasks: Sequence[GenerationTask],
     sampling: SamplingParameters,
     on_progress: Callable[[Progress], None],
+    date: Date = TEMPLATE_DATE,
 ) -> Generated:
     """Completes every task.
 
@@ -90,11 +92,12 @@ def generate(
         tasks: what to complete. Tasks with equal content share their completions.
         sampling: how, for all tasks.
         on_progress: called every half second and every twentieth of the way, where completions arrive; and at the end.
+        date: what a chat template that asks for the date is told.
 
     Raises:
         UserError: the disk is full, or the model has no chat template.
     """
-    requests = _requests(engine, tasks, sampling)
+    requests = _requests(engine, tasks, sampling, date)
     wanted = pl.DataFrame(
         {
             "order": range(len(tasks)),
@@ -130,9 +133,11 @@ def completion_key(identity: str, request: Request) -> str:
     return digest("completion", identity, request.prompt.token_ids, request.sampling.model_dump(), request.seed)
 
 
-def _requests(engine: Engine, tasks: Sequence[GenerationTask], sampling: SamplingParameters) -> list[Request]:
+def _requests(
+    engine: Engine, tasks: Sequence[GenerationTask], sampling: SamplingParameters, date: Date
+) -> list[Request]:
     """A request for each task, named by its key, without sample indices yet."""
-    unnamed = [Request("", engine.render(task.messages), sampling, task.seed, ()) for task in tasks]
+    unnamed = [Request("", engine.render(task.messages, date), sampling, task.seed, ()) for task in tasks]
     return [replace(request, request_id=completion_key(engine.identity, request)) for request in unnamed]
 
 

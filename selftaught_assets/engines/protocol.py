@@ -6,12 +6,18 @@ completions are remembered (journalled.py, storage/journal.py), or any one engin
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date as Date
 from typing import Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 FinishReason = Literal["stop", "length", "prompt_too_long", "failed"]
 """`failed`: the engine gave up on this sample for good; `error` says why, and a later run asks for it again."""
+
+
+TEMPLATE_DATE = Date(2024, 7, 26)
+"""What a chat template that asks for the date is told, unless the recipe says otherwise: the one that the templates of
+Llama 3 fall back to."""
 
 
 class SamplingParameters(BaseModel):
@@ -75,8 +81,11 @@ class Engine(Protocol):
     capacity: int
     """Samples that it works on together; fewer leave it partly idle."""
 
-    def render(self, messages: list[dict[str, str]]) -> Prompt:
-        """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+        """Applies the model's chat template, with the turn handed to the assistant; content stays plain text.
+
+        `date` is what a template that asks for the date is told.
+        """
         ...
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:

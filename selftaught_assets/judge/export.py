@@ -95,4 +95,5 @@ def _description(found: FoundJudge) -> Description:
         seed=recipe.seed,
         verdicts=recipe.verdicts,
         evaluation=recipe.evaluation,
+        template_date=recipe.template_date,
     )

@@ -4,11 +4,13 @@ Belongs here: from `seed`, `iteration_03` or a folder to a model reference and a
 """
 
 import re
+from datetime import date as Date
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from selftaught_assets.engines.protocol import TEMPLATE_DATE
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key
 from selftaught_assets.recipe import Recipe
@@ -46,6 +48,7 @@ class Description(BaseModel):
     seed: int
     verdicts: Verdicts
     evaluation: Evaluation
+    template_date: Date = TEMPLATE_DATE
 
 
 class FoundJudge(NamedTuple):
@@ -162,5 +165,5 @@ def _read_description(folder: Path) -> Description | None:
 
 def _asked_as_described(recipe: Recipe, description: Description, folder: Path) -> Recipe:
     """A recipe in which only the asking counts: its benchmarks may want verdicts that this judge cannot give."""
-    own = {name: getattr(description, name) for name in ("seed", "verdicts", "evaluation")}
+    own = {name: getattr(description, name) for name in ("seed", "verdicts", "evaluation", "template_date")}
     return Recipe.model_construct(**{**dict(recipe), **own, "prompts": folder / PROMPTS})

@@ -66,7 +66,7 @@ def answer(
     while waiting:
         for greedy in (True, False):
             group = [ballot for ballot in waiting if ballot.is_greedy is greedy]
-            _cast(engine, journal, _sampling(recipe, greedy=greedy), group, _reporting(ballots, on_progress))
+            _cast(engine, journal, recipe, greedy, group, _reporting(ballots, on_progress))
         waiting = [ballot for ballot in waiting if not ballot.is_settled]
     return [ballot.answer() for ballot in ballots]
 
@@ -177,7 +177,8 @@ def _sampling(recipe: Recipe, *, greedy: bool) -> SamplingParameters:
 def _cast(
     engine: Engine,
     journal: Journal | MemoryJournal,
-    sampling: SamplingParameters,
+    recipe: Recipe,
+    greedy: bool,
     ballots: Sequence[_Ballot],
     on_progress: Callable[[Progress], None],
 ) -> None:
@@ -185,7 +186,8 @@ def _cast(
     if not ballots:
         return
     tasks = [task for ballot in ballots for task in ballot.tasks()]
-    frame = generate(engine, journal, tasks, sampling, on_progress).frame
+    sampling = _sampling(recipe, greedy=greedy)
+    frame = generate(engine, journal, tasks, sampling, on_progress, recipe.template_date).frame
     completions: dict[str, list[tuple[str, str, str | None]]] = {}
     for name, *completion in frame.select("request_id", "text", "finish_reason", "error").iter_rows():
         completions.setdefault(name, []).append(tuple(completion))

@@ -4,12 +4,14 @@ Belongs here: the sections by name, rules between them, and what is said in a se
 section (stages.py, benchmarks.py, engines.py, journal.py, checks.py), and reading the file (loading.py).
 """
 
+from datetime import date as Date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from selftaught_assets.engines.protocol import TEMPLATE_DATE
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.held_out import HELD_OUT
 from selftaught_assets.method.prompts import TEMPLATE_NAMES, PromptTemplates
@@ -47,6 +49,10 @@ class Recipe(Section):
     prompts: Path = PROMPTS_FOLDER
     """Folder with the prompt templates (Jinja2): response, modified_instruction, modified_pair, judge; and score, where
     `judgments.form` is single."""
+    template_date: Date = TEMPLATE_DATE
+    """What a chat template that asks for the date (Llama 3.1, Granite) is told, on every day: with that of the clock,
+    each day would have prompts of its own, which no journal finds again. The default is the one that the template of
+    Llama falls back to."""
     engine: EngineSettings = TransformersSettings()
     price: Price | None = None
     """What sampling costs; the sampling assets then report it."""
@@ -157,8 +163,12 @@ class Recipe(Section):
         return PromptTemplates(**texts)
 
     def settings(self, *sections: str) -> dict[str, object]:
-        """What the recipe says in these sections, and its seed, as JSON has it; `prompts` are texts, not a path."""
-        values = self.model_dump(mode="json", include={"seed", *sections})
+        """What the recipe says in these sections, and its seed, as JSON has it; `prompts` are texts, not a path.
+
+        What renders prompts, to sample or to train, depends on the date that chat templates are told as well.
+        """
+        renders = {"template_date"} if {"prompts", "training"} & set(sections) else set()
+        values = self.model_dump(mode="json", include={"seed", *sections} | renders)
         if "prompts" in sections:
             unused = {"score"} if self.judgments.form == "pairwise" else set()
             values["prompts"] = {name: text for name, text in self.templates._asdict().items() if name not in unused}

@@ -39,7 +39,7 @@ def fine_tune(job: TrainingJob, log: logging.Logger) -> None:
 
     base, tokenizer = _load(job)
     context = base.config.to_dict().get("max_position_embeddings", job.settings.max_tokens)
-    examples = tokenised_set(tokenizer, job.examples, min(job.settings.max_tokens, context))
+    examples = tokenised_set(tokenizer, job.examples, min(job.settings.max_tokens, context), job.date)
     model = with_adapter(base, job.start.adapter, job.settings, job.seed)
     log.info(
         f"Training {job.recipe} {job.iteration} on {len(examples.train):,} examples, {len(examples.validation):,} held "

@@ -3,10 +3,12 @@
 Belongs here: the job as a value. Not here: starting it (launch.py) or doing it (fine_tune.py).
 """
 
+from datetime import date as Date
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from selftaught_assets.engines.protocol import TEMPLATE_DATE
 from selftaught_assets.method.identity import digest
 from selftaught_assets.recipe.stages import Training
 from selftaught_assets.staleness import TRAINING_CODE
@@ -28,6 +30,8 @@ class TrainingJob(BaseModel):
     training_set_digest: str
     settings: Training
     seed: int
+    date: Date = TEMPLATE_DATE
+    """What a chat template that asks for the date is told."""
     destination: Path
     """The checkpoint folder to appear."""
     progress: Path
@@ -40,9 +44,12 @@ class TrainingJob(BaseModel):
     @property
     def training_key(self) -> str:
         """Digest of all that determines the result."""
-        return training_key(self.start, self.training_set_digest, self.settings, self.seed)
+        return training_key(self.start, self.training_set_digest, self.settings, self.seed, self.date)
 
 
-def training_key(start: ModelReference, training_set_digest: str, settings: Training, seed: int) -> str:
+def training_key(
+    start: ModelReference, training_set_digest: str, settings: Training, seed: int, date: Date = TEMPLATE_DATE
+) -> str:
     """Digest of all that determines a checkpoint's weights, the version of the code that trains among it."""
-    return digest("training", TRAINING_CODE, start.digest, training_set_digest, settings.model_dump(mode="json"), seed)
+    settings_now = settings.model_dump(mode="json")
+    return digest("training", TRAINING_CODE, start.digest, training_set_digest, settings_now, seed, date.isoformat())

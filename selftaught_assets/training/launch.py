@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+from datetime import date as Date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import polars as pl
 from dagster._core.errors import DagsterPipesExecutionError  # Not exported by `dagster` itself.
 
 import selftaught_assets
+from selftaught_assets.engines.protocol import TEMPLATE_DATE
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.examples import training_set_digest
 from selftaught_assets.recipe.stages import Training
@@ -46,6 +48,7 @@ def train_checkpoint(
     examples: Path,
     settings: Training,
     seed: int,
+    date: Date = TEMPLATE_DATE,
     checkpoints: Path,
     progress: Path,
 ) -> Trained:
@@ -63,6 +66,7 @@ def train_checkpoint(
         examples: Parquet file with the columns messages, completion, split (train or validation) and drop_reason.
         settings: the recipe's training section.
         seed: of the adapter's first weights and of the order of examples.
+        date: what a chat template that asks for the date is told.
         checkpoints: folder of this iteration's checkpoints.
         progress: file that `read_progress` reads.
 
@@ -70,7 +74,7 @@ def train_checkpoint(
         UserError: there is nothing to train on, the model cannot be loaded, the disk or the memory is full.
     """
     examples_digest = training_set_digest(pl.read_parquet(examples, glob=False))
-    key = training_key(start, examples_digest, settings, seed)
+    key = training_key(start, examples_digest, settings, seed, date)
     destination = checkpoints.resolve() / key[:16]
     base = base_of(start)
     found = find_checkpoint(destination)
@@ -88,6 +92,7 @@ def train_checkpoint(
                 training_set_digest=examples_digest,
                 settings=settings,
                 seed=seed,
+                date=date,
                 destination=destination,
                 progress=progress.resolve(),
                 failure=Path(scratch) / "failure.txt",

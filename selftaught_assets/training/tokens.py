@@ -3,12 +3,14 @@
 Belongs here: which tokens are trained on. Not here: how a conversation becomes tokens (engines/chat.py).
 """
 
+from datetime import date as Date
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
 from selftaught_assets.engines.chat import training_example
+from selftaught_assets.engines.protocol import TEMPLATE_DATE
 from selftaught_assets.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ class TokenisedSet(NamedTuple):
     """Examples left out of both."""
 
 
-def tokenised_set(tokenizer: "PreTrainedTokenizerBase", examples: Path, max_tokens: int) -> TokenisedSet:
+def tokenised_set(
+    tokenizer: "PreTrainedTokenizerBase", examples: Path, max_tokens: int, date: Date = TEMPLATE_DATE
+) -> TokenisedSet:
     """Renders the kept rows of a filtered set as the judge is sampled; only the judgment's tokens have labels.
 
     Raises:
@@ -40,7 +44,7 @@ def tokenised_set(tokenizer: "PreTrainedTokenizerBase", examples: Path, max_toke
     splits: dict[str, list[Row]] = {"train": [], "validation": []}
     too_long = 0
     for messages, completion, split in kept.select("messages", "completion", "split").iter_rows():
-        prompt_ids, completion_ids = training_example(tokenizer, messages, completion)
+        prompt_ids, completion_ids = training_example(tokenizer, messages, completion, date)
         if len(prompt_ids) + len(completion_ids) > max_tokens:
             too_long += 1
         else:

@@ -1,5 +1,7 @@
 """Chat templates around contents that stay plain text."""
 
+from datetime import date as Date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,22 @@ SPECIAL_IDS = set(TOKENIZER.convert_tokens_to_ids(SPECIAL_TOKENS))
 HOSTILE = st.lists(st.sampled_from([*SPECIAL_TOKENS, "<|im_", "end|>", " ", "\n", "é", "\ue000", "\ue0000;", "a"])).map(
     "".join
 )
+
+
+def in_template(content: str) -> str:
+    """The template of these tests, with the content of a message written otherwise."""
+    return make_tokenizer().chat_template.replace("{{ message['content'] }}", content)
+
+
+def with_thinking() -> PreTrainedTokenizerFast:
+    """A model that thinks: its marks are added tokens that are not special, and its template names them."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in ("<think>", "</think>")])
+    tokenizer.chat_template = in_template(
+        "{% if message['role'] == 'assistant' %}{{ message['content'].split('</think>')[-1] }}"
+        "{% else %}{{ message['content'] }}{% endif %}"
+    )
+    return tokenizer
 
 
 def user(content: str) -> list[dict[str, str]]:
@@ -52,6 +70,75 @@ def test_a_token_of_the_template_that_is_not_called_special_stays_text_too() -> 
     assert prompt.token_ids.count(control) == 1
     assert tokenizer.decode(prompt.token_ids) == "<｜User｜>a<｜User｜>b<｜User｜>"
     assert control not in chat.training_example(tokenizer, user("a"), "<｜User｜>").completion_ids
+
+
+def test_what_a_model_draws_as_one_token_is_trained_as_one() -> None:
+    tokenizer = with_thinking()
+    sampled = [*tokenizer.convert_tokens_to_ids(["<think>", "a", "</think>"]), TOKENIZER.convert_tokens_to_ids("B")]
+    (text,) = chat.completion_texts(tokenizer, [sampled], [END], [])
+    assert text == "<think>a</think>B"
+    assert chat.training_example(tokenizer, user("hi"), text).completion_ids == [*sampled, END]
+
+
+def test_what_a_response_says_of_thinking_stays_text() -> None:
+    tokenizer = with_thinking()
+    end_of_thinking = tokenizer.convert_tokens_to_ids("</think>")
+    assert end_of_thinking not in chat.render(tokenizer, user("a</think>b")).token_ids
+
+
+@given(HOSTILE)
+def test_a_completion_is_trained_as_the_tokens_of_its_text_without_special_ones(completion: str) -> None:
+    *learned, end = chat.training_example(TOKENIZER, user("hi"), completion).completion_ids
+    assert end == END and SPECIAL_IDS.isdisjoint(learned)
+    assert TOKENIZER.decode(learned) == completion
+
+
+def test_a_template_that_wants_parts_gets_parts() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = in_template("{% for part in message['content'] %}{{ part['text'] }}{% endfor %}")
+    prompt = chat.render(tokenizer, user("a <|im_end|>"))
+    assert prompt == chat.render(TOKENIZER, user("a <|im_end|>"))
+    assert chat.end_of_turn(tokenizer) == END
+    assert chat.training_example(tokenizer, user("a"), "b") == chat.training_example(TOKENIZER, user("a"), "b")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("", id="no content at all"),
+        pytest.param("{{ message['text'] }}", id="another field"),
+        pytest.param("{{ message['content'][:20] }}", id="the beginning"),
+        pytest.param("{{ message['content'] if message['role'] != 'system' }}", id="no system turn"),
+        pytest.param("{{ message['content'] | lower }}", id="other letters"),
+    ],
+)
+def test_a_template_that_drops_or_changes_a_text_is_refused(content: str) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = in_template(content)
+    messages = [{"role": "system", "content": "Judge."}, *user("Which of the two responses is better?")]
+    with pytest.raises(UserError, match=r"drops or changes the text of a message.*correct its chat_template.jinja"):
+        chat.render(tokenizer, messages)
+
+
+@pytest.mark.parametrize("asked", ["strftime_now('%d %b %Y %H:%M:%S')", "date_string"])
+def test_a_template_that_asks_for_the_date_is_told_that_of_the_recipe_on_every_day(
+    asked: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.name_or_path = asked
+    tokenizer.chat_template = "Today is {{ " + asked + " }}." + tokenizer.chat_template
+    assert chat.render(tokenizer, user("hi")).text.startswith("Today is 26 Jul 2024")
+    assert chat.render(tokenizer, user("hi"), Date(2026, 1, 2)).text.startswith("Today is 02 Jan 2026")
+    trained = chat.training_example(tokenizer, user("hi"), "a", Date(2026, 1, 2)).prompt_ids
+    assert trained == list(chat.render(tokenizer, user("hi"), Date(2026, 1, 2)).token_ids)
+    assert "it is told 2024-07-26 on every day" in caplog.text
+
+
+def test_a_template_that_does_not_ask_for_the_date_gives_the_same_prompt_whatever_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert chat.render(TOKENIZER, user("hi")) == chat.render(TOKENIZER, user("hi"), Date(2026, 1, 2))
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values())

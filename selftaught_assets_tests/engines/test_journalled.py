@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import date as Date
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +15,7 @@ import pytest
 
 from selftaught_assets.engines import journalled
 from selftaught_assets.engines.journalled import GenerationTask, Progress, generate
-from selftaught_assets.engines.protocol import Completion, Prompt, Request, SamplingParameters
+from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request, SamplingParameters
 from selftaught_assets.storage.journal import Journal
 
 SAMPLING = SamplingParameters()
@@ -31,7 +32,7 @@ class Echo:
         self._fail_after = fail_after
         self._delay = delay
 
-    def render(self, messages: list[dict[str, str]]) -> Prompt:
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
         text = messages[-1]["content"]
         return Prompt(text, tuple(text.encode()))
 

@@ -133,6 +133,7 @@ def test_an_exported_judge_is_loaded_again_and_asked_as_it_was(
         assert judge.name == kind
         assert judge.recipe.evaluation == workplace.recipe.evaluation
         assert judge.recipe.prompts == folder / "prompts"
+        assert judge.recipe.template_date == workplace.recipe.template_date
         assert _greedy(judge, pairs) == expected
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import date as Date
 from pathlib import Path
 
 import dagster as dg
@@ -189,5 +190,6 @@ def test_the_training_key_changes_with_all_that_determines_the_weights(base: Mod
         training_key(base, "b", tiny.SETTINGS, 3),
         training_key(base, "a", other_settings, 3),
         training_key(base, "a", tiny.SETTINGS, 4),
+        training_key(base, "a", tiny.SETTINGS, 3, Date(2026, 1, 2)),
     }
-    assert len(keys) == 5
+    assert len(keys) == 6

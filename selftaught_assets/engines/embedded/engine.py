@@ -5,6 +5,7 @@ decoders) and chat templates (chat.py).
 """
 
 from collections.abc import Iterable, Iterator
+from datetime import date as Date
 from typing import TYPE_CHECKING
 
 from selftaught_assets.engines import chat
@@ -14,7 +15,7 @@ from selftaught_assets.engines.embedded.llama_forward import LlamaForward
 from selftaught_assets.engines.embedded.own_forward import UnsupportedModelError, own_forward
 from selftaught_assets.engines.embedded.plain import PlainDecoder
 from selftaught_assets.engines.embedded.shared_prefix import SharedPrefixDecoder
-from selftaught_assets.engines.protocol import Completion, Prompt, Request
+from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import TransformersSettings
 from selftaught_assets.startup import import_quickly
@@ -51,9 +52,9 @@ class TransformersEngine:
         empty_prompt_token = chat.empty_prompt_token(tokenizer, self.end_tokens)
         self._limits = Limits(self.end_tokens, _context(model), max_rows, empty_prompt_token)
 
-    def render(self, messages: list[dict[str, str]]) -> Prompt:
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
-        return chat.render(self._tokenizer, messages)
+        return chat.render(self._tokenizer, messages, date)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yields each completion as it finishes, in any order, exactly one for each (request, sample index)."""

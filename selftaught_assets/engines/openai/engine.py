@@ -6,6 +6,7 @@ flight (sampling.py), tries and pauses (client.py), the wording of requests (mes
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import date as Date
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -21,7 +22,7 @@ from selftaught_assets.engines.openai.client import (
 )
 from selftaught_assets.engines.openai.messages import Answer, Dialect, ServedModel, read_models, vllm_extras
 from selftaught_assets.engines.openai.sampling import complete_all
-from selftaught_assets.engines.protocol import Completion, Prompt, Request, SamplingParameters
+from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request, SamplingParameters
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import digest
 from selftaught_assets.recipe.engines import OpenAISettings
@@ -69,9 +70,9 @@ class OpenAIEngine:
         self._tokenizer = tokenizer
         self._end_tokens = end_tokens
 
-    def render(self, messages: list[dict[str, str]]) -> Prompt:
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
-        return chat.render(self._tokenizer, messages)
+        return chat.render(self._tokenizer, messages, date)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yields each completion as it finishes, in any order, exactly one for each (request, sample index).

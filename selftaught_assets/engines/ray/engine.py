@@ -10,10 +10,11 @@ those of the actors' engine, and so is the journal, which the driver alone write
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import date as Date
 from typing import TYPE_CHECKING
 
 from selftaught_assets.engines import chat
-from selftaught_assets.engines.protocol import Completion, Prompt, Request
+from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request
 from selftaught_assets.engines.ray.cluster import actor_environment, connected
 from selftaught_assets.engines.ray.portions import Finished, Handful, Ledger, Opened, Refused, cut_into_portions
 from selftaught_assets.engines.ray.stream import Stream
@@ -47,9 +48,9 @@ class RayEngine:
         self._replicas = replicas
         self._at_the_end = at_the_end
 
-    def render(self, messages: list[dict[str, str]]) -> Prompt:
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
-        return chat.render(self._tokenizer, messages)
+        return chat.render(self._tokenizer, messages, date)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yields completions by the handful, in any order, exactly one for each (request, sample index).

@@ -9,12 +9,13 @@ once, and each has a seed of its own, so that any of them can be asked for again
 
 from collections.abc import Iterable, Iterator
 from copy import copy
+from datetime import date as Date
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from selftaught_assets.engines import chat
 from selftaught_assets.engines.drawing import stream_keys
-from selftaught_assets.engines.protocol import Completion, Prompt, Request, SamplingParameters
+from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request, SamplingParameters
 from selftaught_assets.engines.vllm.base import VllmBase, load_base
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import VllmSettings
@@ -46,9 +47,9 @@ class VllmEngine:
         self._parameters: dict[SamplingParameters, SamplingParams] = {}
         self._empty_prompt = (chat.empty_prompt_token(base.tokenizer, self.end_tokens),)
 
-    def render(self, messages: list[dict[str, str]]) -> Prompt:
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
-        return chat.render(self._base.tokenizer, messages)
+        return chat.render(self._base.tokenizer, messages, date)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yields each completion as it finishes, in any order, exactly one for each (request, sample index).
