@@ -44,6 +44,7 @@ SMALL = {
     "pool": {"path": "pool.jsonl"},
     "benchmarks": [{"name": "tiny", "path": "benchmark.jsonl"}],
     "seed_model": str(ROOT / "models" / "seed"),
+    "try_training": False,
     "prompts": str(ROOT / "recipes" / "tinyworld" / "prompts"),
     "instructions": {"count": 40},
     "pairs": {"form": "two_calls", "response": {"max_tokens": 24}, "modification": {"max_tokens": 32}},

@@ -11,6 +11,7 @@ from selftaught_assets.method.pairs import STRATEGY, build_pairs, split_modified
 from selftaught_assets.method.prompts import modified_instruction_messages, modified_pair_messages, response_messages
 from selftaught_assets.method.verdicts import without_thinking
 from selftaught_assets.storage.models import reference_model
+from selftaught_assets.training.trial import require_trainable
 
 
 def build_pairs_asset(family: Family) -> dg.AssetsDefinition:
@@ -28,7 +29,17 @@ def build_pairs_asset(family: Family) -> dg.AssetsDefinition:
         The second one answers another question, so it is the worse answer to this one: the label costs no human.
         """
         selected = kept(instructions).select("instruction_id", "instruction")
-        with sampler(context, family, "pairs", reference_model(recipe.seed_model)) as generator:
+        model = reference_model(recipe.seed_model)
+        if recipe.try_training:  # Here, since nothing is sampled before.
+            require_trainable(
+                model,
+                recipe.training,
+                seed=recipe.seed,
+                date=recipe.template_date,
+                passed=family.layout.trials,
+                log=context.log,
+            )
+        with sampler(context, family, "pairs", model) as generator:
             chosen = _respond(generator, family, "chosen", selected["instruction_id"], selected["instruction"])
             frame = selected.with_columns(chosen=chosen["text"], chosen_finish=chosen["finish_reason"])
             write = _one_call if recipe.pairs.form == "one_call" else _two_calls

@@ -53,6 +53,9 @@ class Recipe(Section):
     """What a chat template that asks for the date (Llama 3.1, Granite) is told, on every day: with that of the clock,
     each day would have prompts of its own, which no journal finds again. The default is the one that the template of
     Llama falls back to."""
+    try_training: bool = True
+    """Whether two examples are trained on before anything is sampled, once for each model and training section: what
+    cannot be trained is then known before an iteration is paid for. It takes as long as loading the model."""
     engine: EngineSettings = TransformersSettings()
     price: Price | None = None
     """What sampling costs; the sampling assets then report it."""

@@ -36,7 +36,7 @@ class TrainingMetrics(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     train_loss: float
-    """Mean over the last epoch."""
+    """Mean over the steps of the last epoch; over all where there was less than one."""
     train_loss_curve: tuple[tuple[int, float], ...]
     """(step, mean loss of the steps since the one before), at most 50 points."""
     validation_loss: float | None

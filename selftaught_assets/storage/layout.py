@@ -69,6 +69,11 @@ class Layout:
         """The file, beside the checkpoints of an iteration, that names the current one."""
         return self.checkpoints(partition) / CURRENT
 
+    @property
+    def trials(self) -> Path:
+        """The folder that remembers which model passed a trial of its training."""
+        return self.folder / "trials"
+
     def promotions(self, partition: str) -> Path:
         """The folder, beside the checkpoints of an iteration, of what was decided about each."""
         return self.checkpoints(partition) / "promotion"

@@ -5,6 +5,8 @@ Belongs here: the environment, the connection to Dagster and the exit. Not here:
 
 import os
 import sys
+import traceback
+from types import TracebackType
 
 from dagster_pipes import open_dagster_pipes
 
@@ -24,10 +26,11 @@ PACKAGES = ("transformers.models.auto.modeling_auto", "datasets", "peft", "trl.t
 
 def main(argument: str) -> int:
     os.environ.update(QUIET)
+    job = TrainingJob.model_validate_json(argument)
+    _leave_the_last_line(job)
     import_quickly(*PACKAGES)
     from selftaught_assets.training.fine_tune import fine_tune
 
-    job = TrainingJob.model_validate_json(argument)
     with open_dagster_pipes() as pipes:
         try:
             fine_tune(job, pipes.log)
@@ -35,6 +38,20 @@ def main(argument: str) -> int:
             job.failure.write_text(str(error), encoding="utf-8")
             return 1
     return 0
+
+
+def _leave_the_last_line(job: TrainingJob) -> None:
+    """Whatever ends this process as an error, its last line goes where the launcher finds it."""
+
+    def leave(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        line = " ".join(traceback.format_exception_only(error)[-1].split())
+        job.failure.write_text(
+            f"The training of {job.recipe} {job.iteration} failed: {line} (the log of the step has the traceback).",
+            encoding="utf-8",
+        )
+        sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = leave
 
 
 if __name__ == "__main__":

@@ -6,18 +6,19 @@ paper picks among checkpoints by accuracy on held-out pairs.
 Belongs here: the order of things and what is measured. Not here: the trainer (trainer.py), the process (__main__.py).
 """
 
-import importlib.metadata
 import logging
+import math
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.checkpoints import Manifest, TrainingMetrics, checkpoint_writer
 from selftaught_assets.storage.models import TOKENIZER_FILES, adapter_digest
-from selftaught_assets.training.job import TrainingJob
+from selftaught_assets.training.job import TrainingJob, package_versions
 from selftaught_assets.training.reporting import reporting_callback
 from selftaught_assets.training.tokens import TokenisedSet, tokenised_set
 from selftaught_assets.training.trainer import build_trainer, with_adapter
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate")
+CURVE_POINTS = 50
 
 
 def fine_tune(job: TrainingJob, log: logging.Logger) -> None:
@@ -85,12 +86,12 @@ def _load(job: TrainingJob) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]"
 def _metrics(
     history: list[dict[str, float]], steps: int, examples: TokenisedSet, job: TrainingJob, seconds: float
 ) -> TrainingMetrics:
-    curve = [(int(entry["step"]), float(entry["loss"])) for entry in history if "loss" in entry]
-    late = [loss for _, loss in curve[-max(1, len(curve) // 5) :]]
+    losses = [float(entry["loss"]) for entry in history if "loss" in entry]
+    last_epoch = losses[-math.ceil(len(examples.train) / job.settings.batch_size) :]
     validation = [float(entry["eval_loss"]) for entry in history if "eval_loss" in entry]
     return TrainingMetrics(
-        train_loss=sum(late) / len(late),
-        train_loss_curve=curve,
+        train_loss=sum(last_epoch) / len(last_epoch),
+        train_loss_curve=loss_curve(losses),
         validation_loss=validation[-1] if validation else None,
         validation_losses=validation,
         steps=steps,
@@ -100,6 +101,13 @@ def _metrics(
         tokens=round(job.settings.epochs * sum(len(row["input_ids"]) for row in examples.train)),
         seconds=round(seconds, 2),
     )
+
+
+def loss_curve(losses: Sequence[float]) -> list[tuple[int, float]]:
+    """The loss of each step, drawn with at most `CURVE_POINTS` points: (last step, mean) of equally many steps each."""
+    width = math.ceil(len(losses) / CURVE_POINTS)
+    parts = [losses[first : first + width] for first in range(0, len(losses), width or 1)]
+    return [(min((index + 1) * width, len(losses)), sum(part) / len(part)) for index, part in enumerate(parts)]
 
 
 def _write_adapter(model: "PeftModel", base: Path, folder: Path) -> None:
@@ -126,5 +134,5 @@ def _manifest(job: TrainingJob, folder: Path, metrics: TrainingMetrics) -> Manif
         training=job.settings.model_dump(mode="json"),
         seed=job.seed,
         metrics=metrics,
-        versions={name: importlib.metadata.version(name) for name in PACKAGES},
+        versions=package_versions(),
     )

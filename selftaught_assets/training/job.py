@@ -1,18 +1,25 @@
-"""What crosses from the asset to the training process, and the key that names its result.
+"""What crosses from the asset to the training process and back, and the key that names its result.
 
 Belongs here: the job as a value. Not here: starting it (launch.py) or doing it (fine_tune.py).
 """
 
+import importlib.metadata
+import signal
 from datetime import date as Date
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+import selftaught_assets
 from selftaught_assets.engines.protocol import TEMPLATE_DATE
 from selftaught_assets.method.identity import digest
 from selftaught_assets.recipe.stages import Training
 from selftaught_assets.staleness import TRAINING_CODE
 from selftaught_assets.storage.models import ModelReference
+
+SOURCE = Path(selftaught_assets.__file__).resolve().parent.parent
+"""Where the training process finds this package."""
+PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate")
 
 
 class TrainingJob(BaseModel):
@@ -37,7 +44,7 @@ class TrainingJob(BaseModel):
     progress: Path
     """File that says how far training is."""
     failure: Path
-    """File for the one sentence of a UserError, since Pipes tells a failed process's exit code only."""
+    """File for one sentence: a UserError's own, or the last line of any other error. An exit code tells neither."""
     parent: int
     """Process id of the launcher: training ends when the launcher is gone."""
 
@@ -45,6 +52,23 @@ class TrainingJob(BaseModel):
     def training_key(self) -> str:
         """Digest of all that determines the result."""
         return training_key(self.start, self.training_set_digest, self.settings, self.seed, self.date)
+
+    def why_it_failed(self, code: int) -> str:
+        """One sentence about a process of this job that ended with an exit code, or by a signal (below 0)."""
+        if self.failure.is_file():
+            return self.failure.read_text(encoding="utf-8")
+        if code == -signal.SIGKILL:
+            return (
+                f"The training of {self.recipe} {self.iteration} was killed, most often because memory ran out: free "
+                "memory, or set a smaller training.max_tokens, and run it again."
+            )
+        ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return f"The training of {self.recipe} {self.iteration} ended {ended}; the log of the step has what it wrote."
+
+
+def package_versions() -> dict[str, str]:
+    """Of the Python packages that take part in a training."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def training_key(

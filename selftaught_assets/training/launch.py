@@ -5,7 +5,7 @@ here: the training itself (fine_tune.py), which this process never imports, so i
 """
 
 import os
-import signal
+import re
 import sys
 import tempfile
 from datetime import date as Date
@@ -16,16 +16,13 @@ import dagster as dg
 import polars as pl
 from dagster._core.errors import DagsterPipesExecutionError  # Not exported by `dagster` itself.
 
-import selftaught_assets
 from selftaught_assets.engines.protocol import TEMPLATE_DATE
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.examples import training_set_digest
 from selftaught_assets.recipe.stages import Training
 from selftaught_assets.storage.checkpoints import Manifest, base_of, find_checkpoint, reference_checkpoint
 from selftaught_assets.storage.models import ModelReference
-from selftaught_assets.training.job import TrainingJob, training_key
-
-_SOURCE = Path(selftaught_assets.__file__).resolve().parent.parent
+from selftaught_assets.training.job import SOURCE, TrainingJob, training_key
 
 
 class Trained(NamedTuple):
@@ -128,13 +125,7 @@ def training_metadata(manifest: Manifest) -> dict[str, int | float | dg.Metadata
 def _run(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient, job: TrainingJob) -> None:
     command = [sys.executable, "-m", "selftaught_assets.training", job.model_dump_json()]
     try:
-        pipes.run(context=context, command=command, cwd=str(_SOURCE))
+        pipes.run(context=context, command=command, cwd=str(SOURCE))
     except DagsterPipesExecutionError as error:
-        if job.failure.is_file():
-            raise UserError(job.failure.read_text(encoding="utf-8")) from None
-        if str(error).endswith(f"code {-signal.SIGKILL}"):
-            raise UserError(
-                f"The training of {job.recipe} {job.iteration} was killed, most often because memory ran out: free "
-                "memory, or set a smaller training.max_tokens, and run it again."
-            ) from None
-        raise
+        code = re.search(r"code (-?[0-9]+)$", str(error))
+        raise UserError(job.why_it_failed(int(code.group(1)) if code else 1)) from None

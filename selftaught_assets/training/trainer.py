@@ -5,10 +5,10 @@ things (fine_tune.py).
 """
 
 import functools
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selftaught_assets.engines.chat import end_of_turn
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.stages import Training
 from selftaught_assets.training.tokens import NO_LOSS, TokenisedSet
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from trl import SFTTrainer
 
 ADAM_BETA1 = 0.9
-CURVE_POINTS = 50
 MICRO_BATCH_TOKENS = 16_384
 """Tokens that go through the model together; larger batches are accumulated over several passes."""
 RECOMPUTE_PARAMETERS = 1_000_000_000
@@ -39,7 +38,8 @@ def build_trainer(
 
     Args:
         model: base with a trainable adapter.
-        tokenizer: for its padding token.
+        tokenizer: batches are padded with its end of the turn, since not every model has a token for padding; labels
+            and mask leave it out.
         examples: see `tokenised_set`.
         settings: the recipe's training section.
         seed: of the order of examples.
@@ -48,10 +48,10 @@ def build_trainer(
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import SFTConfig
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
     longest = max(len(row["input_ids"]) for row in examples.train + examples.validation)
     micro_batch = micro_batch_size(settings.batch_size, longest)
-    steps = math.ceil(settings.epochs * math.ceil(len(examples.train) / settings.batch_size))
     on_gpu = model.device.type == "cuda"
     arguments = SFTConfig(
         output_dir=str(scratch),
@@ -75,7 +75,8 @@ def build_trainer(
         dataset_kwargs={"skip_prepare_dataset": True},
         eval_strategy="epoch" if examples.validation else "no",
         save_strategy="no",
-        logging_steps=max(1, steps // CURVE_POINTS),
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # Or a loss that is no number is logged as 0.
         disable_tqdm=True,
         report_to="none",
     )
@@ -85,6 +86,7 @@ def build_trainer(
         train_dataset=Dataset.from_list(examples.train),
         eval_dataset=Dataset.from_list(examples.validation) if examples.validation else None,
         processing_class=tokenizer,
+        data_collator=DataCollatorForLanguageModeling(pad_token_id=end_of_turn(tokenizer)),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

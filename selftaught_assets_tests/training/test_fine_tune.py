@@ -1,19 +1,24 @@
+import json
 import logging
+import math
 import os
 import resource
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.checkpoints import find_checkpoint, read_manifest, reference_checkpoint
-from selftaught_assets.storage.models import ModelReference
+from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets.storage.progress import read_progress
-from selftaught_assets.training.fine_tune import fine_tune
+from selftaught_assets.training.fine_tune import fine_tune, loss_curve
 from selftaught_assets.training.job import TrainingJob
 from selftaught_assets_tests.training import tiny
 
@@ -53,6 +58,40 @@ def test_both_losses_fall(trained: TrainingJob) -> None:
     assert metrics.train_loss < metrics.train_loss_curve[0][1] - 0.3
     assert metrics.validation_losses[-1] < metrics.validation_losses[0]
     assert metrics.validation_loss == metrics.validation_losses[-1]
+
+
+def test_the_training_loss_is_the_mean_of_the_last_epoch(trained: TrainingJob) -> None:
+    metrics = read_manifest(trained.destination).metrics
+    losses = [loss for _, loss in metrics.train_loss_curve]
+    assert len(losses) == metrics.steps == 40
+    assert metrics.train_loss == pytest.approx(sum(losses[-5:]) / 5)  # 40 examples in batches of 8
+
+
+@given(st.lists(st.floats(0, 9), min_size=1, max_size=400))
+def test_a_loss_curve_has_at_most_fifty_points_that_stand_for_all_steps(losses: list[float]) -> None:
+    curve = loss_curve(losses)
+    steps = [0, *(step for step, _ in curve)]
+    assert len(curve) <= 50 and steps[-1] == len(losses)
+    for (first, last), (_, loss) in zip(pairwise(steps), curve, strict=True):
+        assert loss == pytest.approx(sum(losses[first:last]) / (last - first))
+
+
+def test_a_loss_that_is_no_number_is_told_as_such(make_job: MakeJob) -> None:
+    job = make_job(settings=tiny.SETTINGS.model_copy(update={"learning_rate": 1e30}))
+    fine_tune(job, LOG)
+    assert math.isnan(read_manifest(job.destination).metrics.train_loss)
+
+
+def test_a_model_without_tokens_for_padding_and_for_the_end_of_a_text_is_trained(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    folder = tiny.write_tiny_model(tmp_path / "bare")
+    for name, fields in (("tokenizer_config.json", ("pad_token", "eos_token")), ("config.json", ("eos_token_id",))):
+        kept = {field: value for field, value in json.loads((folder / name).read_text()).items() if field not in fields}
+        (folder / name).write_text(json.dumps(kept))
+    job = make_job(start=reference_model(folder))
+    fine_tune(job, LOG)
+    assert find_checkpoint(job.destination) is not None
 
 
 def test_the_manifest_accounts_for_examples_steps_and_tokens(trained: TrainingJob) -> None:

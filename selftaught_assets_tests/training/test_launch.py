@@ -129,6 +129,16 @@ def test_a_users_mistake_in_the_process_comes_back_as_its_one_sentence(
     assert list((tmp_path / "checkpoints").glob("*")) == []
 
 
+def test_any_other_error_in_the_process_comes_back_with_its_last_line(
+    tmp_path: Path, instance: dg.DagsterInstance, base: ModelReference, examples: Path
+) -> None:
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    run = Training(instance, tmp_path, base, examples).run()
+    (failure,) = run.filter_events(lambda event: event.is_step_failure)
+    sentence = failure.step_failure_data.error.cause.message
+    assert "The training of tiny iteration_01 failed: FileExistsError: [Errno 17] File exists" in sentence
+
+
 def test_a_killed_training_leaves_no_checkpoint_and_the_next_one_removes_its_remains(
     make_job: Callable[..., TrainingJob],
 ) -> None:
