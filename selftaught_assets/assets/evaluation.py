@@ -10,6 +10,7 @@ from selftaught_assets.assets.robustness import attack_numbers
 from selftaught_assets.assets.sampling import Sampler, evaluation_requests, greedy_verdicts, sampler, voted_verdicts
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.benchmarks.formats import FormatName
+from selftaught_assets.method.evaluation import TOO_LONG
 from selftaught_assets.method.held_out import held_out_items, overfit_gap
 from selftaught_assets.method.numbers import flat_numbers
 from selftaught_assets.method.results import SubsetRow, greedy_of, measure, same_items
@@ -75,7 +76,7 @@ def _evaluate(
         synthetic = _held_out_verdicts(family, judge, held_out)
         costs = judge.costs(kept=kept(benchmarks).height)
     frame = pl.concat([greedy, voted])
-    numbers: dict[str, object] = {}
+    numbers: dict[str, object] = {"prompts_too_long": _too_long(greedy)}
     earlier = earlier_verdicts(family, context.partition_key if context.has_partition_key else None)
     for index, benchmark in enumerate(family.recipe.benchmarks):
         tables = {name: on_benchmark(table, benchmark.name) for name, table in earlier.items()}
@@ -91,6 +92,7 @@ def _evaluate(
     rows_in = requests.height if single else 2 * requests.height  # Two decodings; a single pair takes two requests.
     if synthetic is not None:
         numbers |= _held_out_numbers(synthetic, on_benchmark(greedy, first))
+        numbers["prompts_too_long"] = _too_long(greedy) + _too_long(synthetic)
         frame = pl.concat([frame, synthetic])
         rows_in += synthetic.height
     return table_output(frame, rows_in=rows_in, judge_digest=model.digest, **numbers, **robustness, **costs)
@@ -101,6 +103,11 @@ def _held_out_verdicts(family: Family, judge: Sampler, items: pl.DataFrame | Non
     if items is None or items.is_empty():
         return None
     return greedy_verdicts(family.recipe, judge, evaluation_requests(family.recipe, items))
+
+
+def _too_long(verdicts: pl.DataFrame) -> int:
+    """Verdicts that count as wrong because the judge could not be asked."""
+    return int((verdicts["finish_reason"] == TOO_LONG).sum())
 
 
 def _held_out_numbers(synthetic: pl.DataFrame, benchmark: pl.DataFrame) -> dict[str, int | float]:

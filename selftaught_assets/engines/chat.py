@@ -126,6 +126,17 @@ def configured_end(folder: Path) -> int | list[int] | None:
     return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, **local)).eos_token_id
 
 
+def configured_context(folder: Path) -> int | None:
+    """The positions that a model folder's configuration gives it; None where it says nothing, or cannot be read."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError):
+        return None  # Loading the model will tell why.
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
 def empty_prompt_token(tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int]) -> int:
     """Stands for a prompt without tokens, which no model can be asked about: the first token of texts, else an end."""
     if tokenizer.bos_token_id is not None:

@@ -17,7 +17,11 @@ class DeferredEngine:
     """Stands for an engine on this machine, whose completions belong to the model's digest."""
 
     def __init__(
-        self, model: ModelReference, capacity: int, load: Callable[[], AbstractContextManager[Engine]]
+        self,
+        model: ModelReference,
+        capacity: int,
+        load: Callable[[], AbstractContextManager[Engine]],
+        context: int | None = None,
     ) -> None:
         """Loads the tokenizer.
 
@@ -25,6 +29,7 @@ class DeferredEngine:
             model: that will complete.
             capacity: of the engine, as it will say itself.
             load: lends the engine.
+            context: tokens that a prompt has to stay below, where that is known before the engine is loaded.
 
         Raises:
             UserError: the tokenizer cannot be loaded.
@@ -33,6 +38,7 @@ class DeferredEngine:
         self.capacity = capacity
         self._tokenizer = chat.load_tokenizer(model.base)
         self._load = load
+        self._context = context
         self._loaded = ExitStack()
         self._engine: Engine | None = None
 
@@ -43,9 +49,18 @@ class DeferredEngine:
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Loads the model if it is not, and completes the requests as its engine does.
 
+        Requests that are all too long for the model need none.
+
         Raises:
             UserError: the model cannot be loaded, or the engine refuses the requests.
         """
+        requests = list(requests)
+        if self._context is not None and all(len(asked.prompt.token_ids) >= self._context for asked in requests):
+            return (
+                Completion(asked.request_id, index, "", "prompt_too_long", len(asked.prompt.token_ids), 0)
+                for asked in requests
+                for index in asked.sample_indices
+            )
         if self._engine is None:
             self._engine = self._loaded.enter_context(self._load())
         return self._engine.generate(requests)

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from functools import partial
 from importlib.util import find_spec
 
+from selftaught_assets.engines.chat import configured_context
 from selftaught_assets.engines.deferred import DeferredEngine
 from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.errors import UserError
@@ -47,7 +48,8 @@ def open_when_needed(settings: EngineSettings, model: ModelReference) -> Iterato
             yield engine
         return
     replicas = settings.replicas if isinstance(settings, RaySettings) else 1
-    engine = DeferredEngine(model, replicas * held.max_rows, partial(open_engine, settings, model))
+    load = partial(open_engine, settings, model)
+    engine = DeferredEngine(model, replicas * held.max_rows, load, _known_context(held, model))
     with closing(engine):
         yield engine
 
@@ -83,6 +85,13 @@ def chosen(settings: EngineSettings) -> EngineSettings:
         if torch.cuda.is_available():
             return VllmSettings(name="vllm")
     return TransformersSettings()
+
+
+def _known_context(settings: TransformersSettings | VllmSettings, model: ModelReference) -> int | None:
+    """The tokens that a prompt has to stay below, as far as the recipe or the model's configuration tells them."""
+    if isinstance(settings, VllmSettings):
+        return settings.context  # Its own limit follows from more than the configuration says.
+    return configured_context(model.base)
 
 
 def _load(settings: EngineSettings, model: ModelReference) -> Engine:

@@ -211,5 +211,6 @@ class _Recorder:
 
     def _flush(self) -> None:
         rows, self._pending = pl.DataFrame(self._pending, schema=SCHEMA, orient="row"), []
-        self._journal.append(rows)
+        costly = pl.col("finish_reason") != "prompt_too_long"  # To ask the others again costs nothing.
+        self._journal.append(rows.filter(costly))
         self.frames.append(rows)

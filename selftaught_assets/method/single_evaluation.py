@@ -10,7 +10,7 @@ of the responses, so each pair has one verdict and not two: `order` is `none`.
 import polars as pl
 
 from selftaught_assets.method import evaluation
-from selftaught_assets.method.evaluation import Decoding
+from selftaught_assets.method.evaluation import Decoding, finish_reasons
 from selftaught_assets.method.judging import NO_ORDER
 from selftaught_assets.method.ratings import parse_ratings
 from selftaught_assets.method.scores import with_score
@@ -47,7 +47,8 @@ def rating_verdicts(
 
     Args:
         requests: from `benchmark_rating_requests`.
-        completions: request_id, sample_index, text; the same sample indices for both responses of a pair.
+        completions: request_id, sample_index, text, finish_reason; the same sample indices for both responses of a
+            pair.
         decoding: of these completions.
         judge: digest of the judge's weights.
 
@@ -65,7 +66,7 @@ def rating_verdicts(
     means = samples.group_by(pair).agg(pl.col("rating_a", "rating_b").mean())
     votes = count_votes(samples.with_columns(verdict=_higher()), by=pair).drop("verdict")
     pairs = requests.filter(pl.col("side") == "A")
-    for table in (means, votes):
+    for table in (means, votes, finish_reasons(sides, by=pair)):
         pairs = pairs.join(table, on=pair, how="left", maintain_order="left", validate="1:1")
     named = pairs.with_columns(
         order=pl.lit(NO_ORDER), decoding=pl.lit(decoding), judge=pl.lit(judge), verdict=_higher()

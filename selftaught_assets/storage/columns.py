@@ -46,6 +46,9 @@ _VERDICTS = {
     "votes_b": Column("Judgments for the response that was shown second."),
     "votes_tie": Column("Judgments that call it a tie."),
     "votes_invalid": Column("Judgments without a verdict, or with two."),
+    "finish_reason": Column(
+        "Why its judgments ended: prompt_too_long, the judge could not be asked; length, one was cut off; else stop."
+    ),
     "verdict": Column("What most votes say: A, B or TIE; null: invalid."),
     "score": Column("1 for the right verdict, else 0.", ("benchmarks.label",)),
     "rating_a": Column("Mean rating of the first response; null without a valid one."),

@@ -37,7 +37,8 @@ SCHEMA = pl.Schema(
 )
 """One row is one completion: `key` stands for everything about it but the sample index."""
 
-SUCCEEDED = pl.col("finish_reason") != "failed"
+SUCCEEDED = ~pl.col("finish_reason").is_in(["failed", "prompt_too_long"])
+"""A prompt that was too long may fit another time: the context is the engine's, and no part of the key."""
 SUFFIX = ".parquet"
 SET_ASIDE_SUFFIX = ".corrupt"
 _FIRST_OF_ITS_KIND = pl.struct("key", "sample_index").is_first_distinct()
@@ -69,7 +70,8 @@ class Journal:
     def lookup(self, keys: pl.Series) -> pl.DataFrame:
         """Every completion under one of the keys, once each (the oldest): a frame of SCHEMA, oldest shards first.
 
-        Failed ones are on record, but not found: whoever asks gets another try at them.
+        Failed ones are on record, but not found: whoever asks gets another try at them. So are prompts that were
+        too long for the context of then.
 
         Damaged and foreign shards, and files that a killed process left half-written, are set aside (renamed to
         `*.corrupt`) with a warning; what was in them counts as never sampled.

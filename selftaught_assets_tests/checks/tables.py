@@ -189,4 +189,5 @@ def _judged(requests: pl.DataFrame, n: int) -> pl.DataFrame:
 def _right(requests: pl.DataFrame, n: int) -> pl.DataFrame:
     """The right verdict for every request, n times."""
     each = pl.DataFrame({"sample_index": range(n)})
-    return requests.select("request_id", text=pl.format("[[{}]]", "label")).join(each, how="cross")
+    answers = requests.select("request_id", text=pl.format("[[{}]]", "label"), finish_reason=pl.lit("stop"))
+    return answers.join(each, how="cross")

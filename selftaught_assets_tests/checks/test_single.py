@@ -66,7 +66,8 @@ def completions(requests: pl.DataFrame, ratings: list[str]) -> pl.DataFrame:
 def rightly_rated(requests: pl.DataFrame, n: int) -> pl.DataFrame:
     """The better response of each item has an 8, the other one a 2."""
     rating = pl.when(pl.col("side") == pl.col("label")).then(pl.lit("[[8]]")).otherwise(pl.lit("[[2]]"))
-    return requests.select("request_id", text=rating).join(pl.DataFrame({"sample_index": range(n)}), how="cross")
+    answers = requests.select("request_id", text=rating, finish_reason=pl.lit("stop"))
+    return answers.join(pl.DataFrame({"sample_index": range(n)}), how="cross")
 
 
 def result_of(single: Recipe, tables: Tables, asset: str, check: str) -> dg.AssetCheckResult:

@@ -13,7 +13,7 @@ from selftaught_assets.engines.journalled import GenerationTask, generate
 from selftaught_assets.engines.protocol import Engine, SamplingParameters
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import RaySettings, TransformersSettings
-from selftaught_assets.storage.journal import Journal
+from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.conftest import ROOT
 
@@ -62,6 +62,26 @@ def test_a_model_that_cannot_be_loaded_is_told_when_it_is_needed(seed: ModelRefe
     broken = ModelReference(tmp_path, None, "digest")
     with open_when_needed(CPU, broken) as engine, pytest.raises(UserError, match="cannot be loaded"):
         generate(engine, Journal(tmp_path / "journal"), TASKS, SAMPLING, print)
+
+
+def test_prompts_that_are_all_too_long_load_no_model(seed: ModelReference) -> None:
+    loads: list[int] = []
+    with closing(DeferredEngine(seed, 8, _counted(seed, loads), context=3)) as engine:
+        found = generate(engine, MemoryJournal(), TASKS, SAMPLING, print).frame
+    assert found["finish_reason"].to_list() == ["prompt_too_long"] * 4
+    assert found["prompt_tokens"].min() >= 3
+    assert loads == []
+
+
+def test_a_prompt_that_was_too_long_is_asked_again_once_the_context_is_larger(
+    seed: ModelReference, tmp_path: Path
+) -> None:
+    with closing(DeferredEngine(seed, 8, _counted(seed, []), context=3)) as short:
+        generate(short, Journal(tmp_path), TASKS, SAMPLING, print)
+    with open_when_needed(CPU, seed) as engine:
+        found = generate(engine, Journal(tmp_path), TASKS, SAMPLING, print)
+    assert found.sampled.completions == 4
+    assert set(found.frame["finish_reason"]) <= {"stop", "length"}
 
 
 def _counted(model: ModelReference, loads: list[int]):

@@ -1,4 +1,5 @@
 import polars as pl
+import pytest
 
 from selftaught_assets.method.evaluation import COLUMNS, verdict_table
 from selftaught_assets.method.judging import benchmark_requests
@@ -22,10 +23,11 @@ REQUESTS = benchmark_requests(
 )
 
 
-def evaluated(*texts: str, **reading: object) -> pl.DataFrame:
-    """Every request answered with the same samples, handed over in the reverse order."""
+def evaluated(*texts: str, ends: tuple[str, ...] = (), **reading: object) -> pl.DataFrame:
+    """Every request answered with the same samples, handed over in the reverse order; they stop, or end like `ends`."""
+    reasons = dict(enumerate(ends))
     completions = [
-        {"request_id": request, "sample_index": index, "text": text}
+        {"request_id": request, "sample_index": index, "text": text, "finish_reason": reasons.get(index, "stop")}
         for request in REQUESTS["request_id"]
         for index, text in enumerate(texts)
     ]
@@ -65,6 +67,18 @@ def test_a_tie_can_win_the_vote_where_it_is_offered_and_is_not_right():
         (1, 2, 0, "TIE", 0.0)
     ]
     assert evaluated("[[C]]", "[[A]]", "[[C]]").select("votes_tie", "votes_invalid", "verdict").row(0) == (0, 2, "A")
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        (("stop", "stop"), "stop"),
+        (("stop", "length"), "length"),
+        (("prompt_too_long", "prompt_too_long"), "prompt_too_long"),
+    ],
+)
+def test_the_table_tells_how_the_judgments_of_a_verdict_ended(ends: tuple[str, ...], told: str) -> None:
+    assert evaluated("[[A]]", "", ends=ends)["finish_reason"].to_list() == [told] * 4
 
 
 def test_votes_are_read_in_the_format_that_was_asked_for():

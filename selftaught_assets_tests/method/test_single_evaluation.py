@@ -37,7 +37,7 @@ def measured(pairs: list[tuple[list[int | None], list[int | None], str]]) -> pl.
     requests = benchmark_rating_requests(items([label for *_, label in pairs]))
     sides = [side for one, other, _ in pairs for side in (one, other)]
     completions = [
-        {"request_id": request, "sample_index": index, "text": f"so [[{rating}]]"}
+        {"request_id": request, "sample_index": index, "text": f"so [[{rating}]]", "finish_reason": "stop"}
         for request, side in zip(requests["request_id"], sides, strict=True)
         for index, rating in enumerate(side)
     ]

@@ -44,6 +44,14 @@ def test_a_failed_completion_is_on_record_and_not_found(memory: bool, tmp_path: 
     assert found(journal, "a", "b").equals(completions("a", "b"))
 
 
+def test_a_prompt_that_was_too_long_once_is_not_found(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append(completions("a").with_columns(finish_reason=pl.lit("prompt_too_long")))
+    assert found(journal, "a").is_empty()
+    journal.append(completions("a"))
+    assert found(journal, "a").equals(completions("a"))
+
+
 def test_of_two_completions_of_one_sample_the_older_one_is_found(tmp_path: Path) -> None:
     Journal(tmp_path).append(completions("a", text="older"))
     Journal(tmp_path).append(completions("a", "b", text="newer"))

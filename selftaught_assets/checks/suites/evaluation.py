@@ -11,6 +11,7 @@ import polars as pl
 from selftaught_assets.checks.rules import Estimate, Estimated, Subject, Suite, share
 from selftaught_assets.iterations import previous_iteration
 from selftaught_assets.method.comparison import SIGNIFICANT
+from selftaught_assets.method.evaluation import TOO_LONG
 from selftaught_assets.method.held_out import HELD_OUT, overfit_gap, without_held_out
 from selftaught_assets.method.results import greedy_of, same_items
 from selftaught_assets.method.scores import IS_RIGHT, Scores, compare, score
@@ -19,7 +20,7 @@ from selftaught_assets.storage.tables import read_table
 
 ASSETS = ("seed_evaluation", "evaluation")
 OF = "greedy verdicts"
-SHOWN = ("item_id", "benchmark", "order", "label", "verdict")
+SHOWN = ("item_id", "benchmark", "order", "label", "verdict", "finish_reason")
 
 CHANCE = 0.5
 """Accuracy of a coin in both orders; with invalid verdicts, or on ties that count, a guesser has less."""
@@ -54,7 +55,7 @@ def beyond_chance(recipe: Recipe, asset: str) -> Suite:
 
 
 def invalid_share(recipe: Recipe, asset: str) -> Suite:
-    """Verdicts can be read."""
+    """Verdicts can be read, and the judge can be asked for them."""
     return Suite(
         asset=asset,
         name="invalid_share",
@@ -63,12 +64,16 @@ def invalid_share(recipe: Recipe, asset: str) -> Suite:
         shown=SHOWN,
         rules=tuple(
             share(
-                f"{kind}_invalid_share",
+                f"{kind}_{name}",
                 f"{OF} on {described}",
-                f"the share of verdicts on {described} that could not be read",
-                "invalid",
-                high=recipe.checks.max_invalid_share,
+                f"the share of verdicts on {described} {fault}",
+                column,
+                high=most,
                 where=where,
+            )
+            for name, fault, column, most in (
+                ("invalid_share", "that could not be read", "invalid", recipe.checks.max_invalid_share),
+                ("too_long_share", "that count as wrong since their prompt was too long to be asked", "too_long", 0.0),
             )
             for kind, described, where in (
                 ("benchmark", "benchmarks", "on_benchmark"),
@@ -130,6 +135,7 @@ def _greedy(asset: str, subject: Subject) -> pl.DataFrame:
         on_held_out=synthetic,
         right=IS_RIGHT,
         invalid=pl.col("verdict").is_null(),
+        too_long=pl.col("finish_reason") == TOO_LONG,
     )
 
 

@@ -30,6 +30,12 @@ def answering(where: pl.Expr, verdict: pl.Expr, asset: str = "evaluation") -> Ca
     return in_all(asset, verdict=pl.when(where).then(verdict).otherwise("verdict"))
 
 
+def never_asked(where: pl.Expr, asset: str = "evaluation") -> Callable[[World], World]:
+    """Some of the items are too long for the judge."""
+    too_long = pl.lit("prompt_too_long")
+    return in_all(asset, finish_reason=pl.when(where).then(too_long).otherwise("finish_reason"))
+
+
 def lost(world: World) -> World:
     """All right before, all wrong now."""
     return answering(on_benchmark, wrong)(world)
@@ -74,6 +80,27 @@ FAULTS = [
         "held_out_invalid_share",
         answering(~on_benchmark, INVALID),
         greedy_ids(~on_benchmark),
+    ),
+    fault(
+        "evaluation",
+        "invalid_share",
+        "benchmark_too_long_share",
+        never_asked(on_benchmark),
+        greedy_ids(on_benchmark),
+    ),
+    fault(
+        "evaluation",
+        "invalid_share",
+        "held_out_too_long_share",
+        never_asked(~on_benchmark),
+        greedy_ids(~on_benchmark),
+    ),
+    fault(
+        "seed_evaluation",
+        "invalid_share",
+        "benchmark_too_long_share",
+        never_asked(on_benchmark, "seed_evaluation"),
+        greedy_ids(on_benchmark, "seed_evaluation"),
     ),
     fault("evaluation", "not_worse", "labelled_gain", lost, greedy_ids(on_benchmark)),
     fault("evaluation", "overfit_gap", "overfit_gap", of_the_synthetic_kind_only),
