@@ -13,6 +13,7 @@ from typing import NamedTuple
 import polars as pl
 
 from selftaught_assets.method.identity import row_ids
+from selftaught_assets.method.markers import CLOSING, parts_of
 from selftaught_assets.method.texts import is_empty, normalized_instruction, with_single_spaces
 from selftaught_assets.method.verdicts import without_thinking
 
@@ -21,7 +22,7 @@ INSTRUCTION_MARKER = "[[instruction]]"
 RESPONSE_MARKER = "[[response]]"
 
 TEMPLATE_LEFTOVER = (
-    r"\[\[(?:instruction|response)\]\]"
+    rf"(?i:\[\[[ \t]*(?:instruction|response)[ \t]*\]\]|{CLOSING})"
     r"|\{\{-?\s*(?:instruction|response|response_a|response_b)\b"
     r"|<[|｜][^|｜<>\s]{1,40}[|｜]>"
     r"|\[/?INST\]"
@@ -59,14 +60,14 @@ class ModifiedPair(NamedTuple):
 def split_modified_pair(text: str) -> ModifiedPair | None:
     """Takes the completion of `prompts.modified_pair_messages` apart (paper section 3, "Response Pair Construction").
 
-    Thinking blocks and anything before the first marker are ignored. None if a marker is missing or they come in the
-    wrong order; a marker that occurs again stays in the text, where `build_pairs` finds it.
+    Thinking blocks and anything before the first marker are ignored; decoration of a marker goes with it (`markers`).
+    None if a marker is missing or they come in the wrong order. A marker that occurs again stays in the text, and so
+    does one whose decoration cannot be told from the response: `build_pairs` finds it there.
     """
-    _, found, rest = without_thinking(text).partition(INSTRUCTION_MARKER)
-    instruction, found_response, response = rest.partition(RESPONSE_MARKER)
-    if not (found and found_response):
+    parts = parts_of(without_thinking(text))
+    if parts is None:
         return None
-    return ModifiedPair(instruction.strip(), response.strip())
+    return ModifiedPair(parts.instruction, parts.response if parts.is_clean else f"{RESPONSE_MARKER}\n{parts.response}")
 
 
 def build_pairs(frame: pl.DataFrame) -> pl.DataFrame:

@@ -116,7 +116,7 @@ def test_the_shipped_pair_prompt_asks_for_the_form_that_is_read():
     content = modified_pair_messages(SHIPPED, "x", "y")[0]["content"]
     form = content[content.index(INSTRUCTION_MARKER) :]
     assert RESPONSE_MARKER in form
-    assert split_modified_pair(form) == ("(your new instruction)", "(your answer to it)")
+    assert split_modified_pair(form) == ("your new instruction", "your answer to it")
 
 
 @pytest.mark.parametrize(
