@@ -19,6 +19,7 @@ from typing import TypeVar
 import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from selftaught_assets.engines.openai.messages import whole_characters
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import OpenAISettings
 
@@ -104,7 +105,7 @@ class Server:
         """A text of the server as it may be shown: one line, not long, without the key."""
         if self._key:
             text = text.replace(self._key, "[key]")
-        text = " ".join(text.split())
+        text = " ".join(whole_characters(text).split())
         return (text if len(text) <= _SAID_AT_MOST else text[:_SAID_AT_MOST] + "…").rstrip(" .")
 
 
@@ -236,7 +237,7 @@ def _message(response: httpx.Response) -> str:
     """What the server says of its failure, wherever it puts that."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return response.text.strip() or response.reason_phrase
     error = body.get("error", body) if isinstance(body, dict) else body
     said = error.get("message") or error.get("detail") if isinstance(error, dict) else error

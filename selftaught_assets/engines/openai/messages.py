@@ -21,6 +21,14 @@ _CONTEXT = re.compile(r"context (?:length|size|window)(?: is| of|:)? \(?(\d+)", 
 _COUNTED = re.compile(r"(\d+) (?:input tokens|(?:tokens )?(?:in|from) (?:the |your )?(?:input|messages|prompt))", re.I)
 
 
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_REPLACEMENT = "\ufffd"
+_TEXT_PARTS = ("text", "output_text")
+_REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking")
+_MOST_TOKENS = 2**31
+"""More are no count."""
+
+
 class ServedModel(NamedTuple):
     """A model in the server's own list."""
 
@@ -41,6 +49,8 @@ class Answer(NamedTuple):
     """Of the prompt's tokens, those that the server had computed before; 0 where it does not tell."""
     token_ids: tuple[int, ...] | None
     """What was sampled, with the token that ended it, where the server tells."""
+    problem: str | None = None
+    """Why there is no text, as a clause. To ask again would bring the same, since the seed is the same."""
 
 
 class Overflow(NamedTuple):
@@ -88,15 +98,27 @@ class Dialect:
         body = _json_object(content)
         try:
             choice, usage = body["choices"][0], body["usage"]
-            text = choice["text"] if self.api == "completions" else choice["message"]["content"]
-            counts = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-            cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-            reason, token_ids = choice["finish_reason"], choice.get("token_ids")
+            said = choice["text"] if self.api == "completions" else choice["message"]["content"]
+            counts = _count(usage["prompt_tokens"]), _count(usage["completion_tokens"])
+            cached = _count((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+            reason, token_ids = choice["finish_reason"], _token_ids(choice.get("token_ids"))
         except (AttributeError, IndexError, KeyError, TypeError):
             raise ValueError("it lacks the text, finish_reason or usage of a completion") from None
         if reason not in ("stop", "length", "content_filter"):
             raise ValueError(f"its finish_reason is {reason}")
-        return Answer(text or "", reason, *counts, cached, None if token_ids is None else tuple(token_ids))
+        try:
+            text, problem = _text(said), None
+        except ValueError as error:
+            text, problem = "", str(error)
+        return Answer(text, reason, *counts, cached, token_ids, problem if token_ids is None else None)
+
+
+def whole_characters(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair: JSON can hold one, no file can.
+
+    Servers in languages whose strings are UTF-16 send them where a text is cut in the middle of an emoji.
+    """
+    return _HALF_PAIR.sub(_REPLACEMENT, text)
 
 
 def vllm_extras(end_tokens: tuple[int, ...]) -> dict[str, Any]:
@@ -142,8 +164,52 @@ def overflow(status: int, said: str) -> Overflow | None:
     return Overflow(*(int(found[1]) if (found := pattern.search(said)) else None for pattern in (_CONTEXT, _COUNTED)))
 
 
+def _text(said: object) -> str:
+    """What a completion says: a string, nothing, or parts of which some are the model's reasoning.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if said is None:
+        return ""
+    if isinstance(said, str):
+        return whole_characters(said)
+    if not isinstance(said, list):
+        raise ValueError(f"its content is of the type {type(said).__name__}")
+    return "".join(_text_of_part(part) for part in said)
+
+
+def _text_of_part(part: object) -> str:
+    if isinstance(part, str):
+        return whole_characters(part)
+    kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
+    if kind in _REASONING_PARTS:
+        return ""
+    if kind in _TEXT_PARTS and isinstance(part.get("text"), str):
+        return whole_characters(part["text"])
+    raise ValueError(f"its content has a part of the type {whole_characters(str(kind))}, which is no text")
+
+
+def _token_ids(value: object) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(type(token) is int and 0 <= token < _MOST_TOKENS for token in value):
+        raise ValueError("its token_ids are no tokens")
+    return tuple(value)
+
+
+def _count(value: object) -> int:
+    """Raises ValueError where it is no number of tokens; a whole number may be a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST_TOKENS:
+        raise ValueError("its usage has no numbers of tokens")
+    return int(value)
+
+
 def _json_object(content: bytes) -> dict[str, Any]:
-    body = json.loads(content)
+    try:
+        body = json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(body, dict):
         raise ValueError("it is not a JSON object")
     return body

@@ -93,6 +93,8 @@ class _Sampling:
             return _without_text(request, index, "failed", _sentence(failure))
         if answer.finish_reason == "content_filter":
             return _without_text(request, index, "failed", "The server withheld the completion (content_filter).")
+        if answer.problem is not None:
+            return _without_text(request, index, "failed", f"The server's answer has no text: {answer.problem}.")
         ours = self._dialect.api == "completions"
         prompt_tokens = len(request.prompt.token_ids) if ours else answer.prompt_tokens
         return Completion(

@@ -1,16 +1,18 @@
 """The openai engine where something fails for good: a request, or everything."""
 
+import json
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.journalled import GenerationTask, generate
-from selftaught_assets.engines.openai.messages import sample_seed
+from selftaught_assets.engines.openai.messages import Dialect, sample_seed
 from selftaught_assets.engines.protocol import SamplingParameters
 from selftaught_assets.errors import UserError
-from selftaught_assets.storage.journal import Journal
+from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets_tests.engines.conftest import by_sample, byte_ids, request
 from selftaught_assets_tests.engines.openai.conftest import refuses, settings, the_sentence, threads_of_the_engine
 from selftaught_assets_tests.engines.scripted_server import (
@@ -18,6 +20,7 @@ from selftaught_assets_tests.engines.scripted_server import (
     Reply,
     ScriptedServer,
     completion,
+    in_turn,
     listing,
     serving,
 )
@@ -88,6 +91,100 @@ def test_a_completion_that_the_server_withholds_is_a_failure(opened) -> None:
     )
     (found,) = engine.generate([request("abc")])
     assert (found.finish_reason, found.error) == ("failed", "The server withheld the completion (content_filter).")
+
+
+# An answer that is no text.
+
+HALF = "ok \ud83d [[A]]"
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": HALF}, "!"]
+
+
+def one_odd_answer(opened, api: str, **fields: object) -> pl.DataFrame:
+    """Three samples of one prompt, as they are kept; the second request is answered with other fields."""
+
+    def script(asked: Asked) -> Reply:
+        return Reply(body=completion(asked, **(fields if len(server.completions()) == 2 else {})))
+
+    server = ScriptedServer(script)
+    engine, _ = opened(server, api=api, max_rows=1)
+    tasks = [GenerationTask("a", [{"role": "user", "content": "x"}], n=3, seed=1)]
+    frame = generate(engine, MemoryJournal(), tasks, SamplingParameters(), lambda progress: None).frame
+    assert frame["finish_reason"].to_list()[::2] == ["stop", "stop"]
+    assert len(server.completions()) == 3
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("api", "fields", "text"),
+    [
+        ("completions", {"text": HALF}, "ok \ufffd [[A]]"),
+        ("chat", {"message": {"content": HALF}}, "ok \ufffd [[A]]"),
+        ("chat", {"message": {"content": PARTS}}, "ok \ufffd [[A]]!"),
+        ("chat", {"message": {"content": []}}, ""),
+        ("chat", {"message": {"content": None}}, ""),
+        ("completions", {"text": None}, ""),
+    ],
+)
+def test_an_answer_of_odd_form_is_read_as_the_text_that_it_holds(opened, api: str, fields, text: str) -> None:
+    frame = one_odd_answer(opened, api, **fields)
+    assert frame.row(1, named=True)["text"] == text
+    assert frame["finish_reason"][1] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("api", "fields", "error"),
+    [
+        ("completions", {"text": 7}, "its content is of the type int"),
+        ("completions", {"text": {"a": 1}}, "its content is of the type dict"),
+        ("chat", {"message": {"content": 1.5}}, "its content is of the type float"),
+        (
+            "chat",
+            {"message": {"content": [{"type": "image_url"}]}},
+            "its content has a part of the type image_url, which",
+        ),
+        (
+            "chat",
+            {"message": {"content": [{"type": "text", "text": 7}]}},
+            "its content has a part of the type text, which",
+        ),
+        ("chat", {"message": {"content": [7]}}, "its content has a part of the type int, which is no text"),
+    ],
+)
+def test_an_answer_that_is_no_text_fails_its_sample_alone(opened, api: str, fields, error: str) -> None:
+    frame = one_odd_answer(opened, api, **fields)
+    assert frame["finish_reason"][1] == "failed"
+    assert frame["error"][1].startswith(f"The server's answer has no text: {error}")
+    assert frame["error"][1].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"usage": {"prompt_tokens": float("inf"), "completion_tokens": 1}}, "its usage has no numbers of tokens"),
+        ({"usage": {"prompt_tokens": 1, "completion_tokens": 2**63}}, "its usage has no numbers of tokens"),
+        ({"choices": [{"text": "x", "finish_reason": "stop", "token_ids": [-1]}]}, "its token_ids are no tokens"),
+    ],
+)
+def test_numbers_that_are_no_tokens_make_an_answer_unreadable(change, complaint: str) -> None:
+    whole = {
+        "choices": [{"text": "x", "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+    }
+    with pytest.raises(ValueError, match=complaint):
+        Dialect("completions", "tiny", 0).read(json.dumps(whole | change).encode())
+
+
+def test_an_answer_that_is_nested_without_end_is_unreadable() -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Dialect("completions", "tiny", 0).read(b"[" * 100_000)
+
+
+def test_what_a_server_says_of_a_failure_can_be_kept_whatever_it_is(opened) -> None:
+    refusal = Reply(400, said="no \ud83d")
+    engine, _ = opened(ScriptedServer(in_turn(refusal)), max_rows=1)
+    tasks = [GenerationTask("a", [{"role": "user", "content": "x"}], n=2, seed=1)]
+    frame = generate(engine, MemoryJournal(), tasks, SamplingParameters(), lambda progress: None).frame
+    assert frame["error"][0] == "The server refused the request with status 400: no \ufffd."
 
 
 # What is wrong for every request.
