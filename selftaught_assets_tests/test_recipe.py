@@ -216,13 +216,43 @@ def test_missing_recipe_names_the_shipped_ones() -> None:
         load_recipe("nothing")
 
 
-@pytest.mark.parametrize("text", ["a: [1", "- just\n- a list", "\x00", ""])
+@pytest.mark.parametrize("text", ["a: [1", "- just\n- a list", "\x00", "", "a: 2024-13-45"])
 def test_recipe_that_is_not_a_mapping_gets_one_sentence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as caught:
         load_recipe(str(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: a\njudgments:\n  n: 8\njudgments:\n  n: 2\n", "`judgments` stands there twice (lines 2 and 4)"),
+        (
+            "judgments:\n  sampling:\n    top_p: 1\n    top_p: 0.5\n",
+            "`judgments.sampling.top_p` stands there twice (lines 3",
+        ),
+        ("judgments: {n: 8, n: 2}\n", "`judgments.n` stands there twice (lines 1 and 1)"),
+        ('seed: 1\n"seed": 2\n', "`seed` stands there twice (lines 1 and 2)"),
+        (
+            "benchmarks:\n- name: a\n- name: b\n  path: x\n  path: y\n",
+            "`benchmarks[1].path` stands there twice (lines 4",
+        ),
+    ],
+)
+def test_a_field_that_stands_twice_is_named_with_its_lines(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_recipe(str(path))
+    assert str(caught.value).startswith(f"Recipe {path}: {said}")
+    assert "\n" not in str(caught.value)
+
+
+def test_fields_of_an_alias_are_not_repeated() -> None:
+    settings = engine_settings("{name: openai, address: &a 'http://a', model: m, identity: *a}", load_recipe("demo"))
+    assert settings.identity == "http://a"
 
 
 def test_missing_prompt_template_is_named(tmp_path: Path) -> None:
@@ -283,6 +313,7 @@ def test_an_engine_can_be_a_mapping_as_in_a_recipe(small_recipe) -> None:
         ("{name: vllm, rows: 3}", "unknown field `vllm.rows`"),
         ("{name: vllm, max_rows: 0}", "`vllm.max_rows` is 0: input should be greater than or equal to 1"),
         ("{name: vllm", "is not valid YAML"),
+        ("{name: vllm, name: ray}", "`name` stands there twice"),
         ("3", "must be a name, such as vllm, or a mapping"),
         ("", "must be a name, such as vllm, or a mapping"),
     ],

@@ -18,6 +18,7 @@ import polars as pl
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge.judge import JUDGMENTS_DTYPE, PAIR_FIELDS, VERDICT_SCHEMA
 from selftaught_assets.storage.files import written_aside
+from selftaught_assets.storage.jsonl import json_value, require_eight_bits
 
 STANDARD = Path("-")
 SUFFIXES = (".jsonl", ".parquet", ".csv")
@@ -70,6 +71,7 @@ def read_pairs(path: Path) -> Pairs:
             pairs = _parquet_pairs(path)
         else:
             with path.open("rb") as file:
+                require_eight_bits(path, file.peek())
                 rows = _jsonl_rows(file) if path.suffix.lower() == ".jsonl" else _csv_rows(path, file)
                 pairs = Pairs(list(rows), None)
     except OSError as error:
@@ -120,8 +122,7 @@ def _jsonl_rows(lines: Iterable[bytes]) -> Iterable[Row]:
         if not line:
             continue
         try:
-            value = json.loads(line.decode("utf-8"))
-            json.dumps(value, ensure_ascii=False).encode("utf-8")  # Fails on half a surrogate pair, which is no text.
+            value = json_value(line)
         except json.JSONDecodeError as error:
             yield Row(number, {}, f"not valid JSON ({error.msg}, column {error.colno})")
         except (ValueError, RecursionError) as error:
@@ -140,6 +141,8 @@ def _csv_rows(path: Path, file: BinaryIO) -> Iterable[Row]:
     header = next(reader, None)
     if header is None:
         return
+    if not all(map(_is_utf8, header)):
+        raise UserError(f"{path}, line 1: not valid UTF-8: save it as CSV UTF-8.")
     _require_fields(path, header)
     begins = reader.line_num + 1
     for cells in reader:
@@ -147,13 +150,18 @@ def _csv_rows(path: Path, file: BinaryIO) -> Iterable[Row]:
         if not cells:
             continue
         fields = dict(zip(header, cells, strict=False))
-        if len(cells) != len(header):
-            error = f"{len(cells)} fields, the header has {len(header)}"
-        elif any("\udc80" <= character <= "\udcff" for cell in cells for character in cell):
+        if not all(map(_is_utf8, cells)):
             fields, error = {}, "not valid UTF-8"
+        elif len(cells) != len(header):
+            error = f"{len(cells)} fields, the header has {len(header)}"
         else:
             error = _problem(fields)
         yield Row(number, fields, error)
+
+
+def _is_utf8(cell: str) -> bool:
+    """Whether no byte of a cell had to be escaped."""
+    return not any("\udc80" <= character <= "\udcff" for character in cell)
 
 
 def _parquet_pairs(path: Path) -> Pairs:

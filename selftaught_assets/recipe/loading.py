@@ -4,6 +4,7 @@ Belongs here: reading, paths, and the sentences. Not here: what a recipe may say
 """
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -20,8 +21,8 @@ def load_recipe(name_or_path: str) -> Recipe:
     """Reads `recipes/<name>.yaml`, or the file at a path that ends in .yaml.
 
     Raises:
-        UserError: the file is missing or not YAML, a field is unknown or has an impossible value, or a path in it
-            leads nowhere.
+        UserError: the file is missing or not YAML; a field is repeated, unknown or has an impossible value; or a path
+            in it leads nowhere.
     """
     path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else RECIPES_FOLDER / f"{name_or_path}.yaml"
     if not path.is_file():
@@ -30,8 +31,10 @@ def load_recipe(name_or_path: str) -> Recipe:
             f"There is no recipe {name_or_path!r}: give the path of a .yaml file or one of the shipped ones ({known})."
         )
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = _loaded(path.read_text(encoding="utf-8"))
+    except _RepeatedError as error:
+        raise UserError(f"Recipe {path}: {error}.") from None
+    except (yaml.YAMLError, ValueError) as error:  # A date that is none is a ValueError.
         raise UserError(f"Recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(values, dict):
         raise UserError(f"Recipe {path} must be a mapping of fields to values.")
@@ -54,11 +57,13 @@ def engine_settings(text: str, recipe: Recipe) -> EngineSettings:
     A name alone means the recipe's own settings where it names the same engine, else that engine's defaults.
 
     Raises:
-        UserError: it is not YAML, or no engine; or a field is unknown, missing or impossible.
+        UserError: it is not YAML, or no engine; or a field is repeated, unknown, missing or impossible.
     """
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = _loaded(text)
+    except _RepeatedError as error:
+        raise UserError(f"The engine {text!r}: {error}.") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"The engine {text!r} is not valid YAML: {' '.join(str(error).split())}.") from None
     if value == recipe.engine.name:
         return recipe.engine
@@ -68,6 +73,40 @@ def engine_settings(text: str, recipe: Recipe) -> EngineSettings:
         return TypeAdapter(EngineSettings).validate_python(value)
     except ValidationError as error:
         raise UserError(f"The engine {text!r}: {_first_problem(error)}.") from None
+
+
+class _RepeatedError(ValueError):
+    """A field stands twice in one mapping, of which YAML's reader would keep the second without a word."""
+
+
+def _loaded(text: str) -> Any:
+    """What a YAML text says.
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+        _RepeatedError: a field is repeated.
+        ValueError: a value is impossible.
+    """
+    _require_different_fields(yaml.compose(text, Loader=yaml.SafeLoader), "", set())
+    return yaml.safe_load(text)
+
+
+def _require_different_fields(node: yaml.Node | None, place: str, seen: set[int]) -> None:
+    if id(node) in seen:  # An alias, which may lead to itself.
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _require_different_fields(item, f"{place}[{index}]", seen)
+    elif isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            field = f"{place}.{name}" if place else name
+            if name in lines:
+                raise _RepeatedError(f"`{field}` stands there twice (lines {lines[name]} and {line})")
+            lines[name] = line
+            _require_different_fields(value, field, seen)
 
 
 def _first_problem(error: ValidationError) -> str:

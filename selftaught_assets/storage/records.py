@@ -4,6 +4,7 @@ Belongs here: files to records, with file, line and field in every complaint. No
 and what the fields mean (`method.benchmarks`).
 """
 
+import codecs
 import csv
 import io
 import json
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.storage.jsonl import read_jsonl
+from selftaught_assets.storage.jsonl import json_value, read_jsonl, require_eight_bits
 
 
 class Record(NamedTuple):
@@ -68,8 +69,7 @@ def _jsonl(path: Path, required: tuple[str, ...]) -> _Placed:
 
 def _json(path: Path, required: tuple[str, ...]) -> _Placed:
     try:
-        content = json.loads(_bytes(path).decode("utf-8-sig"))
-        json.dumps(content, ensure_ascii=False).encode("utf-8")  # Fails on half a surrogate pair, which is no text.
+        content = json_value(_text_bytes(path))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}, column {error.colno}).") from None
     except (ValueError, RecursionError) as error:
@@ -97,10 +97,12 @@ def _parquet(path: Path, required: tuple[str, ...]) -> _Placed:
 
 
 def _csv(path: Path, required: tuple[str, ...]) -> _Placed:
+    content = _text_bytes(path)
     try:
-        text = _bytes(path).decode("utf-8-sig")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason}, byte {error.start + 1}).") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: not valid UTF-8 ({error.reason}): save it as CSV UTF-8.") from None
     csv.field_size_limit(sys.maxsize)  # A response may be longer than the module's 131,072 characters.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
@@ -136,6 +138,13 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {os.strerror(error.errno).lower()}.") from None
+
+
+def _text_bytes(path: Path) -> bytes:
+    """What a file of text holds, without a byte order mark."""
+    content = _bytes(path)
+    require_eight_bits(path, content)
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def _require_columns(path: Path, columns: list[str], required: tuple[str, ...]) -> None:

@@ -39,18 +39,19 @@ def test_bad_lines_are_named_by_number_and_stop_nothing(tmp_path: Path) -> None:
         '{"instruction": "\\ud800", "response_a": "a", "response_b": "b"}',
         "[" * 100_000,
         json.dumps(GOOD),
+        '{"response_a": "a", "response_a": "b"}',
     ]
     path = tmp_path / "pairs.jsonl"
     path.write_bytes("\n".join(lines).encode() + b'\n{"instruction": "\xff"}\n')
     found = dict(_problems(read_pairs(path)))
-    assert list(found) == [1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert list(found) == [1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12]
     assert found[1] is None is found[10]
     assert found[2].startswith("not valid JSON (")
     assert found[4] == "expected a JSON object, found list"
     assert found[5] == "response_a must be text, not bool"
     assert found[6] == "the field 'response_b' is missing"
     assert found[7] == "instruction is empty"
-    assert all(found[number].startswith("not valid JSON") for number in (8, 9, 11))
+    assert all(found[number].startswith("not valid JSON") for number in (8, 9, 11, 12))
 
 
 def test_lines_end_at_newlines_only(tmp_path: Path) -> None:
@@ -107,6 +108,14 @@ def test_csv_rows_of_the_wrong_length_or_encoding_are_named_by_their_first_line(
     ]
 
 
+def test_a_csv_row_of_the_wrong_length_and_encoding_can_be_written_beside_its_error(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_bytes(b"instruction,response_a,response_b\ni,\xff\ni,a,b\n")
+    pairs = read_pairs(tmp_path / "pairs.csv")
+    assert _problems(pairs) == [(2, "not valid UTF-8"), (3, None)]
+    write_verdicts(tmp_path / "out.csv", pairs, _verdicts(pairs))
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+
+
 def test_parquet_keeps_its_types_on_the_way_to_parquet(tmp_path: Path) -> None:
     table = pl.DataFrame(
         {
@@ -157,6 +166,9 @@ def test_an_output_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
         ("pairs.csv", b"", "holds no pairs"),
         ("pairs.csv", b"instruction,response_a\ni,a\n", "has no column 'response_b'; it has instruction, response_a"),
         ("pairs.csv", b"instruction,response_a,response_b,x,x\ni,a,b,1,2\n", "has two columns 'x'"),
+        ("pairs.csv", b"instruction,response_a,response_b,cat\xe9\ni,a,b,x\n", r"pairs\.csv, line 1: not valid UTF-8"),
+        ("pairs.csv", "instruction,response_a,response_b\n".encode("utf-16"), "is UTF-16: save it as UTF-8"),
+        ("pairs.jsonl", json.dumps(GOOD).encode("utf-16-be"), "is UTF-16: save it as UTF-8"),
         ("pairs.parquet", b"no", "is damaged or no Parquet file"),
         ("gone.jsonl", None, "cannot be read: no such file or directory"),
     ],
