@@ -96,6 +96,13 @@ def test_both_lines_of_a_repeated_id_are_named(refused: Callable[..., str], tmp_
     assert sentence == f"{path}, line 3: the id 7 is on line 1 already; ids must differ."
 
 
+@pytest.mark.parametrize("id", ["null", "NaN", '" "'])
+def test_an_id_that_is_missing_is_named(refused: Callable[..., str], tmp_path: Path, id: str) -> None:
+    path = _lines(tmp_path / "mine.jsonl", f'{{"id": {id}, "instruction": "x"}}')
+    sentence = refused("instruction_pool", pool={"path": "mine.jsonl", "id_field": "id"})
+    assert sentence == f"{path}, line 1: the id is missing; leave `id_field` out if there are no ids."
+
+
 def test_empty_benchmark(refused: Callable[..., str], tmp_path: Path) -> None:
     path = _lines(tmp_path / "mine.jsonl")
     sentence = refused("benchmarks", benchmarks=[{"name": "mine", "path": "mine.jsonl"}])

@@ -26,6 +26,6 @@ def build_instructions(family: Family) -> dg.AssetsDefinition:
             )
         except ValueError as error:
             raise UserError(str(error)) from None
-        return table_output(frame, rows_in=instruction_pool.height)
+        return table_output(frame, rows_in=instruction_pool.height, count=settings.count)
 
     return instructions

@@ -5,8 +5,9 @@ Belongs here: reading them in, with every bad line counted or named. Not here: c
 """
 
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -15,7 +16,8 @@ from selftaught_assets.assets.family import Family, table_output
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.accounting import account
 from selftaught_assets.method.benchmarks import benchmark_rows
-from selftaught_assets.method.selection import pool_rows
+from selftaught_assets.method.benchmarks.items import is_missing
+from selftaught_assets.method.selection import fields_that_differ, pool_rows, with_input
 from selftaught_assets.recipe.stages import Pool
 from selftaught_assets.storage.benchmarks import read_benchmark
 from selftaught_assets.storage.jsonl import Line, read_jsonl
@@ -27,18 +29,26 @@ GROUP = "sources"
 
 def build_instruction_pool(family: Family) -> dg.AssetsDefinition:
     @family.asset(group=GROUP, kinds={"polars", "parquet"})
-    def instruction_pool() -> dg.Output[pl.DataFrame]:
+    def instruction_pool(context: dg.AssetExecutionContext) -> dg.Output[pl.DataFrame]:
         """The unlabelled instructions that the recipe names, one row per line of the file.
 
         Empty lines of text and repetitions stay in the table, with the reason why no stage reads them.
         """
         pool = family.recipe.pool
-        frame = pool_rows(_pool_records(pool))
-        if frame.is_empty():
+        lines = list(_pool_lines(pool))
+        if not lines:
             raise UserError(
                 f"The pool {pool.path} is empty: it needs at least one line with {pool.instruction_field!r}."
             )
-        return table_output(frame, rows_in=frame.height)
+        frame = pool_rows(_pool_record(pool, number, line) for number, line in lines)
+        differ = _unread_differences(pool, [line for _, line in lines])
+        for field, count in differ.items():
+            context.log.warning(
+                f"{count} of {frame.height} rows have the instruction of an earlier one and another {field!r}, which "
+                f"is not read: if that text belongs to the instruction, set `pool.input_field: {field}`."
+            )
+        numbers = {f"repetitions_that_differ_in/{field}": count for field, count in differ.items()}
+        return table_output(frame, rows_in=frame.height, **numbers)
 
     return instruction_pool
 
@@ -74,23 +84,38 @@ def build_seed_model(family: Family) -> dg.AssetsDefinition:
     return seed_model
 
 
-def _pool_records(pool: Pool) -> Iterator[dict[str, object]]:
-    fields = [field for field in (pool.instruction_field, pool.id_field, pool.category_field) if field is not None]
-    lines = read_jsonl(pool.path, tuple(fields))
-    if pool.id_field is not None:
-        lines = _with_unique_ids(pool.path, pool.id_field, lines)
-    for number, line in lines:
-        instruction = line[pool.instruction_field]
-        if not isinstance(instruction, str):
-            shown = reprlib.repr(instruction)
-            raise UserError(f"{pool.path}, line {number}: {pool.instruction_field!r} must be text, not {shown}.")
-        category = None if pool.category_field is None else line[pool.category_field]
-        yield {
-            "line": number,
-            "instruction": instruction,
-            "source": pool.path.name,
-            "category": None if category is None else str(category),
-        }
+def _pool_lines(pool: Pool) -> Iterator[Line]:
+    fields = (pool.instruction_field, pool.input_field, pool.id_field, pool.category_field)
+    lines = read_jsonl(pool.path, tuple(field for field in fields if field is not None))
+    return lines if pool.id_field is None else _with_unique_ids(pool.path, pool.id_field, lines)
+
+
+def _pool_record(pool: Pool, number: int, line: dict[str, Any]) -> dict[str, object]:
+    def text(field: str) -> str:
+        if not isinstance(line[field], str):
+            raise UserError(f"{pool.path}, line {number}: {field!r} must be text, not {reprlib.repr(line[field])}.")
+        return line[field]
+
+    instruction = text(pool.instruction_field)
+    if pool.input_field is not None and line[pool.input_field] is not None:
+        instruction = with_input(instruction, text(pool.input_field))
+    category = None if pool.category_field is None else line[pool.category_field]
+    return {
+        "line": number,
+        "pool_id": None if pool.id_field is None else str(line[pool.id_field]),
+        "instruction": instruction,
+        "source": pool.path.name,
+        "category": None if is_missing(category) else str(category),
+    }
+
+
+def _unread_differences(pool: Pool, lines: Sequence[Mapping[str, object]]) -> dict[str, int]:
+    """Fields that the recipe does not read, in which at least a tenth of all rows differ from their first like."""
+    read = {pool.instruction_field, pool.input_field, pool.id_field, pool.category_field}
+    if pool.input_field is not None:
+        return {}
+    differ = fields_that_differ(lines, pool.instruction_field)
+    return {field: count for field, count in differ.items() if field not in read and 10 * count >= len(lines)}
 
 
 def _numbers(name: str, records: int, frame: pl.DataFrame) -> dict[str, int]:
@@ -104,6 +129,8 @@ def _numbers(name: str, records: int, frame: pl.DataFrame) -> dict[str, int]:
 def _with_unique_ids(path: Path, field: str, lines: Iterable[Line]) -> Iterator[Line]:
     first_lines: dict[str, int] = {}
     for number, line in lines:
+        if is_missing(line[field]):
+            raise UserError(f"{path}, line {number}: the {field} is missing; leave `id_field` out if there are no ids.")
         first = first_lines.setdefault(str(line[field]), number)
         if first != number:
             raise UserError(

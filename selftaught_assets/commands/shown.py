@@ -100,7 +100,8 @@ def _pool_line(node: "Node", facts: Mapping[str, Any]) -> str:
         return "in no line of the pool"
     category = f", {visible(facts['category'])}" if facts["category"] else ""
     repeated = f", again on {', '.join(map(str, facts['repeated_on']))}" if facts["repeated_on"] else ""
-    return f"{visible(facts['file'])}, line {facts['line']}{category}{_dropped(facts)}{repeated}"
+    own_id = f" ({visible(facts['pool_id'])})" if facts["pool_id"] else ""
+    return f"{visible(facts['file'])}, line {facts['line']}{own_id}{category}{_dropped(facts)}{repeated}"
 
 
 def _instruction(node: "Node", facts: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from selftaught_assets.lineage.nodes import VERDICT_COLUMNS, Folder, node, train
 from selftaught_assets.lineage.schema import Node
 from selftaught_assets.lineage.tables import Query, Row
 
-_POOL_COLUMNS = ("instruction", "line", "source", "category", "drop_reason")
+_POOL_COLUMNS = ("instruction", "line", "pool_id", "source", "category", "drop_reason")
 _PAIR_COLUMNS = (
     "pair_id",
     "instruction_id",
@@ -174,11 +174,12 @@ def _held_out(folder: Folder, pair_id: str) -> list[Node]:
 def _pool_line(folder: Folder, lines: list[Row]) -> dict[str, Any]:
     if not lines:
         folder.problem("The instruction is in no line of the pool that is there now.")
-        return {"file": None, "line": None, "category": None, "drop_reason": None, "repeated_on": []}
+        return {"file": None, "line": None, "pool_id": None, "category": None, "drop_reason": None, "repeated_on": []}
     first = _first_kept(lines)
     return {
         "file": folder.tables.settings("instruction_pool", None, "pool", "path") or first["source"],
         "line": first["line"],
+        "pool_id": first["pool_id"],
         "category": first["category"],
         "drop_reason": first["drop_reason"],
         "repeated_on": [row["line"] for row in lines if row is not first],

@@ -30,13 +30,15 @@ class Found(NamedTuple):
     id: str
     benchmark: str | None = None
     """Of an item."""
+    own_id: str | None = None
+    """Of an instruction that was found by the id that the pool's file gives it."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id}" if self.benchmark is None else f"{self.kind} {self.benchmark}/{self.id}"
 
 
 def find(tables: Tables, models: Models, text: str) -> Found:
-    """The one row or model whose id is `text` or begins with it.
+    """The one row or model whose id is `text` or begins with it; an instruction also by its id in the pool's file.
 
     An id in full comes before what it is the beginning of. An item of a benchmark may be named `benchmark/item_id`,
     where two benchmarks have it.
@@ -45,7 +47,7 @@ def find(tables: Tables, models: Models, text: str) -> Found:
         UserError: it is too short, or several, or none.
     """
     candidates = _candidates(tables, models, text)
-    whole = [found for found in candidates if text in (found.id, f"{found.benchmark}/{found.id}")]
+    whole = [found for found in candidates if text in (found.id, f"{found.benchmark}/{found.id}", found.own_id)]
     if not whole and len(text) < SHORTEST_PREFIX:
         raise UserError(f"{text!r} is too short: give at least {SHORTEST_PREFIX} characters of an id.")
     matching = whole or candidates
@@ -69,7 +71,8 @@ def _candidates(tables: Tables, models: Models, text: str) -> list[Found]:
     named = pl.col("benchmark").eq(benchmark) & _begins("item_id", item) if slash else pl.lit(False)
     queries.append(Query("benchmarks", None, named | _begins("item_id", text), ("item_id", "benchmark")))
     *rows, items = tables.rows(queries, at_most=SHOWN + 1)
-    found = [
+    found = _with_own_id(tables, text)
+    found += [
         Found(kind, row[column]) for (kind, _, _, column), those in zip(places, rows, strict=True) for row in those
     ]
     found += [Found("item", row["item_id"], row["benchmark"]) for row in items]
@@ -79,6 +82,15 @@ def _candidates(tables: Tables, models: Models, text: str) -> list[Found]:
         if len(text) >= SHORTEST_PREFIX and digest.startswith(text)
     ]
     return list(dict.fromkeys(found))
+
+
+def _with_own_id(tables: Tables, text: str) -> list[Found]:
+    """The instruction whose line in the pool has this id, in full: ids of files are often numbers in a row."""
+    scan = tables.scan("instruction_pool", None)
+    if scan is None or "pool_id" not in scan.collect_schema():  # A table of an earlier version.
+        return []
+    (rows,) = tables.rows([Query("instruction_pool", None, pl.col("pool_id") == text, ("instruction_id", "pool_id"))])
+    return [Found("instruction", row["instruction_id"], own_id=row["pool_id"]) for row in rows]
 
 
 def _begins(column: str, text: str) -> pl.Expr:

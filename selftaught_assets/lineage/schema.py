@@ -71,6 +71,8 @@ class PoolLine(TypedDict):
     file: str | None
     """Path, where the table says so, else the file's name; null without a pool."""
     line: int | None
+    pool_id: str | None
+    """The user's own id; null where the recipe names none."""
     category: str | None
     drop_reason: str | None
     repeated_on: list[int]

@@ -26,6 +26,9 @@ class Checks(Section):
     max_odd_share: Share = 0.01
     """Of instructions too short, too long, or with unprintable characters: chat logs have some, a broken export many.
     And of kept pairs that the judge could not be asked about."""
+    max_repeated_instructions: Share = 0.1
+    """Of rows of the pool that repeat an earlier one, which are not used; logs of real questions have a few in a
+    hundred. Many more are a field that is not read (`pool.input_field`), or an export that went wrong."""
     max_category_share: Share = 0.9
     """Of the most frequent category; above, the pool has in fact one, and the judge learns to judge that one only."""
     max_contained_share: Share = 0.5

@@ -25,8 +25,17 @@ class Pool(Section):
 
     path: InputPath
     instruction_field: str = "instruction"
+    input_field: str | None = None
+    """A text that the instruction is about, as in Alpaca's data; where it is not empty, it follows the instruction."""
     id_field: str | None = None
+    """Your own ids, which must differ; `selftaught trace` finds them."""
     category_field: str | None = None
+
+    @model_validator(mode="after")
+    def _reads_different_fields(self) -> "Pool":
+        if self.input_field == self.instruction_field:
+            raise ValueError("pool.input_field and pool.instruction_field are one field")
+        return self
 
 
 class Price(Section):

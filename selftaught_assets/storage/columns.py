@@ -22,7 +22,8 @@ _LABEL = "The right verdict in this order: A, B or TIE."
 _POOL = {
     "instruction_id": Column(_INSTRUCTION_ID),
     "line": Column("Number of the line in the pool's file, from 1."),
-    "instruction": Column("The instruction."),
+    "pool_id": Column("Id that the pool's file gives it; null without one."),
+    "instruction": Column("The instruction, with the text that it is about where the recipe names its field."),
     "source": Column("Name of the pool's file."),
     "category": Column("Category that the pool's file gives it; null without one."),
     "drop_reason": Column(_DROP_REASON),

@@ -1,4 +1,4 @@
-"""The asset `benchmarks` on several formats at once: every record is accounted for."""
+"""The assets `benchmarks`, on several formats at once, and `instruction_pool`: every record is accounted for."""
 
 import json
 from collections.abc import Callable
@@ -77,3 +77,38 @@ def test_dirty_rows_of_real_benchmarks_are_reported(
         "pandalm_dropped_tie": 77,
     }
     assert {name: metadata[name] for name in expected} == expected
+
+
+def _pool(small_recipe: Callable[..., Recipe], folder: Path, rows: list[dict[str, object]], **fields: str):
+    """The pool and the instructions that are made of these rows, with the checks that did not pass."""
+    (folder / "alpaca.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = small_recipe(pool={"path": "alpaca.jsonl", **fields}, instructions={"count": 20})
+    with dg.DagsterInstance.ephemeral() as instance:
+        loop = Loop(recipe, folder / "data", instance)
+        results = [
+            loop.run("prepare", assets=["instruction_pool"]),
+            loop.run("iteration", "iteration_01", ["instructions"]),
+        ]
+        warned = [
+            check.check_name for run in results for check in run.get_asset_check_evaluations() if not check.passed
+        ]
+        return loop, loop.metadata("instruction_pool"), warned
+
+
+ALPACA = [{"instruction": "Sort them.", "input": f"{n} 2 1", "output": f"1 2 {n}"} for n in range(20)]
+
+
+def test_instructions_that_differ_in_a_field_that_is_not_read_are_said_to_be_lost(small_recipe, tmp_path: Path) -> None:
+    _, metadata, warned = _pool(small_recipe, tmp_path, ALPACA)
+    assert metadata["repetitions_that_differ_in/input"] == 19
+    assert (metadata["rows_kept"], metadata["dropped_duplicate"]) == (1, 19)
+    assert warned == ["few_repetitions", "count_reached"]
+
+
+def test_a_field_that_belongs_to_the_instruction_is_read_with_it(small_recipe, tmp_path: Path) -> None:
+    rows = [*ALPACA[1:], {"instruction": "Say hello.", "input": None}]
+    loop, metadata, warned = _pool(small_recipe, tmp_path, rows, input_field="input")
+    assert loop.table("instruction_pool")["instruction"][0] == "Sort them.\n\nInput:\n1 2 1"
+    assert loop.table("instruction_pool")["instruction"][-1] == "Say hello."
+    assert not any(name.startswith("repetitions") for name in metadata)
+    assert warned == []

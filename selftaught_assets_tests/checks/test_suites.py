@@ -47,9 +47,9 @@ OF_INSTRUCTIONS = {
     "rows_accounted",
 }
 CHECKS = {
-    "instruction_pool": OF_INSTRUCTIONS,
+    "instruction_pool": OF_INSTRUCTIONS | {"few_repetitions"},
     "benchmarks": {"rows_accounted"},
-    "instructions": OF_INSTRUCTIONS,
+    "instructions": OF_INSTRUCTIONS | {"count_reached"},
     "pairs": {
         "pair_validity",
         "construction_yield",

@@ -21,6 +21,7 @@ POOL = pl.DataFrame(
     {
         "instruction_id": [INSTRUCTION, OTHER, INSTRUCTION, UNSELECTED],
         "line": [1, 2, 3, 4],
+        "pool_id": ["mine-1", "mine-2", "mine-3", "8"],
         "instruction": ["Do this.", "Do that.", "Do this.", "Do nothing."],
         "source": "pool.jsonl",
         "category": None,

@@ -55,6 +55,27 @@ def refused(ask: Ask, id: str, **options: object) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(("own", "instruction"), [("mine-2", OTHER), ("mine-3", INSTRUCTION), ("8", UNSELECTED)])
+def test_an_instruction_is_found_by_the_id_of_the_users_file(ask: Ask, own: str, instruction: str) -> None:
+    assert ask(own)["id"] == instruction
+    assert ask(own, down=True)["kind"] == "instruction"
+
+
+def test_the_line_of_the_pool_names_the_users_id(ask: Ask) -> None:
+    (line,) = of_kind(ask(OTHER), "pool_line")
+    assert line["facts"]["pool_id"] == "mine-2"
+
+
+def test_the_beginning_of_a_users_id_is_no_id(ask: Ask) -> None:
+    assert "No row or model has the id 'mine'" in refused(ask, "mine")
+
+
+def test_a_pool_of_an_earlier_version_has_no_ids_of_the_users_file(ask: Ask, layout: Layout) -> None:
+    write_table(layout.table("instruction_pool"), POOL.drop("pool_id"))
+    assert ask(OTHER)["id"] == OTHER
+    assert "No row or model has the id 'mine-2'" in refused(ask, "mine-2")
+
+
 def test_room_is_light_to_import() -> None:
     check = "import selftaught_assets.lineage, sys; sys.exit(bool({'dagster', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -9,8 +9,10 @@ from selftaught_assets.method.accounting import account
 from selftaught_assets.method.selection import (
     POOL_DROP_REASONS,
     SELECTION_DROP_REASONS,
+    fields_that_differ,
     pool_rows,
     select_instructions,
+    with_input,
 )
 from selftaught_assets_tests.method.tables import kept, seeds
 
@@ -137,3 +139,41 @@ def test_every_instruction_is_selected_equally_often():
             counts[instruction] += 1
     statistic = sum((count - 100) ** 2 / (100 * 4 / 5) for count in counts.values())
     assert statistic < 20.5, "near chi-square with 5 degrees of freedom, p = 0.001"
+
+
+def test_a_text_under_two_categories_is_selected_under_the_one_that_is_wanted():
+    table = pool("Sort a", "sort  A", "Sort a", categories=["chat", "coding", "coding"])
+    assert table["drop_reason"].to_list() == [None, "duplicate", "duplicate"]
+    chosen = select(table, categories=["coding"])["drop_reason"].to_list()
+    assert chosen == ["other_category", None, "duplicate"]
+    assert select(table, categories=["chat"])["drop_reason"].to_list() == [None, "other_category", "other_category"]
+    assert select(table)["drop_reason"].to_list() == [None, "duplicate", "duplicate"]
+
+
+def test_a_text_that_is_too_long_by_its_blanks_does_not_hide_the_short_one():
+    table = pool("a" + " " * 50 + "b", "a b")
+    assert select(table, max_characters=9)["drop_reason"].to_list() == ["too_long", None]
+
+
+def test_an_id_of_the_file_stays_with_its_row():
+    rows = [{"line": 1, "pool_id": "pool-00017", "instruction": "x", "source": None, "category": None}]
+    assert pool_rows(rows)["pool_id"].to_list() == ["pool-00017"]
+    assert select(pool_rows(rows))["pool_id"].to_list() == ["pool-00017"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("3 1 2", "Sort.\n\nInput:\n3 1 2"), ("", "Sort."), (" \n", "Sort."), (None, "Sort.")]
+)
+def test_the_text_that_an_instruction_is_about_follows_it(given, expected):
+    assert with_input("Sort.", given) == expected
+
+
+def test_fields_in_which_repeated_instructions_differ_are_counted():
+    records = [
+        {"do": "Sort.", "input": "1", "output": "x", "n": 1},
+        {"do": "Sort.", "input": "2", "output": "x", "n": 2},
+        {"do": "Sort.", "input": "3", "output": "y", "n": 3},
+        {"do": "Add.", "input": "4", "output": "z", "n": 4},
+    ]
+    assert fields_that_differ(records, "do") == {"input": 2, "output": 1}
+    assert fields_that_differ(records[2:], "do") == {}

@@ -1,6 +1,7 @@
 """The suites of `instruction_pool` and `instructions`: what the judge will be taught about.
 
-Both have the same ones. Belongs here: declarations about instructions. Not here: overlap of texts (method/overlap.py).
+Both have the same ones, but for those about what is lost on the way. Belongs here: declarations about instructions. Not
+here: overlap of texts (method/overlap.py).
 """
 
 from functools import partial
@@ -8,7 +9,7 @@ from functools import partial
 import polars as pl
 
 from selftaught_assets.checks.accounts import benchmark_items
-from selftaught_assets.checks.rules import RowRule, Subject, Suite, holds, share
+from selftaught_assets.checks.rules import ROW_COUNT, Limit, RowRule, Subject, Suite, holds, share
 from selftaught_assets.method.overlap import RUN, benchmark_overlap
 from selftaught_assets.method.texts import is_empty, normalized_instruction
 from selftaught_assets.recipe import Recipe
@@ -23,6 +24,7 @@ CATEGORIES_SHOWN = 30
 
 def suites(recipe: Recipe) -> list[Suite]:
     made = [make(recipe, asset) for asset in ASSETS for make in (usable_text, no_benchmark_overlap)]
+    made += [few_repetitions(recipe), count_reached(recipe)]
     chosen = recipe.instructions.categories
     shared = [asset for asset in ASSETS if asset == "instruction_pool" or chosen is None or len(chosen) > 1]
     return [*made, *(category_share(recipe, asset) for asset in shared if recipe.pool.category_field is not None)]
@@ -50,6 +52,50 @@ def usable_text(recipe: Recipe, asset: str) -> Suite:
             share("too_short_share", of, shortest, "short", high=odd, where="kept"),
             share(
                 "unprintable_share", of, "the share with unprintable characters", "unprintable", high=odd, where="kept"
+            ),
+        ),
+    )
+
+
+def few_repetitions(recipe: Recipe) -> Suite:
+    """The pool is about as large as its file."""
+    return Suite(
+        asset="instruction_pool",
+        name="few_repetitions",
+        purpose="Rows that repeat an instruction are not used; where many do, a second field may tell them apart.",
+        rows=lambda subject: subject.tables["instruction_pool"].with_columns(
+            repeats=pl.col("drop_reason").eq_missing("duplicate")
+        ),
+        shown=("line", "instruction_id", "instruction"),
+        rules=(
+            share(
+                "repeated_share",
+                "rows of the pool",
+                "the share that repeats the instruction of an earlier row",
+                "repeats",
+                high=recipe.checks.max_repeated_instructions,
+            ),
+        ),
+    )
+
+
+def count_reached(recipe: Recipe) -> Suite:
+    """As many instructions are worked on as the recipe asks for."""
+    return Suite(
+        asset="instructions",
+        name="count_reached",
+        purpose="Fewer instructions than `instructions.count` make fewer pairs than were planned for.",
+        rows=lambda subject: subject.tables["instructions"].with_columns(kept=pl.col("drop_reason").is_null()),
+        shown=("instruction_id", "line", "instruction"),
+        rules=(
+            Limit(
+                "selected",
+                "selected instructions",
+                "the number of selected instructions",
+                ROW_COUNT,
+                low=recipe.instructions.count,
+                where="kept",
+                severity="warning",
             ),
         ),
     )

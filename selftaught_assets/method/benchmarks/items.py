@@ -38,6 +38,11 @@ class Item(NamedTuple):
     """The reason why the format itself does not count this record in."""
 
 
+def is_missing(value: object) -> bool:
+    """Whether a cell of a file holds nothing: null, not a number (as pandas writes a gap), or an empty text."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
 def placed(item_id: str, instruction: object, chosen: object, rejected: object, **more: object) -> Item:
     """An item out of a chosen and a rejected response.
 

@@ -112,7 +112,26 @@ def faults_of(asset: str) -> list[Fault]:
     ]
 
 
-FAULTS = [fault for asset in ASSETS for fault in faults_of(asset)]
+FAULTS = [
+    *(fault for asset in ASSETS for fault in faults_of(asset)),
+    Fault(
+        "instruction_pool",
+        "few_repetitions",
+        "repeated_share",
+        in_all("instruction_pool", drop_reason=pl.when(pl.col("line") > 30).then(pl.lit("duplicate"))),
+        lambda world: world.tables["instruction_pool"].filter(pl.col("line") > 30)["line"].to_list(),
+        "WARN",
+    ),
+    Fault(
+        "instructions",
+        "count_reached",
+        "selected",
+        lambda world: world.changed(
+            "instructions", lambda frame: spoil(frame, first_kept(frame), drop_reason="not_selected")
+        ),
+        severity="WARN",
+    ),
+]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
