@@ -117,6 +117,8 @@ def judgments_table(
 def judgment_quality(judgments: pl.DataFrame, *, firsts_only: bool) -> dict[str, float]:
     """What the judgments of one judge look like, as numbers that can be followed over the iterations.
 
+    Rows without an answer (`UNASKED_REASONS`) are no judgments: they say nothing of the judge.
+
     Args:
         judgments: the table.
         firsts_only: take shares over the first judgment of each pair. Needed where a right one ends the search: over
@@ -129,7 +131,8 @@ def judgment_quality(judgments: pl.DataFrame, *, firsts_only: bool) -> dict[str,
     """
     says_a, is_a = ((pl.col(name) == "A").cast(pl.Float64) for name in ("verdict", "chosen_position"))
     says_a = pl.when(pl.col("verdict") != "TIE").then(says_a)
-    counted = judgments.filter(pl.col("sample_index") == 0) if firsts_only else judgments
+    answered = judgments.filter(pl.col("drop_reason").is_null())
+    counted = answered.filter(pl.col("sample_index") == 0) if firsts_only else answered
     shares = counted.select(
         correct_share=pl.col("is_correct").mean(),
         invalid_share=pl.col("verdict").is_null().mean(),
@@ -137,7 +140,7 @@ def judgment_quality(judgments: pl.DataFrame, *, firsts_only: bool) -> dict[str,
         position_bias=(says_a - is_a).mean(),
         truncated_share=(pl.col("finish_reason") == "length").mean(),
     ).row(0, named=True)
-    solved = judgments.group_by("pair_id", "chosen_position").agg(pl.col("is_correct").any())["is_correct"].mean()
+    solved = answered.group_by("pair_id").agg(pl.col("is_correct").any())["is_correct"].mean()
     return {name: value or 0.0 for name, value in {**shares, "solved_share": solved}.items()}
 
 

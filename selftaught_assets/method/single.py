@@ -101,8 +101,9 @@ def rating_quality(judgments: pl.DataFrame) -> dict[str, float]:
         Shares of all judgments (correct, invalid, truncated); `solved_share` of the pairs, for which some combination
         of two judgments is right; `ordered_share` of all combinations of two valid judgments of a pair in which the
         winner outscores the loser, and `tied_share` of those with equal ratings; both mean ratings. 0.0 where there is
-        nothing to count.
+        nothing to count. Rows without an answer are no judgments.
     """
+    judgments = judgments.filter(pl.col("drop_reason").is_null())
     shares = judgments.select(
         correct_share=pl.col("is_correct").mean(),
         invalid_share=pl.col("rating").is_null().mean(),

@@ -3,7 +3,8 @@
 Belongs here: declarations about judgments, in both forms. Not here: which of them are trained on (filtered_set.py).
 
 Shares are taken over the first judgment of each pair and position: these are independent of one another, and where a
-right one ends the search, the later ones are those of hard pairs.
+right one ends the search, the later ones are those of hard pairs. Rows without an answer are no judgments, here and in
+the metadata of the asset; `kept_pairs_sampled_warnings` counts them.
 """
 
 from functools import partial
@@ -62,7 +63,7 @@ def judgment_quality(recipe: Recipe) -> Suite:
             *([] if single else [correct]),  # A rating is right beside another one only, so first ones tell nothing.
             share(
                 "solved_share",
-                "pairs",
+                "pairs that the judge could be asked about",
                 "the share with a right judgment",
                 "solved",
                 low=checks.min_solved_share,
@@ -145,7 +146,7 @@ def _judgments(subject: Subject) -> pl.DataFrame:
         truncated=pl.col("finish_reason") == "length",
         first=answered & (pl.col("sample_index") == pl.col("sample_index").min().over("pair_id", request)),
         solved=pl.col("is_correct").any().over("pair_id"),
-        first_of_pair=pl.int_range(pl.len()).over("pair_id") == 0,
+        first_of_pair=answered & (answered.cum_sum().over("pair_id") == 1),
     )
 
 

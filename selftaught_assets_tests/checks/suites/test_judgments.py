@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from selftaught_assets.method.judging import judgment_quality
 from selftaught_assets_tests.checks.tables import spoil
 from selftaught_assets_tests.checks.world import Fault, World, assert_caught, in_all, value
 
@@ -85,6 +86,38 @@ def test_a_judge_that_is_always_right_has_nothing_left_to_learn(world: World):
     assert not result.passed
     assert value(result, "correct_share") == 1.0
     assert value(result, "correct_share_max") == 0.98
+
+
+def test_rows_without_an_answer_count_neither_in_the_check_nor_in_the_metadata(world: World):
+    lost = pl.int_range(pl.len()) % 3 == 1
+    plant = in_all(
+        "judgments",
+        drop_reason=pl.when(lost).then(pl.lit("failed")),
+        finish_reason=pl.when(lost).then(pl.lit("failed")).otherwise("finish_reason"),
+        verdict=pl.when(~lost).then("verdict"),
+        is_correct=pl.col("is_correct") & ~lost,
+    )
+    spoiled = plant(world)
+    result = spoiled.result("judgments", "judgment_quality")
+    quality = judgment_quality(spoiled.tables["judgments"], firsts_only=True)
+    assert 0 < value(result, "correct_share_n") < 29
+    assert value(result, "correct_share") == pytest.approx(quality["correct_share"])
+    assert value(result, "parsed_share") == pytest.approx(1 - quality["invalid_share"])
+    assert value(result, "truncated_share") == quality["truncated_share"]
+    assert value(result, "solved_share") == pytest.approx(quality["solved_share"])
+
+
+def test_a_judge_that_was_asked_about_six_of_ten_pairs_and_is_always_right_is_always_right():
+    pairs = [str(number) for number in range(10)]
+    table = pl.DataFrame(
+        {"pair_id": pairs, "sample_index": 0, "chosen_position": "A", "verdict": ["A"] * 6 + [None] * 4}
+    ).with_columns(
+        is_correct=pl.col("verdict").is_not_null(),
+        finish_reason=pl.when(pl.col("verdict").is_null()).then(pl.lit("failed")).otherwise(pl.lit("stop")),
+        drop_reason=pl.when(pl.col("verdict").is_null()).then(pl.lit("failed")),
+    )
+    quality = judgment_quality(table, firsts_only=True)
+    assert (quality["correct_share"], quality["invalid_share"], quality["solved_share"]) == (1, 0, 1)
 
 
 def test_the_share_of_a_is_told_by_where_the_winner_stands(world: World):
