@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from selftaught_assets.method.benchmarks import Ties
 from selftaught_assets.method.benchmarks.formats import FORMATS, OWN, FormatName
+from selftaught_assets.method.benchmarks.items import label_text
 from selftaught_assets.recipe.contents import InputPath
 from selftaught_assets.recipe.section import Section
 
@@ -30,7 +31,10 @@ class Fields(Section):
 
 
 class Labels(Section):
-    """Which values of the label's column say A, B and tie; a row with any other value has no label."""
+    """Which values of the label's column say A, B and tie; a row with any other value has no label.
+
+    Case and blanks around a value do not count; 1 and 1.0 are one, and so are yes, on and true.
+    """
 
     A: bool | int | str
     B: bool | int | str
@@ -100,7 +104,7 @@ class Benchmark(Section):
                 raise ValueError(f"benchmark {self.name}: `format: {self.format}` has no field `{field}`")
         if self.labels is not None and self.format != "pairs":
             raise ValueError(f"benchmark {self.name}: `labels` goes with `format: pairs`, not with {self.format}")
-        if self.labels is not None and len({str(value) for _, value in self.labels}) < 3:
+        if self.labels is not None and len({label_text(value) for _, value in self.labels}) < 3:
             raise ValueError(f"benchmark {self.name}: two `labels` have the same value")
         if self.labels is not None and self.labels.TIE is None and self.ties == "count":
             raise ValueError(f"benchmark {self.name}: `ties: count` needs to know which of the `labels` is TIE")

@@ -25,7 +25,7 @@ class Checks(Section):
     """Shorter instructions count as odd; "hi" is no task, while "2+2" is one."""
     max_odd_share: Share = 0.01
     """Of instructions too short, too long, or with unprintable characters: chat logs have some, a broken export many.
-    And of kept pairs that the judge could not be asked about."""
+    Of kept pairs that the judge could not be asked about too, and of rows of a benchmark whose label cannot be read."""
     max_repeated_instructions: Share = 0.1
     """Of rows of the pool that repeat an earlier one, which are not used; logs of real questions have a few in a
     hundred. Many more are a field that is not read (`pool.input_field`), or an export that went wrong."""

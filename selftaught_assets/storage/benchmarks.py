@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.benchmarks.formats import FORMATS, OWN
-from selftaught_assets.method.benchmarks.own import label_of, renamed
+from selftaught_assets.method.benchmarks.items import is_missing
+from selftaught_assets.method.benchmarks.own import LABEL_AS_GIVEN, label_of, renamed
 from selftaught_assets.storage.hub import read_hub
 from selftaught_assets.storage.records import Record, read_records
 
@@ -52,9 +53,15 @@ def _in_own_names(benchmark: "Benchmark", records: Iterator[Record]) -> Iterator
     for number, record in enumerate(records, start=1):
         values = renamed(record.values, benchmark.columns)
         if benchmark.labels is not None:
+            values[LABEL_AS_GIVEN] = values["label"]
             values["label"] = label_of(values["label"], benchmark.labels.model_dump(exclude_none=True))
         if benchmark.is_numbered:
             values["id"] = number
+        if is_missing(values["id"]):
+            raise UserError(
+                f"{record.file}, {record.where}: the id is missing; set `fields: {{id: null}}` of the benchmark if "
+                "there are no ids."
+            )
         first = firsts.setdefault(str(values["id"]), record)
         if first is not record:
             place = first.where if first.file == record.file else f"{first.where} of {first.file}"

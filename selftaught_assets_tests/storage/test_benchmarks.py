@@ -68,6 +68,34 @@ def test_own_columns_and_label_values_are_mapped_in_every_kind_of_file(tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("labels", "values"),
+    [({"A": 1, "B": 2}, ("1.0", "2.0", "")), ({"A": True, "B": False}, ("yes", "no", "maybe"))],
+)
+def test_labels_of_a_csv_are_read_as_they_are_spelled(tmp_path: Path, labels, values) -> None:
+    rows = [OURS | {"id": value, "instruction": value or "x", "label": value} for value in values]
+    made = benchmark(
+        comma_separated(tmp_path / "mine.csv", *(row | {"id": f"n{row['id']}"} for row in rows)), labels=labels
+    )
+    table = benchmark_rows("mine", read_benchmark(made), made.format)
+    assert table["label"].to_list() == ["A", "B", None]
+    assert table["label_seen"].to_list() == [None, None, values[2]]
+
+
+def test_two_labels_of_one_meaning_are_refused(tmp_path: Path) -> None:
+    for labels in ({"A": True, "B": "yes"}, {"A": 1, "B": "1.0"}, {"A": "x", "B": "X"}):
+        with pytest.raises(ValueError, match="two `labels` have the same value"):
+            benchmark(tmp_path / "mine.csv", labels=labels)
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), " "])
+def test_a_record_without_its_id_is_named(tmp_path: Path, gap: object) -> None:
+    path = jsonl(tmp_path / "mine.jsonl", OURS, OURS | {"id": gap})
+    assert complaint(benchmark(path)) == (
+        f"{path}, line 2: the id is missing; set `fields: {{id: null}}` of the benchmark if there are no ids."
+    )
+
+
+@pytest.mark.parametrize(
     ("form", "record"),
     [("rewardbench2", BEST_OF_4), ("rewardbench2", TIES), ("rm_bench", RM_BENCH), ("mt_bench", MT_BENCH)],
 )

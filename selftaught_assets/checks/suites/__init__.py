@@ -8,6 +8,7 @@ and how anything is measured (method/).
 from selftaught_assets.checks.accounts import rows_accounted
 from selftaught_assets.checks.rules import Suite
 from selftaught_assets.checks.suites import (
+    benchmarks,
     checkpoint,
     evaluation,
     filtered_set,
@@ -18,7 +19,7 @@ from selftaught_assets.checks.suites import (
 )
 from selftaught_assets.recipe import Recipe
 
-MODULES = (instructions, pairs, judge, judgments, filtered_set, checkpoint, evaluation)
+MODULES = (benchmarks, instructions, pairs, judge, judgments, filtered_set, checkpoint, evaluation)
 
 
 def suites_of(recipe: Recipe) -> list[Suite]:

@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 
 from selftaught_assets.method.benchmarks.formats import FORMATS, FormatName
-from selftaught_assets.method.benchmarks.items import Item, Record
+from selftaught_assets.method.benchmarks.items import Item, Record, is_missing
 from selftaught_assets.method.identity import row_ids
 from selftaught_assets.method.texts import is_empty, normalized_instruction
 
@@ -38,7 +38,10 @@ Ties = Literal["drop", "count"]
 _TEXTS = ("instruction", "response_a", "response_b")
 _SCHEMA = {
     name: pl.String
-    for name in ("benchmark", "subset", "item_id", "group_id", "question", *_TEXTS, "label", "reference", "variant")
+    for name in (
+        *("benchmark", "subset", "item_id", "group_id", "question", *_TEXTS),
+        *("label", "reference", "variant", "label_seen"),
+    )
 }
 
 
@@ -60,7 +63,8 @@ def benchmark_rows(
     Returns:
         benchmark, subset (the benchmark's name where it has none), item_id, group_id, instruction_id (hash of the
         instruction without differences of case and white space; of the first turn where there are two), instruction,
-        response_a, response_b, label (A, B, TIE or null), reference, variant, drop_reason; in the order of the items.
+        response_a, response_b, label (A, B, TIE or null), reference, variant, label_seen (what stands in the place of a
+        label that could not be read), drop_reason; in the order of the items.
     """
     items = list(FORMATS[form].items(records))
     rows = pl.DataFrame([_row(name, item) for item in items], schema=_SCHEMA).with_columns(
@@ -72,14 +76,20 @@ def benchmark_rows(
     screened = _unusable(rows).pipe(_repeated).pipe(_of_no_use, ties)
     return screened.with_columns(pl.Series("instruction_id", asked_ids, dtype=pl.String)).select(
         *("benchmark", "subset", "item_id", "group_id", "instruction_id"),
-        *(*_TEXTS, "label", "reference", "variant", "drop_reason"),
+        *(*_TEXTS, "label", "reference", "variant", "label_seen", "drop_reason"),
     )
 
 
 def _row(name: str, item: Item) -> dict[str, str | None]:
-    cells = item._replace(subset=item.subset or name, group_id=item.group_id or item.item_id)._asdict()
-    texts = {field: None if cells[field] is None else str(cells[field]) for field in _SCHEMA if field != "benchmark"}
-    return {"benchmark": name, **texts}
+    cells = item._replace(
+        subset=name if is_missing(item.subset) else item.subset,
+        group_id=item.group_id or item.item_id,
+        reference=None if is_missing(item.reference) else item.reference,
+        label_seen=None if item.label is not None else "" if is_missing(item.label_seen) else item.label_seen,
+    )._asdict()
+    return {"benchmark": name} | {
+        field: None if cells[field] is None else str(cells[field]) for field in _SCHEMA if field != "benchmark"
+    }
 
 
 def _is_text(item: Item) -> bool:

@@ -4,6 +4,7 @@ Belongs here: what an item is, and what several formats do alike: placing the wi
 conversation out as text. Not here: any one format, and which items can be scored (`__init__`).
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -36,11 +37,32 @@ class Item(NamedTuple):
     """What its relatives ask as well, where that is not the whole instruction: the first turn of a conversation."""
     set_aside: str | None = None
     """The reason why the format itself does not count this record in."""
+    label_seen: object = None
+    """What stands in the place of a label that could not be read."""
+
+
+_WHOLE = re.compile(r"([+-]?\d+)\.0*")
+_TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
+"""How YAML spells its truth values: a recipe that says `yes` means the word of the file, and holds a truth value."""
 
 
 def is_missing(value: object) -> bool:
     """Whether a cell of a file holds nothing: null, not a number (as pandas writes a gap), or an empty text."""
     return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def label_text(value: object) -> str | None:
+    """A label as text that is the same however files write it; None where there is none.
+
+    Case and white space at the ends do not count. 1, 1.0 and "1.0" are one label: a column of whole numbers with a gap
+    in it is often stored as floats. `yes`, `on` and true are one, and so are `no`, `off` and false.
+    """
+    if is_missing(value):
+        return None
+    text = str(value).strip().casefold()
+    if whole := _WHOLE.fullmatch(text):
+        return str(int(whole[1]))
+    return "true" if text in _TRUE else "false" if text in _FALSE else text
 
 
 def placed(item_id: str, instruction: object, chosen: object, rejected: object, **more: object) -> Item:

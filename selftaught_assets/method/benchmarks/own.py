@@ -5,7 +5,10 @@ Belongs here: columns and label values that a recipe maps. Not here: the formats
 
 from collections.abc import Mapping
 
-from selftaught_assets.method.benchmarks.items import Label, Record
+from selftaught_assets.method.benchmarks.items import Label, Record, label_text
+
+LABEL_AS_GIVEN = "label as given"
+"""Field of a record that keeps its own value where a recipe maps labels."""
 
 
 def renamed(record: Record, columns: Mapping[str, str]) -> dict[str, object]:
@@ -14,10 +17,8 @@ def renamed(record: Record, columns: Mapping[str, str]) -> dict[str, object]:
 
 
 def label_of(value: object, labels: Mapping[Label, object]) -> Label | None:
-    """The label that a value stands for, compared as text since a CSV has no numbers; None if it is not mapped."""
-    return next((label for label, meaning in labels.items() if _as_text(meaning) == _as_text(value)), None)
-
-
-def _as_text(value: object) -> str:
-    """1 and 1.0 are one label: a column of whole numbers with a gap in it is often stored as floats."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    """The label that a value stands for, compared by `label_text`; None if it is not mapped, or is no value."""
+    text = label_text(value)
+    if text is None:
+        return None
+    return next((label for label, meaning in labels.items() if label_text(meaning) == text), None)

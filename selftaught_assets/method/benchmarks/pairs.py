@@ -8,7 +8,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from selftaught_assets.method.benchmarks.items import Item, Label, Record, in_turns, placed, with_ids
+from selftaught_assets.method.benchmarks.items import Item, Label, Record, in_turns, label_text, placed, with_ids
+from selftaught_assets.method.benchmarks.own import LABEL_AS_GIVEN
 
 JUDGEBENCH_SOURCES = ("mmlu-pro", "livebench-reasoning", "livebench-math", "livecodebench")
 """The four groups that JudgeBench reports; MMLU-Pro's sources go on with the field ("mmlu-pro-law")."""
@@ -17,17 +18,20 @@ _SPEAKER = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 
 
 def pairs(records: Iterable[Record]) -> Iterator[Item]:
-    """Our own form: `id`, `instruction`, `response_a`, `response_b`, `label` (A, B or tie), `subset`, `reference`."""
+    """Our own form: `id`, `instruction`, `response_a`, `response_b`, `label` (A, B or tie), `subset`, `reference`.
+
+    Case and blanks around a label do not count.
+    """
     for record in records:
-        label = str(record["label"])
         yield Item(
             str(record["id"]),
             record["instruction"],
             record["response_a"],
             record["response_b"],
-            "TIE" if label.upper() == "TIE" else _among({"A": "A", "B": "B"}, label),
+            _among({"A": "A", "B": "B", "TIE": "TIE"}, record["label"]),
             record.get("subset"),
             reference=record.get("reference"),
+            label_seen=record.get(LABEL_AS_GIVEN, record["label"]),
         )
 
 
@@ -71,6 +75,7 @@ def helpsteer2(records: Iterable[Record]) -> Iterator[Item]:
             record["response_2"],
             _of_sign(strength) if is_number else None,
             record["split"],
+            label_seen=strength,
             set_aside=None if record["split"] == "val" else "other_split",
         )
 
@@ -90,6 +95,7 @@ def judgebench(records: Iterable[Record]) -> Iterator[Item]:
             record["response_B"],
             _among(labels, record["label"]),
             next((group for group in JUDGEBENCH_SOURCES if source.startswith(group)), source),
+            label_seen=record["label"],
         )
 
 
@@ -108,12 +114,14 @@ def llmbar(records: Iterable[Record]) -> Iterator[Item]:
             record["output_2"],
             _among({"1": "A", "2": "B"}, record["label"]),
             subset,
+            label_seen=record["label"],
         )
         count[subset] += 1
 
 
 def _among(labels: dict[str, Label], value: object) -> Label | None:
-    return None if isinstance(value, bool) else labels.get(str(value))
+    known = {label_text(key): label for key, label in labels.items()}
+    return known.get(label_text(value))
 
 
 def _of_sign(strength: int | float) -> Label | None:

@@ -5,7 +5,7 @@ Belongs here: MT-Bench and PandaLM, and how their votes become one label. Not he
 
 from collections.abc import Iterable, Iterator
 
-from selftaught_assets.method.benchmarks.items import Item, Label, Record, in_turns, majority, with_ids
+from selftaught_assets.method.benchmarks.items import Item, Label, Record, in_turns, label_text, majority, with_ids
 
 _PANDALM_LABELS: dict[str, Label] = {"0": "TIE", "1": "A", "2": "B"}
 _MIRRORED: dict[Label, Label] = {"A": "B", "B": "A", "TIE": "TIE"}
@@ -38,7 +38,7 @@ def mt_bench(records: Iterable[Record]) -> Iterator[Item]:
         yield _compared(first, majority(votes[key]))
     for number, record in enumerate(unread, start=1):
         item = _compared(record, None)
-        yield item._replace(item_id=f"{item.item_id}/unread_{number}")
+        yield item._replace(item_id=f"{item.item_id}/unread_{number}", label_seen=record["winner"])
 
 
 def pandalm(records: Iterable[Record]) -> Iterator[Item]:
@@ -50,7 +50,8 @@ def pandalm(records: Iterable[Record]) -> Iterator[Item]:
     Schema: data/testset-v1.json of the repository WeOpenML/PandaLM; arXiv 2306.05087.
     """
     for item_id, record in with_ids(records, "idx"):
-        votes = [_PANDALM_LABELS.get(str(record[f"annotator{number}"])) for number in (1, 2, 3)]
+        given = [record[f"annotator{number}"] for number in (1, 2, 3)]
+        votes = [_PANDALM_LABELS.get(label_text(vote)) for vote in given]
         read = [vote for vote in votes if vote is not None]
         decided = len(read) == 3 or (len(read) == 2 and read[0] == read[1])
         yield Item(
@@ -60,11 +61,12 @@ def pandalm(records: Iterable[Record]) -> Iterator[Item]:
             record["response2"],
             majority(read) if decided else None,
             record["motivation_app"],
+            label_seen=", ".join(map(str, given)),
         )
 
 
 def _vote(winner: object) -> Label | None:
-    text = str(winner)
+    text = label_text(winner) or ""
     return "TIE" if text.startswith("tie") else {"model_a": "A", "model_b": "B"}.get(text)
 
 
@@ -85,6 +87,7 @@ def _compared(record: Record, label: Label | None) -> Item:
 
 def _turns(conversation: object, turn: object) -> tuple[list[object], list[object]]:
     """What the user and the assistant say in turns 1 to `turn`; nothing of a conversation that lacks one of them."""
+    turn = int(turn) if isinstance(turn, float) and turn.is_integer() else turn
     messages = [m for m in conversation if isinstance(m, dict)] if isinstance(conversation, list) else []
     if not isinstance(turn, int) or not 0 < 2 * turn <= len(messages):
         return [], []

@@ -26,7 +26,24 @@ def reasons(*changes: dict[str, object], ties: str = "drop") -> list[str | None]
 
 def test_a_labelled_pair_is_kept():
     row = benchmark_rows("b", [GOOD | {"reference": "r"}]).drop("instruction_id").row(0)
-    assert row == ("b", "s", "7", "7", "x", "a", "b", "A", "r", None, None)
+    assert row == ("b", "s", "7", "7", "x", "a", "b", "A", "r", None, None, None)
+
+
+@pytest.mark.parametrize(("given", "label"), [("a", "A"), ("B ", "B"), (" b", "B"), ("TIE ", "TIE")])
+def test_case_and_blanks_of_a_label_do_not_count(given: str, label: str):
+    assert benchmark_rows("b", [GOOD | {"label": given}], ties="count")["label"].to_list() == [label]
+
+
+@pytest.mark.parametrize(("given", "seen"), [("left", "left"), (3, "3"), (None, ""), (float("nan"), "")])
+def test_what_is_no_label_is_kept_to_be_shown(given: object, seen: str):
+    row = benchmark_rows("b", [GOOD | {"label": given}]).row(0, named=True)
+    assert (row["label"], row["label_seen"], row["drop_reason"]) == (None, seen, "no_label")
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), "", " "])
+def test_a_gap_is_no_reference_and_no_subset(gap: object):
+    row = benchmark_rows("b", [GOOD | {"reference": gap, "subset": gap}]).row(0, named=True)
+    assert (row["reference"], row["subset"]) == (None, "b")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +57,7 @@ def test_a_labelled_pair_is_kept():
         ({"label": "Tie"}, "tie"),
         ({"label": "TIE"}, "tie"),
         ({"label": None}, "no_label"),
-        ({"label": "a"}, "no_label"),
+        ({"label": "C"}, "no_label"),
         ({"label": True}, "no_label"),
         ({"response_b": "a"}, "equal_responses"),
         ({"response_b": "a", "label": "tie"}, "tie"),
