@@ -13,6 +13,7 @@ MODULES = (
     "transformers.models.auto.modeling_auto",
     "peft",
     "great_expectations",
+    "sklearn.feature_extraction.text",
     "sklearn.linear_model",
     "alembic.command",
     "dagster._core.storage.sqlite_storage",

@@ -58,6 +58,7 @@ CHECKS = {
         "near_duplicates",
         "modification_similarity",
         "length_bias",
+        "surface_signs",
         "refusals",
         "strategy_share",
         "rows_accounted",

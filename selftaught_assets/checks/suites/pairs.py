@@ -3,6 +3,7 @@
 Belongs here: declarations about pairs. Not here: when a pair is dropped (method/pairs.py).
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import polars as pl
@@ -11,6 +12,8 @@ from selftaught_assets.checks.rules import (
     IN_SET,
     MEAN,
     ROW_COUNT,
+    Estimate,
+    Estimated,
     Limit,
     RowRule,
     Subject,
@@ -18,15 +21,30 @@ from selftaught_assets.checks.rules import (
     holds,
     share,
 )
+from selftaught_assets.method.draws import draw
+from selftaught_assets.method.intervals import wilson_interval
 from selftaught_assets.method.pairs import STRATEGY, TEMPLATE_LEFTOVER
+from selftaught_assets.method.probe import FOLDS
 from selftaught_assets.method.refusals import refuses
 from selftaught_assets.method.similarity import earlier_likeness, jaccard
+from selftaught_assets.method.surface import (
+    Picked,
+    leading_signs,
+    leading_words,
+    signs_of,
+    told_by_one_sign,
+    told_by_words,
+)
 from selftaught_assets.method.texts import is_empty, normalized_instruction, with_single_spaces
 from selftaught_assets.recipe import Recipe
 
 OF = "kept pairs"
 IDS = ("pair_id", "instruction_id")
 TEXTS = ("instruction", "modified_instruction", "chosen", "rejected")
+
+SURFACE_ROWS = 2_000
+"""Pairs that `surface_signs` looks at: its intervals are then ±2 points."""
+SIGNS_SHOWN = 3
 
 CAUSES = {
     "truncated": ("truncated",),
@@ -45,6 +63,7 @@ def suites(recipe: Recipe) -> list[Suite]:
         near_duplicates,
         modification_similarity,
         length_bias,
+        surface_signs,
         refusals,
         strategy_share,
     )
@@ -156,6 +175,42 @@ def length_bias(recipe: Recipe) -> Suite:
     )
 
 
+def surface_signs(recipe: Recipe) -> Suite:
+    """The winner cannot be told from the looks of the texts.
+
+    Any sign will do, so none is named beforehand: `told_by_one_sign` looks for the one that tells most, among first and
+    last words and markup, and `told_by_words` lets a probe see all words. Both are tried on pairs that they have not
+    seen. The longer text is cut to the length of the shorter one; where one side is longer in nearly all pairs, words
+    may tell it all the same, as long answers begin otherwise: see `length_bias` first.
+    """
+    most, of = recipe.checks.max_probe_accuracy, "kept pairs of the sample"
+    return Suite(
+        asset="pairs",
+        name="surface_signs",
+        purpose="A sign that only losers bear, such as what a template leaves behind, is learned in place of judging.",
+        rows=partial(_surfaces, recipe),
+        shown=(*IDS, "leading_sign", "chosen", "rejected"),
+        rules=(
+            Estimated(
+                "told_by_one_sign",
+                of,
+                "how often the winner is told by one first word, last word or kind of markup",
+                partial(_picked, told_by_one_sign),
+                high=most,
+                culprits="told",
+            ),
+            Estimated(
+                "told_by_words",
+                of,
+                "how often a probe tells the winner by the words of both responses",
+                partial(_picked, told_by_words),
+                high=most,
+            ),
+        ),
+        numbers=_sign_numbers,
+    )
+
+
 def refusals(recipe: Recipe) -> Suite:
     """Responses answer."""
     most = recipe.checks.max_refusal_share
@@ -261,6 +316,45 @@ def _lengths(subject: Subject) -> pl.DataFrame:
         kept_unequal=(pl.col("drop_reason").is_null() & unequal).fill_null(False),
         longer_wins=pl.col("chosen_characters") > pl.col("rejected_characters"),
     )
+
+
+def _surfaces(recipe: Recipe, subject: Subject) -> pl.DataFrame:
+    """At most `SURFACE_ROWS` kept pairs, drawn by seed and id, and whether the leading sign tells their winner."""
+    kept = _kept_only(subject).with_columns(
+        (draw("instruction_id", recipe.seed, "surface") % FOLDS).cast(pl.Int64).alias("fold")
+    )
+    place = draw("pair_id", recipe.seed, "surface sample").rank("ordinal")
+    rows = kept.filter(place <= SURFACE_ROWS) if kept.height > SURFACE_ROWS else kept
+    leading = leading_signs(rows, 1)
+    if not leading:
+        return rows.with_columns(leading_sign=pl.lit(None, dtype=pl.String), told=pl.lit(False))
+    (sign,) = leading
+    winner, loser = ("chosen", "rejected") if sign.chosen > sign.rejected else ("rejected", "chosen")
+    told = [
+        sign.name in signs_of(row[winner]) and sign.name not in signs_of(row[loser])
+        for row in rows.select("chosen", "rejected").iter_rows(named=True)
+    ]
+    return rows.with_columns(
+        leading_sign=pl.lit(f"only the {winner} response {sign.name}"), told=pl.Series(told, dtype=pl.Boolean)
+    )
+
+
+def _picked(probe: Callable[[pl.DataFrame], Picked], rows: pl.DataFrame) -> Estimate | None:
+    if rows["instruction_id"].n_unique() < 2 * FOLDS:
+        return None
+    right, n = probe(rows)
+    return Estimate(right / n, *wilson_interval(round(right), n), n)
+
+
+def _sign_numbers(rows: pl.DataFrame) -> dict[str, int | float]:
+    """The signs and words that stand most on one side: the share of pairs in which one response alone has them."""
+    numbers: dict[str, int | float] = {"rows": rows.height}
+    signs = leading_signs(rows, SIGNS_SHOWN)
+    words = [word._replace(name=f"has the word {word.name!r}") for word in leading_words(rows, SIGNS_SHOWN)]
+    for sign in (*signs, *words):
+        numbers[f"only_chosen/{sign.name}"] = sign.chosen / rows.height
+        numbers[f"only_rejected/{sign.name}"] = sign.rejected / rows.height
+    return numbers
 
 
 def _refusals(subject: Subject) -> pl.DataFrame:

@@ -73,6 +73,13 @@ FAULTS = [
     warning("modification_similarity", "too_near_share", modified_instruction=pl.col("instruction") + "!"),
     warning("modification_similarity", "too_far_share", modified_instruction=pl.lit("zzzz qqqq 1234567")),
     warning("length_bias", "longer_wins_share", chosen=pl.col("rejected") + " and more"),
+    warning("surface_signs", "told_by_one_sign", rejected="**\n" + pl.col("rejected")),
+    warning(
+        "surface_signs",
+        "told_by_words",
+        None,
+        rejected=pl.col("rejected").str.replace(" ", " certainly ", literal=True),
+    ),
     warning("refusals", "chosen_refusal_share", chosen=pl.lit("I'm sorry, but I can't help with that.")),
     warning("refusals", "rejected_refusal_share", rejected=pl.lit("As an AI language model, I cannot say.")),
     Fault(
@@ -123,3 +130,22 @@ def test_no_pair_at_all_cannot_be_told(check: str, world: World):
     result = in_all("pairs", drop_reason=pl.lit("truncated"))(world).result("pairs", check)
     assert result.passed
     assert "cannot be told, as there are no" in result.description
+
+
+def test_the_sign_that_tells_the_winner_is_named_with_its_share(world: World):
+    spoiled = in_all("pairs", rejected="**\n" + pl.col("rejected"))(world)
+    result = spoiled.result("pairs", "surface_signs")
+    assert value(result, "only_rejected/begins with '**'") == 1.0
+    assert value(result, "only_chosen/begins with '**'") == 0.0
+    records = [record.data for record in result.metadata["offending_rows"].records]
+    assert {record["leading_sign"] for record in records} == {"only the rejected response begins with '**'"}
+
+
+def test_a_word_that_tells_the_winner_is_named(world: World):
+    spoiled = in_all("pairs", rejected=pl.col("rejected").str.replace(" ", " certainly "))(world)
+    assert value(spoiled.result("pairs", "surface_signs"), "only_rejected/has the word 'certainly'") == 1.0
+
+
+def test_a_handful_of_pairs_tells_no_sign(world: World):
+    few = world.changed("pairs", lambda pairs: pairs.head(9).with_columns(rejected="**" + pl.col("rejected")))
+    assert few.result("pairs", "surface_signs").passed
