@@ -17,6 +17,8 @@ from selftaught_assets.method.texts import is_empty, normalized_instruction
 POOL_DROP_REASONS = ("empty", "duplicate")
 SELECTION_DROP_REASONS = ("too_long", "other_category", "not_selected")
 
+_CATEGORIES_LISTED = 10
+
 _POOL_SCHEMA = {
     "line": pl.Int64,
     "pool_id": pl.String,
@@ -104,8 +106,13 @@ def select_instructions(
         Every row of `pool`, in its order, with `drop_reason` null where it is selected.
 
     Raises:
-        ValueError: no instruction is left for this iteration.
+        ValueError: no instruction is left for this iteration, or a category is that of no row.
     """
+    there = set(pool["category"].drop_nulls())
+    if unknown := [name for name in categories or () if name not in there]:
+        listed = ", ".join(map(repr, sorted(there)[:_CATEGORIES_LISTED])) or "none"
+        more = ", …" if len(there) > _CATEGORIES_LISTED else ""
+        raise ValueError(f"No row of the pool has the category {unknown[0]!r}; its categories are {listed}{more}.")
     unwanted = pl.lit(False) if categories is None else ~pl.col("category").is_in(list(categories)).fill_null(False)
     wanted = pool.with_columns(
         pl.when(pl.col("drop_reason") == "empty")

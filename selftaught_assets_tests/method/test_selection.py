@@ -177,3 +177,11 @@ def test_fields_in_which_repeated_instructions_differ_are_counted():
     ]
     assert fields_that_differ(records, "do") == {"input": 2, "output": 1}
     assert fields_that_differ(records[2:], "do") == {}
+
+
+def test_a_category_that_no_row_has_is_named_with_those_that_there_are():
+    table = pool("a", "b", categories=["math", "coding"])
+    with pytest.raises(ValueError, match=r"has the category 'codnig'; its categories are 'coding', 'math'\."):
+        select(table, categories=["math", "codnig"])
+    with pytest.raises(ValueError, match=r"has the category 'math'; its categories are none\."):
+        select(pool("a"), categories=["math"])
