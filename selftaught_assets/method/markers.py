@@ -25,16 +25,18 @@ models like to close what they opened."""
 _OPENING_MARKER = re.compile(rf"\\?\[\\?\[[ \t]*(?P<name>{_NAMES})[ \t]*\\?\]\\?\]", re.IGNORECASE)
 _CLOSING_MARKER = re.compile(CLOSING, re.IGNORECASE)
 
-_LAYOUT = re.compile(r"[ \t]*(?:>[ \t]*)*(?:(?:[-*+•]|\d{1,2}[.)])[ \t]+)?(?:#{1,6}[ \t]*)?")
+_LAYOUT = re.compile(r"[ \t]*(?:>[ \t]*)*(?:(?:[-*+•]|\(?(?:\d{1,2}|[a-zA-Z])[.)])[ \t]+)?(?:#{1,6}[ \t]*)?")
 """What makes a line a quotation, a list item or a heading."""
-_LABEL = re.compile(rf"(?:\w+[ \t]+)?(?:{_NAMES}|answer)[ \t]*[:：]?", re.IGNORECASE)
-"""A model's own name for what follows the marker."""
+_LABEL = re.compile(
+    rf"(?:\w+[ \t]+)?(?:{_NAMES}|answer)[ \t]*[:：]?|(?:step|part)?[ \t]*\d{{1,2}}[.):]?", re.IGNORECASE
+)
+"""A model's own name, or number, for what follows the marker."""
 _OPENER = re.compile(r"<(?P<tag>\w+)>|[*_`~\"'“„«‘(\[{<|]")
 _MIRRORED = {"(": ")", "[": "]", "{": "}", "<": ">", "“": "”", "„": "“", "«": "»", "‘": "’"}
 _BLANK_OR_COLON = re.compile(r"[ \t]*[:：]?[ \t]*")
 _SEPARATOR = re.compile(r"[ \t]*(?:[:：–—]|[=-]>)(?=[\s\w])")
-_REST_OF_LINE = re.compile(r"(?:[ \t*_~:：=–—|#-]|[^\w\s\x00-\x7f])*(?=\n|\Z)")
-"""To the end of the line, ASCII that draws lines or emphasis, and symbols outside ASCII."""
+_REST_OF_LINE = re.compile(r"[.,;!$]{0,3}(?:[ \t*_~:：=–—|#-]|[^\w\s\x00-\x7f])*(?=\n\s*\S)")
+"""To the end of a line that is not the last: ASCII that draws lines or emphasis, and symbols outside ASCII."""
 
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
 _BLOCK = re.compile(r"\s*(?:```|~~~)[ \t]*\w*[ \t]*\n(?P<inside>.*)\n[ \t]*(?:```|~~~)\s*", re.DOTALL)
@@ -44,6 +46,8 @@ _TRAILING_RULE = re.compile(rf"\n{_RULE}\s*\Z")
 _OWN_NAME = {name: re.compile(rf"(\**){name}\**[:：]\1[ \t]*\n*", re.IGNORECASE) for name in _NAMES.split("|")}
 """The marker's word once more, as a label before the text."""
 _ITEM = re.compile(r"(?:[-*+•>]|\d{1,2}[.)])[ \t]+(?P<text>[^\n]*)")
+_BRACKETED_END = re.compile(rf"\n[ \t]*[\[(<]+/?end(?: of (?:{_NAMES}))?[\])>]+\s*\Z", re.IGNORECASE)
+_LAST_TAG = re.compile(r"</(\w+)>\Z")
 _ENCLOSING = ("**", "__", "*", "_", "`", '"', "'", "“", "«", "‘", "(", "[", "{", "<")
 _UNPAIRED = ("**", "__", "`", '"')
 
@@ -138,7 +142,8 @@ def _part(text: str, name: str, marker: _Marker) -> str:
     """A part up to what closes it, without its own name, and without the signs that its lines share with its marker."""
     closing = _CLOSING_MARKER.search(text)
     if closing and not _OPENING_MARKER.search(text, closing.end()):
-        text = text[: _decorated(text, closing, 0).start]
+        text = _TRAILING_RULE.sub("", text[: _decorated(text, closing, 0).start])
+    text = _BRACKETED_END.sub("", text)
     lines = text.split("\n")
     if ">" in marker.layout and all(line.lstrip().startswith(">") for line in lines if line.strip()):
         text = "\n".join(re.sub(r"^[ \t]*> ?", "", line) for line in lines)
@@ -213,4 +218,5 @@ def _is_unpaired(text: str) -> bool:
     unpaired = any((text.startswith(sign) or text.endswith(sign)) and text.count(sign) % 2 for sign in _UNPAIRED)
     brackets = any(text.endswith(closer) and text.count(closer) > text.count(opener) for opener, closer in ("[]", "{}"))
     cell = text.endswith("|") and not text.startswith("|")
-    return unpaired or brackets or cell or _fences(text) % 2 == 1
+    tag = _LAST_TAG.search(text)
+    return unpaired or brackets or cell or (tag is not None and f"<{tag[1]}" not in text) or _fences(text) % 2 == 1

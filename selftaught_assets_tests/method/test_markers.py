@@ -35,6 +35,9 @@ DECORATED = [
     "- [[instruction]] {}\n- [[response]] {}",
     "* **[[instruction]]** {}\n* **[[response]]** {}",
     "1. [[instruction]]\n   {}\n2. [[response]]\n   {}",
+    "(1) [[instruction]]\n{}\n(2) [[response]]\n{}",
+    "**1. [[instruction]]**\n{}\n**2. [[response]]**\n{}",
+    "Step 1: [[instruction]]\n{}\nStep 2: [[response]]\n{}",
     "> [[instruction]]\n> {}\n>\n> **[[response]]**\n> {}",
     "📝 [[instruction]] 📝\n{}\n✅ [[response]] ✅\n{}",
     "**Instruction: [[instruction]]**\n{}\n**Response: [[response]]**\n{}",
@@ -44,6 +47,9 @@ DECORATED = [
     "[[instruction]]\n{}\n[[response]]\n{}\n[[end]]",
     "[[instruction]]\n{}\n[[response]]\n{}\n**[[end of response]]**",
     "[[instruction]]\n{}\n[[response]]\n{}\n</response>",
+    "[[instruction]]\n{}\n[[response]]\n{}\n\n---\n*[[end]]*",
+    "[[instruction]]\n{}\n[[response]]\n{}\n[end]",
+    "[[instruction]].\n{}\n[[response]].\n{}",
     "```\n[[instruction]]\n{}\n[[response]]\n{}\n```",
     "Sure!\n```text\n### [[instruction]]\n{}\n\n### [[response]]\n{}\n```\nI hope this helps!",
     "```\n[[instruction]]\n{}\n```\n\n```\n[[response]]\n{}\n```",
@@ -59,6 +65,7 @@ DECORATED = [
 ENTANGLED = [
     '{{"[[instruction]]": "{}", "[[response]]": "{}"}}',
     "| [[instruction]] | {} |\n| [[response]] | {} |",
+    "<details>\n[[instruction]]\n{}\n[[response]]\n{}\n</details>",
     "[[instruction]]\n{}\n[[response]]\n**{}",
     "[[instruction]]\n{}\n[[response]]\n{}\n```",
     "[[instruction]]\n{}\n[[response]]\n{}\n[[instruction]]",
@@ -78,6 +85,9 @@ CONTENT = [
     "[[1, 2], [3, 4]]",
     '{\n  "fruit": "apple"\n}',
     "f(a, b)",
+    "if a:\n    b\nend",
+    "<b>apple</b>",
+    "😊",
     "---\ntitle: apple\n---",
 ]
 
@@ -132,6 +142,6 @@ def test_a_closing_marker_left_in_a_text_drops_the_pair(leftover: str):
 @pytest.mark.parametrize("character", ["*", "`", "[", "\n", ">", " ", "-", "<b>", "```\n", "[[end]]", "# "])
 def test_long_runs_of_decoration_take_no_long_time(character: str):
     run = character * 20_000
-    started = time.monotonic()
+    started = time.process_time()
     split_modified_pair(f"{run}[[instruction]]{run}{TASK}{run}[[response]]{run}{ANSWER}{run}")
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2

@@ -102,6 +102,6 @@ def test_markup_is_told_from_what_looks_like_it():
 @pytest.mark.parametrize("character", ["<", "a", "<a", "*", "`", "|", "#", ":", " ", "\n"])
 def test_long_runs_take_no_long_time(character: str):
     run = "<" + character * 50_000
-    started = time.monotonic()
+    started = time.process_time()
     assert max(map(len, signs_of(run))) < 60
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
