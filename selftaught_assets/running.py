@@ -178,6 +178,7 @@ class _Display:
         self._cursor: str | None = None
         self._last_plain_line = time.monotonic()
         self._last_progress: StageProgress | None = None
+        self._unreadable: str | None = None
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"))
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("starting", total=None, detail="")
@@ -223,7 +224,13 @@ class _Display:
             self._console.print(f"  {mark} {check.asset_key.path[-1]} {check.check_name}: {sentence}", highlight=False)
 
     def _show_progress(self) -> None:
-        progress = read_progress(self._progress_file)
+        try:
+            progress = read_progress(self._progress_file)
+        except UserError as error:
+            progress = None
+            if str(error) != self._unreadable:
+                self._unreadable = str(error)
+                self._console.print(f"  [yellow]![/] {escape(self._unreadable)}", highlight=False, soft_wrap=True)
         if progress is None:
             return
         if self._console.is_terminal:

@@ -8,7 +8,7 @@ from datetime import date as Date
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from selftaught_assets.engines.protocol import TEMPLATE_DATE
 from selftaught_assets.errors import UserError
@@ -25,6 +25,7 @@ from selftaught_assets.storage.models import (
     reference_model,
 )
 from selftaught_assets.storage.promotions import read_promotion
+from selftaught_assets.storage.schema import Record, read_record
 from selftaught_assets.storage.stored import stale, stored
 
 SEED = "seed"
@@ -34,10 +35,8 @@ PROMPTS = "prompts"
 _ITERATION = re.compile(r"iteration_[0-9]{2}")
 
 
-class Description(BaseModel):
+class Description(Record):
     """What an exported folder says of its judge: who it is, and how it is asked. Its prompts lie beside it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     judge: str
     """`seed`, `iteration_03`, or the name of a folder."""
@@ -156,7 +155,7 @@ def _read_description(folder: Path) -> Description | None:
     if not path.is_file():
         return None
     try:
-        return Description.model_validate_json(path.read_bytes())
+        return read_record(Description, path.read_bytes(), path)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))

@@ -14,6 +14,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.lineage.schema import Model
 from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, current_checkpoint, read_manifest
 from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.schema import FIRST, require_readable
 
 
 class Trained(NamedTuple):
@@ -100,6 +101,7 @@ def _pointer(path: Path, root: Path) -> Pointer | None:
     """What a pointer says; None where it is damaged, which `judge` says when it is next used."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        require_readable(content, FIRST, path)
         return Pointer(content["digest"], root / content["base"], content["adapter"] is None)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
         return None

@@ -10,13 +10,14 @@ import os
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.reviews import ANSWERS, Answer, Kind
 from selftaught_assets.storage.files import fsync, full_disk_is_a_user_error
 from selftaught_assets.storage.jsonl import read_jsonl
 from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.schema import Record, as_record
 
 MOST_CHARACTERS = 4_000
 """Of a note."""
@@ -24,8 +25,10 @@ MOST_CHARACTERS = 4_000
 Note = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 
 
-class StoredAnswer(BaseModel):
+class StoredAnswer(Record):
     """One line of the file."""
+
+    model_config = ConfigDict(extra="ignore")
 
     kind: Kind
     iteration: str
@@ -42,7 +45,7 @@ def read_answers(layout: Layout, kind: Kind) -> list[StoredAnswer]:
     """All lines in their order, those that no longer count, too; none where nobody has answered yet.
 
     Raises:
-        UserError: a line is damaged; it is named by its number.
+        UserError: a line is damaged, or of a newer release; it is named by its number.
     """
     path = layout.reviews(kind)
     if not path.exists():
@@ -50,7 +53,7 @@ def read_answers(layout: Layout, kind: Kind) -> list[StoredAnswer]:
     answers = []
     for number, line in read_jsonl(path, required=()):
         try:
-            answer = StoredAnswer.model_validate(line)
+            answer = as_record(StoredAnswer, line, f"{path}, line {number},")
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])

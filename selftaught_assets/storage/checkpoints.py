@@ -21,6 +21,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.files import fsync, full_disk_is_a_user_error, written_aside
 from selftaught_assets.storage.models import ModelReference, adapter_digest
+from selftaught_assets.storage.schema import Record, read_record
 
 MANIFEST = "manifest.json"
 CURRENT = "current.json"
@@ -54,10 +55,10 @@ class TrainingMetrics(BaseModel):
     """Of the training loop, without loading."""
 
 
-class Manifest(BaseModel):
+class Manifest(Record):
     """What a checkpoint is made of."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     recipe: str
     training_key: str
@@ -77,9 +78,14 @@ class Manifest(BaseModel):
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a finished checkpoint, or None: a folder without a valid one is no checkpoint."""
+    """The manifest of a finished checkpoint, or None: a folder without a valid one is no checkpoint.
+
+    Raises:
+        UserError: a newer release wrote it.
+    """
+    path = folder / MANIFEST
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        return read_record(Manifest, path.read_bytes(), path)
     except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
 

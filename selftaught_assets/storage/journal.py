@@ -7,10 +7,12 @@ Belongs here: the shards, what is found in them again, and what happens to damag
 A journal is a folder of Parquet shards. A shard appears whole, under a name of its own, and never changes, so any
 number of processes can append, and a kill loses only what was not yet appended. Names sort by age. There is no index to
 keep: Parquet reads single columns, and skips rows that cannot have a key, fast enough (benchmarks/journal_index.py).
+A shard's schema version, where it is not the first, is part of its name, so that listing is enough to see it.
 """
 
 import io
 import logging
+import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ from upath import UPath
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.journal_files import files_in
+from selftaught_assets.storage.schema import FIRST, written_by_newer
 
 SCHEMA = pl.Schema(
     {
@@ -39,7 +42,9 @@ SCHEMA = pl.Schema(
 
 SUCCEEDED = ~pl.col("finish_reason").is_in(["failed", "prompt_too_long"])
 """A prompt that was too long may fit another time: the context is the engine's, and no part of the key."""
+SHARD_VERSION = FIRST
 SUFFIX = ".parquet"
+_LATER_VERSION = re.compile(r"\.v([0-9]{1,9})\.parquet")
 SET_ASIDE_SUFFIX = ".corrupt"
 _FIRST_OF_ITS_KIND = pl.struct("key", "sample_index").is_first_distinct()
 _Result = TypeVar("_Result")
@@ -117,14 +122,19 @@ class Journal:
                 raise self._unreadable(problem)
 
     def shards(self) -> list[str]:
-        """The names of all shards, oldest first.
+        """The names of all shards, oldest first. Raises UserError if a newer release wrote one of them.
 
         No listing is a snapshot: while one is made, another process may put a merged shard where the listing has
         passed, and remove the ones it replaces where it has not. So there are two; the second one sees what the first
         one missed, and what is in the first one only is found out when it is read.
         """
         listed = self.files.sizes().keys() | self.files.sizes().keys()
-        return sorted(name for name in listed if name.endswith(SUFFIX) and not name.startswith("."))
+        shards = sorted(name for name in listed if name.endswith(SUFFIX) and not name.startswith("."))
+        for name in shards:
+            marked = _LATER_VERSION.search(name)
+            if marked and int(marked[1]) > SHARD_VERSION:
+                raise written_by_newer(f"The shard {self.files.place}/{name}", int(marked[1]), SHARD_VERSION)
+        return shards
 
     def scan(self, shards: Sequence[str]) -> pl.LazyFrame:
         """The rows of shards, in order. Raises FileNotFoundError, now or when collected, if one has vanished."""
@@ -143,7 +153,8 @@ class Journal:
         content = io.BytesIO()
         rows = rows.select(SCHEMA.names()).cast(dict(SCHEMA))
         rows.write_parquet(content, compression="zstd", row_group_size=rows_together)
-        self.files.write(f"{age}-{uuid.uuid4().hex[:12]}{SUFFIX}", content.getvalue())
+        version = "" if SHARD_VERSION == FIRST else f".v{SHARD_VERSION}"
+        self.files.write(f"{age}-{uuid.uuid4().hex[:12]}{version}{SUFFIX}", content.getvalue())
 
     def _set_aside_damaged(self, shards: Sequence[str]) -> None:
         for shard in shards:

@@ -13,6 +13,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import digest
 from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.files import written_aside
+from selftaught_assets.storage.schema import FIRST, SCHEMA_VERSION, require_readable
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
@@ -112,6 +113,7 @@ def write_pointer(path: Path, model: ModelReference, *, root: Path, basis: Basis
         UserError: the disk is full.
     """
     content = {
+        SCHEMA_VERSION: FIRST,
         "base": _stored_path(model.base, root),
         "adapter": None if model.adapter is None else _stored_path(model.adapter, root),
         "digest": model.digest,
@@ -125,9 +127,10 @@ def read_pointer(path: Path, *, root: Path) -> ModelReference:
     """Reads what `write_pointer` wrote.
 
     Raises:
-        UserError: the file is missing or damaged, or a folder that it names is gone.
+        UserError: the file is missing, damaged or of a newer release, or a folder that it names is gone.
     """
     content = _read_json(path, "materialize `judge` of this iteration")
+    require_readable(content, FIRST, path)
     try:
         base, adapter = root / content["base"], content["adapter"] and root / content["adapter"]
         model = ModelReference(base, adapter, content["digest"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selftaught_assets.storage.files import written_aside
+from selftaught_assets.storage.schema import FIRST, SCHEMA_VERSION, require_readable
 
 
 class StageProgress(NamedTuple):
@@ -31,12 +32,18 @@ class StageProgress(NamedTuple):
 def write_progress(path: Path, progress: StageProgress) -> None:
     """Replaces the message."""
     with written_aside(path) as aside:
-        aside.write_text(json.dumps(progress._asdict()), encoding="utf-8")
+        aside.write_text(json.dumps({SCHEMA_VERSION: FIRST} | progress._asdict()), encoding="utf-8")
 
 
 def read_progress(path: Path) -> StageProgress | None:
-    """The newest message; None if there is none."""
+    """The newest message; None if there is none.
+
+    Raises:
+        UserError: a newer release writes it.
+    """
     try:
-        return StageProgress(**json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    require_readable(content, FIRST, path)
+    return StageProgress(**{name: content[name] for name in StageProgress._fields})

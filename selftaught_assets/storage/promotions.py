@@ -7,11 +7,12 @@ none. Belongs here: the record and its file. Not here: the rule (method/promotio
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.promotion import Outcome, Rule
 from selftaught_assets.storage.files import written_aside
+from selftaught_assets.storage.schema import Record, read_record
 
 
 class Override(BaseModel):
@@ -26,11 +27,13 @@ class Override(BaseModel):
     reason: str
 
 
-class Promotion(BaseModel):
-    """What was decided about one checkpoint. Counts are of greedy verdicts, both orders of each pair."""
+class Promotion(Record):
+    """What was decided about one checkpoint. Counts are of greedy verdicts, both orders of each pair.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Up to version 1 the decision was by McNemar's test, which takes the two verdicts on a pair as independent.
+    """
 
+    schema_version: int = Field(2, ge=1, strict=True)
     checkpoint: str
     """Digest of the weights that the decision is about."""
     in_office: str
@@ -44,9 +47,15 @@ class Promotion(BaseModel):
     gained: int
     lost: int
     p_value: float
+    """Of the sign-flip test over instructions; of McNemar's in version 1."""
     flat: int
     """Successive iterations without a significant gain, up to this one."""
     override: Override | None = None
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the test kept the verdicts on one instruction together."""
+        return self.schema_version >= 2
 
     @property
     def may_judge(self) -> bool:
@@ -57,11 +66,11 @@ def read_promotion(folder: Path, digest: str) -> Promotion | None:
     """What was decided about the checkpoint with this digest; None: nothing yet.
 
     Raises:
-        UserError: the record is damaged.
+        UserError: the record is damaged, or of a newer release.
     """
     path = promotion_path(folder, digest)
     try:
-        promotion = Promotion.model_validate_json(path.read_bytes())
+        promotion = read_record(Promotion, path.read_bytes(), path)
     except FileNotFoundError:
         return None
     except ValidationError:

@@ -9,10 +9,11 @@ from datetime import datetime
 from pathlib import Path
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.files import written_aside
+from selftaught_assets.storage.schema import Record, read_record
 
 KEY = "selftaught"
 """Under which the record stands, as JSON, in the key-value metadata of the Parquet file."""
@@ -21,10 +22,10 @@ ROWS_TOGETHER = 1 << 15
 """Rows of a row group. A row that is looked up by its id is unpacked with its group: about 15 MB of texts."""
 
 
-class Provenance(BaseModel):
+class Provenance(Record):
     """How a table was made. The content of the table, and so its data version, does not depend on it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     asset: str
     recipe: str
@@ -60,10 +61,14 @@ def write_table(path: Path, frame: pl.DataFrame, provenance: Provenance | None =
 
 
 def read_provenance(path: Path) -> Provenance | None:
-    """How a table was made; None where the file does not say: absent, damaged, or written without it."""
+    """How a table was made; None where the file does not say: absent, damaged, or written without it.
+
+    Raises:
+        UserError: a newer release wrote it.
+    """
     try:
         with path.open("rb") as file:
             metadata = pl.read_parquet_metadata(file)
-        return Provenance.model_validate_json(metadata[KEY])
+        return read_record(Provenance, metadata[KEY], path)
     except (FileNotFoundError, pl.exceptions.PolarsError, KeyError, ValidationError):
         return None
