@@ -38,6 +38,11 @@ from selftaught_assets.storage.promotions import (
 from selftaught_assets.storage.stored import first_stale, stale
 from selftaught_assets.storage.tables import read_table
 
+BY_OLDER_TEST = (
+    "by a test of an older release that is too sure: materialize `checkpoint` of {iteration} again, which compares and "
+    "does not train"
+)
+
 
 def consider(context: dg.AssetExecutionContext, family: Family, checkpoint: ModelReference) -> Promotion:
     """Decides whether a checkpoint may judge, and records it.
@@ -69,7 +74,7 @@ def consider(context: dg.AssetExecutionContext, family: Family, checkpoint: Mode
         n=decision.comparison.n,
         gained=decision.comparison.gained,
         lost=decision.comparison.lost,
-        p_value=decision.comparison.p_value,
+        p_value=decision.comparison.p_clustered,
         flat=decision.flat,
         override=earlier and earlier.override,
     )
@@ -187,7 +192,8 @@ def why_not(family: Family, iteration: str, promotion: Promotion) -> str:
     """The sentence of a checkpoint that may not judge: what was found, the setting that refuses it, the way past it."""
     figures = (
         f"on the benchmark {promotion.benchmark} it gained {promotion.gained} and lost {promotion.lost} of "
-        f"{promotion.n} verdicts against the judge in office (p = {promotion.p_value:.2g})"
+        f"{promotion.n} verdicts against the judge in office (p = {promotion.p_value:.2g} "
+        f"{'over instructions' if promotion.clustered else BY_OLDER_TEST.format(iteration=iteration)})"
     )
     if promotion.outcome == Outcome.FLAT:
         count = "1 iteration" if promotion.flat == 1 else f"{promotion.flat} successive iterations"

@@ -119,10 +119,10 @@ def _results(found: FoundJudge, layout: Layout) -> list[dict[str, Any]]:
         if seed is not None and found.name != SEED:
             before = seed.filter((pl.col("decoding") == "greedy") & (pl.col("benchmark") == name))
         try:
-            p_value = None if before is None else compare(before, verdicts).p_value
+            test = None if before is None else compare(before, verdicts)
         except ValueError:
-            p_value = None  # The seed was measured on other pairs.
-        rows.append({"benchmark": name, "scores": scores, "p_vs_seed": p_value})
+            test = None  # The seed was measured on other pairs.
+        rows.append({"benchmark": name, "scores": scores, "against_base": test})
     return rows
 
 

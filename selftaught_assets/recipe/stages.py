@@ -180,7 +180,7 @@ class Handover(Section):
     that were chosen by it look better on it than they are. So there is no default. It costs no sampling beyond that of
     `evaluation`, which takes the same verdicts."""
     alpha: float = Field(0.05, gt=0, lt=1)
-    """Below this p-value (McNemar's, exact, two-sided) a difference is significant."""
+    """Below this p-value (sign-flip test over instructions, exact, two-sided) a difference is significant."""
     stop_when_flat: int | None = Field(None, ge=1)
     """The loop ends after so many successive iterations without a significant gain, each over the one before."""
 

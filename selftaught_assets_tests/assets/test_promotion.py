@@ -12,14 +12,16 @@ import pytest
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.handover import reference_current_checkpoint
 from selftaught_assets.assets.history import newest_materialization
-from selftaught_assets.assets.promotion import what_stops
+from selftaught_assets.assets.promotion import what_stops, why_not
 from selftaught_assets.cli import main
 from selftaught_assets.recipe import load_recipe
+from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import write_pointer
 from selftaught_assets.storage.provenance import read_provenance, write_table
 from selftaught_assets_tests.assets.loop import Loop, copy_of, sentences
 from selftaught_assets_tests.assets.trained import TRAINED
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
+from selftaught_assets_tests.storage.test_promotions import REFUSED
 
 EQUAL, WORSE = 1e-12, 0.5
 """Learning rates: one leaves the seed as it is, the other destroys it."""
@@ -104,10 +106,17 @@ def test_iteration_after_a_refused_checkpoint_stops_with_its_figures_and_the_way
     assert sentences(refused) == [
         "`small/checkpoint` of iteration_01 was refused (handover.promote: not_worse): on the benchmark tiny it gained "
         f"{made['validation_gained']} and lost {made['validation_lost']} of 24 verdicts against the judge in office "
-        f"(p = {made['validation_p_value']:.2g}); to let it judge all the same: "
+        f"(p = {made['validation_p_value']:.2g} over instructions); to let it judge all the same: "
         "selftaught promote iteration_01 --recipe small --reason TEXT."
     ]
     assert made["promotion_refused"] == sentences(refused)[0]
+
+
+def test_refusal_by_the_older_test_says_how_to_have_it_decided_again(small_recipe, tmp_path: Path) -> None:
+    family = Family(small_recipe(), Layout(tmp_path, "small"))
+    refused = REFUSED.model_copy(update={"schema_version": 1})
+    assert "materialize `checkpoint` of iteration_01 again" in why_not(family, "iteration_01", refused)
+    assert "older release" not in why_not(family, "iteration_01", REFUSED)
 
 
 def test_equal_checkpoint_is_not_worse_but_not_better(gated) -> None:

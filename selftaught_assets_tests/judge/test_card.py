@@ -83,7 +83,9 @@ def test_the_card_states_data_iterations_accuracy_licence_and_prompt(workplace: 
     assert "| iteration_01 | 2 | 1 | 1 |" in said
     assert "| iteration_03 | 2 | 1 | 1 |" in said
     assert "pool.jsonl" in said
-    assert "| tiny | 20 | 90.0% | 69.9% to 97.2% | 90.0% | 90.0% | 90.0% | 0.0% | 0.031 |" in said
+    assert (
+        "| tiny | 20 | 10 | 90.0% | 70.0% to 100.0% | 90.0% | 90.0% | 90.0% | 0.0% | +30.0 (+0.0 to +60.0) | 0.25 |\n"
+    ) in said
     assert workplace.recipe.templates.judge.strip() in said
     assert "2 steps on 1,368 judgments, mean loss at the end 0.250, 0.375 on held-out ones" in said
     assert "## Limits" in said
@@ -99,7 +101,7 @@ def test_verdicts_on_held_out_synthetic_pairs_are_no_benchmark(workplace: Workpl
 
 def test_the_seed_is_not_compared_with_itself(workplace: Workplace, layout: Layout) -> None:
     said = _card(workplace, layout, "seed", merged=True)
-    assert "| tiny | 20 | 60.0% |" in said
+    assert "| tiny | 20 | 10 | 60.0% |" in said
     assert "its own card says what it was trained on" in said
 
 

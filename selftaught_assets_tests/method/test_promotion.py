@@ -1,3 +1,4 @@
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -10,25 +11,26 @@ rules = st.sampled_from(["always", "not_worse", "better"])
 
 
 def verdicts(right: list[bool]) -> pl.DataFrame:
-    """A table of verdicts on pairs whose better response is A as given, two verdicts each."""
+    """A table of verdicts on pairs of one instruction each, whose better response is A, right or not in both orders."""
     return pl.DataFrame(
         [
             {
                 "benchmark": "b",
-                "item_id": str(number // 2),
-                "instruction_id": str(number // 2),
-                "order": ("AB", "BA")[number % 2],
-                "label": ("A", "B")[number % 2],
-                "verdict": ("A", "B")[number % 2] if is_right else None,
+                "item_id": str(number),
+                "instruction_id": str(number),
+                "order": order,
+                "label": label,
+                "verdict": label if is_right else None,
             }
             for number, is_right in enumerate(right)
+            for order, label in (("AB", "A"), ("BA", "B"))
         ],
         schema=dict.fromkeys(("benchmark", "item_id", "instruction_id", "order", "label", "verdict"), pl.String),
     )
 
 
 def decided(gained: int, lost: int, both: int = 0, **settings) -> Decision:
-    """The decision about a checkpoint that gained and lost so many verdicts; both judges are right once more."""
+    """The decision about a checkpoint that gained and lost so many pairs; both judges are right on one more."""
     before = [False] * gained + [True] * lost + [True] * (both + 1)
     after = [True] * gained + [False] * lost + [True] * (both + 1)
     return decide(verdicts(before), verdicts(after), **{"rule": "better", "alpha": 0.05} | settings)
@@ -80,6 +82,23 @@ def test_rules_at_the_edge_of_significance(gained: int, lost: int, better: Outco
     assert decided(gained, lost, rule="not_worse").outcome == not_worse
 
 
+def test_pairs_lost_in_both_orders_count_once_each() -> None:
+    decision = decided(0, 3, both=197, rule="not_worse")
+    assert (decision.outcome, decision.comparison.lost) == (Outcome.PROMOTED, 6)
+    assert decision.comparison.p_clustered == pytest.approx(0.25)
+    assert decision.comparison.p_value < 0.05
+
+
+def test_of_equal_judges_at_most_one_in_twenty_is_called_better_or_worse() -> None:
+    rng = np.random.default_rng(20240805)
+    wrong = 0
+    for _ in range(200):
+        moved = rng.choice([0, 1, -1], size=60, p=[0.6, 0.2, 0.2])
+        decision = decided(int((moved == 1).sum()), int((moved == -1).sum()), int((moved == 0).sum()), rule="not_worse")
+        wrong += decision.outcome == Outcome.REFUSED or decision.flat == 0
+    assert wrong <= 0.05 * 200
+
+
 def test_a_p_value_of_alpha_is_not_significant() -> None:
     assert decided(6, 0, alpha=2 * 0.5**6).outcome == Outcome.REFUSED
 
@@ -104,4 +123,4 @@ def test_a_refused_checkpoint_is_refused_whether_or_not_the_loop_is_flat() -> No
 
 def test_judges_that_were_not_measured_on_the_same_items_are_not_compared() -> None:
     with pytest.raises(ValueError, match="not measured on the same items"):
-        decide(verdicts([True] * 4), verdicts([True] * 2), rule="always", alpha=0.05)
+        decide(verdicts([True] * 2), verdicts([True]), rule="always", alpha=0.05)
