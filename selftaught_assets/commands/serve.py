@@ -12,6 +12,7 @@ from selftaught_assets.commands.judges import DEFAULT_JUDGE, EngineOption, Judge
 from selftaught_assets.errors import UserError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+EVERY_ADDRESS = ("0.0.0.0", "::")
 
 
 def serve(
@@ -23,6 +24,13 @@ def serve(
     token_env: Annotated[
         str | None, typer.Option(help="Name of the environment variable with the bearer token that clients must send.")
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A host name by which clients ask for the service, beside localhost and --host; may be repeated. "
+            "*.example.com is every name below that one."
+        ),
+    ] = None,
     rate_limit: Annotated[
         float, typer.Option(min=0.1, help="Requests a second for each client; twice as many at once.")
     ] = 100.0,
@@ -32,6 +40,7 @@ def serve(
     try:
         import uvicorn
 
+        from selftaught_assets.judge.guards import AllowedHosts
         from selftaught_assets.judge.service import build_app
     except ImportError as error:
         raise UserError(
@@ -47,9 +56,15 @@ def serve(
             highlight=False,
             soft_wrap=True,
         )
+    hosts = AllowedHosts([*LOOPBACK, host, *(allow_host or [])], addresses=host in EVERY_ADDRESS)
     with load_quietly(judge, recipe, engine) as loaded:
         app = build_app(
-            loaded, token=token, rate=rate_limit, burst=max(1, round(2 * rate_limit)), most_bytes=1024 * size_limit
+            loaded,
+            token=token,
+            rate=rate_limit,
+            burst=max(1, round(2 * rate_limit)),
+            most_bytes=1024 * size_limit,
+            hosts=hosts,
         )
         errors.print(f"Judge {escape(loaded.name)} ({loaded.digest[:12]}) is loaded.", highlight=False, soft_wrap=True)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # uvicorn raises it again after it has shut down in order.

@@ -4,6 +4,7 @@ Belongs here: gathering questions and handing answers back. Not here: HTTP (serv
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,6 +18,7 @@ GATHERING_SECONDS = 0.01
 """How long an idle judge waits for more questions after the first."""
 MOST_TOGETHER = 64
 MOST_WAITING = 1024
+_logger = logging.getLogger(__name__)
 
 
 class TooManyWaitingError(Exception):
@@ -27,7 +29,7 @@ class Batcher:
     """Answers questions in batches. Create, use and close it in one event loop."""
 
     def __init__(self, judge: Judge, on_batch: Callable[[Sequence[Answer]], None]) -> None:
-        """`on_batch` gets the answers of each batch."""
+        """`on_batch` gets the answers of each batch, before whoever asked; what it raises the event loop logs."""
         self._judge = judge
         self._on_batch = on_batch
         self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
@@ -72,7 +74,12 @@ class Batcher:
             batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
             wanted = [(question, answer) for question, answer in batch if not answer.done()]
             if wanted:
-                await self._answer(wanted)
+                (defect,) = await asyncio.gather(self._answer(wanted), return_exceptions=True)
+                if defect is not None:
+                    _logger.error("A batch of questions was not answered.", exc_info=defect)
+                    for _, answer in wanted:
+                        if not answer.done():
+                            answer.set_exception(defect)
 
     async def _answer(self, batch: Sequence[tuple[Question, "asyncio.Future[Answer]"]]) -> None:
         ask = asyncio.get_running_loop().run_in_executor(
@@ -85,7 +92,7 @@ class Batcher:
             return
         failed = isinstance(answers, BaseException)
         if not failed:
-            self._on_batch(answers)
+            asyncio.get_running_loop().call_soon(self._on_batch, answers)
         for place, (_, answer) in enumerate(batch):
             if answer.done():  # Whoever asked has gone.
                 continue

@@ -1,12 +1,13 @@
 """Who may ask a service, how often, and how much.
 
-Belongs here: the bearer token, the rate limit and the limit of a body, as plain objects. Not here: what the service
-answers (service.py).
+Belongs here: the bearer token, the host names, the rate limit and the limit of a body, as plain objects. Not here: what
+the service answers (service.py).
 """
 
 import hmac
+import ipaddress
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from fastapi import HTTPException
 from starlette.types import Message, Receive
@@ -23,6 +24,40 @@ class BearerToken:
     def admits(self, authorization: bytes) -> bool:
         scheme, _, token = authorization.partition(b" ")
         return hmac.compare_digest(scheme.capitalize() + b" " + token.strip(), self._expected)
+
+
+class AllowedHosts:
+    """The names by which a service may be asked for.
+
+    A page of another site can have its own host name resolve to this machine, and would then count as our own page. It
+    cannot change the name in the `Host` header, though. An address that is a number is not a name of theirs.
+    """
+
+    def __init__(self, names: Iterable[str], *, addresses: bool = False) -> None:
+        """Takes host names and addresses without ports; `*.example.com` is every name below that one, `*` is all.
+
+        `addresses` admits every address that is a number: for a service that listens on all of them.
+        """
+        self._names = {name.lower().rstrip(".").strip("[]") for name in names}
+        self._addresses = addresses
+
+    def admits(self, host: str) -> bool:
+        """Whether the `Host` header names this service; a client that sends none is no browser, and may ask."""
+        name = host.strip().lower()
+        name = name.partition("]")[0][1:] if name.startswith("[") else name.partition(":")[0].rstrip(".")
+        if not name or name in self._names or "*" in self._names:
+            return True
+        if any(known.startswith("*.") and name.endswith(known[1:]) for known in self._names):
+            return True
+        return self._addresses and _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 class RateLimit:

@@ -5,14 +5,17 @@ the rate limit themselves (guards.py), and starting a server (commands/serve.py)
 """
 
 import math
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import jinja2
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,7 +24,7 @@ from selftaught_assets import __version__
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge.answers import VOTES, PairQuestion, Question, ResponseQuestion
 from selftaught_assets.judge.batching import Batcher, TooManyWaitingError
-from selftaught_assets.judge.guards import BearerToken, RateLimit, limited
+from selftaught_assets.judge.guards import AllowedHosts, BearerToken, RateLimit, limited
 from selftaught_assets.judge.judge import Judge
 from selftaught_assets.judge.voting import Answer
 from selftaught_assets.method.verdicts import Verdict
@@ -35,12 +38,14 @@ def _whole(value: object) -> object:
 
 
 Votes = Annotated[int, Field(ge=1, le=256), BeforeValidator(_whole)]
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_DOCS = Path(__file__).with_name("docs.html.jinja")
 _UNGUARDED = {"/health"}
 _COUNTED = {"/v1/compare", "/v1/score", "/health", "/metrics"}
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class CompareRequest(_Body):
@@ -116,7 +121,7 @@ class Refusal(BaseModel):
 
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Refusal, "description": "The body cannot be read."},
+    400: {"model": Refusal, "description": "The body cannot be read, or the Host header names another host."},
     401: {"model": Refusal, "description": "The bearer token is missing or wrong."},
     413: {"model": Refusal, "description": "The body is too large."},
     422: {"model": Refusal, "description": "A field is missing, of the wrong kind, or too long for the judge."},
@@ -125,7 +130,13 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 def build_app(
-    judge: Judge, *, token: str | None = None, rate: float = 100.0, burst: int = 200, most_bytes: int = 1_048_576
+    judge: Judge,
+    *,
+    token: str | None = None,
+    rate: float = 100.0,
+    burst: int = 200,
+    most_bytes: int = 1_048_576,
+    hosts: AllowedHosts | None = None,
 ) -> FastAPI:
     """The service around a judge.
 
@@ -135,6 +146,7 @@ def build_app(
         rate: requests a second that each client's address may send in the long run.
         burst: requests that it may send at once.
         most_bytes: of a request's body.
+        hosts: names by which clients may ask for it; those of the loopback by default.
     """
     metrics = _Metrics()
     batchers: list[Batcher] = []
@@ -150,9 +162,16 @@ def build_app(
         description=f"Compares and scores responses to instructions. Judge: {judge.name} ({judge.digest[:12]}).",
         version=__version__,
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere.
+        redoc_url=None,
     )
     limit = RateLimit(rate, burst)
-    guard = {"token": BearerToken(token) if token else None, "limit": limit, "most_bytes": most_bytes}
+    guard = {
+        "hosts": hosts or AllowedHosts(LOOPBACK),
+        "token": BearerToken(token) if token else None,
+        "limit": limit,
+        "most_bytes": most_bytes,
+    }
     app.add_middleware(_Guard, **guard, metrics=metrics)
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(UserError, _refuse_mistake)
@@ -184,18 +203,35 @@ def build_app(
             judge=judge.digest,
         )
 
-    @app.get("/health", responses={429: REFUSALS[429]})
+    @app.get("/health", responses={status: REFUSALS[status] for status in (400, 429)})
     async def health() -> Health:
         """Says that the service is up, and which judge it has."""
         return Health(status="ok", judge=judge.name, digest=judge.digest, waiting=batchers[0].waiting)
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses={401: REFUSALS[401], 429: REFUSALS[429]})
+    @app.get(
+        "/metrics", response_class=PlainTextResponse, responses={status: REFUSALS[status] for status in (400, 401, 429)}
+    )
     async def read_metrics() -> Response:
         """Counters and times in the format of Prometheus."""
         metrics.waiting.set(batchers[0].waiting)
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        nonce = secrets.token_urlsafe(16)
+        page = _page().render(api=app.openapi(), address=str(request.base_url).rstrip("/"), nonce=nonce)
+        policy = f"default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; frame-ancestors 'none'"
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"})
+
     return app
+
+
+def _page() -> jinja2.Template:
+    """What people read of the service, from the same description as programs; it loads nothing."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_DOCS.read_text(encoding="utf-8"))
 
 
 class _Metrics:
@@ -219,13 +255,20 @@ class _Metrics:
 
 
 class _Guard:
-    """Refuses who has no token or asks too often, before anything is read, and bodies that are too large; and counts
-    every request."""
+    """Refuses who asks for another host, has no token or asks too often, before anything is read, and bodies that are
+    too large; and counts every request."""
 
     def __init__(
-        self, app: ASGIApp, token: BearerToken | None, limit: RateLimit, most_bytes: int, metrics: _Metrics
+        self,
+        app: ASGIApp,
+        hosts: AllowedHosts,
+        token: BearerToken | None,
+        limit: RateLimit,
+        most_bytes: int,
+        metrics: _Metrics,
     ) -> None:
         self._app = app
+        self._hosts = hosts
         self._token = token
         self._limit = limit
         self._most_bytes = most_bytes
@@ -255,6 +298,8 @@ class _Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         if wait := self._limit.seconds_to_wait(scope["client"][0] if scope["client"] else ""):
             return _come_back("Too many requests: come back later.", wait)
+        if not all(self._hosts.admits(value.decode("latin-1")) for name, value in scope["headers"] if name == b"host"):
+            return _refusal(400, "The service is not known by this host name: start it with --allow-host NAME.")
         sent = dict(scope["headers"]).get(b"authorization", b"")
         if self._token is None or scope["path"] in _UNGUARDED or self._token.admits(sent):
             return None
@@ -265,7 +310,9 @@ def _refuse_invalid(request: Request, error: RequestValidationError) -> Response
     """One sentence on the first mistake. What was sent is not repeated: it may be long, secret or no text."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-    return _refusal(422, f"{place[:100]}: {first['msg'].lower()}")
+    if first["type"] == "string_pattern_mismatch":  # The pattern of `Text`.
+        return _refusal(422, f"{place[:100]}: there is nothing but white space in it")
+    return _refusal(422, f"{place[:100]}: {first['msg'][:1].lower()}{first['msg'][1:]}")
 
 
 def _refuse_mistake(request: Request, error: UserError) -> Response:

@@ -36,9 +36,9 @@ async def _ask(batcher: Batcher, text: str) -> str:
     return (await batcher.ask(ResponseQuestion("i", text))).judgments[0]
 
 
-def _with_batcher(scribe: Scribe, work) -> object:
+def _with_batcher(scribe: Scribe, work, on_batch=lambda answers: None) -> object:
     async def run() -> object:
-        batcher = Batcher(scribe, lambda answers: None)
+        batcher = Batcher(scribe, on_batch)
         try:
             return await work(batcher)
         finally:
@@ -88,6 +88,30 @@ def test_a_defect_reaches_who_asked_and_the_next_question_is_answered() -> None:
         return await _ask(batcher, "next")
 
     assert _with_batcher(Scribe(), work) == "next"
+
+
+def test_a_defect_in_what_counts_batches_is_logged_and_costs_nobody_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(answers: Sequence[Score]) -> None:
+        raise RuntimeError("the counter is broken")
+
+    async def work(batcher: Batcher) -> list[str]:
+        return [await asyncio.wait_for(_ask(batcher, text), 10) for text in ("first", "second")]
+
+    assert _with_batcher(Scribe(), work, broken) == ["first", "second"]
+    assert "the counter is broken" in caplog.text
+
+
+def test_a_question_that_the_judge_leaves_out_is_an_error_and_the_next_one_is_answered() -> None:
+    class Forgetful(Scribe):
+        def answer(self, questions: Sequence[ResponseQuestion]) -> list[Score]:
+            return [score for score in super().answer(questions) if score.judgments != ("forgotten",)]
+
+    async def work(batcher: Batcher) -> str:
+        with pytest.raises(IndexError):
+            await asyncio.wait_for(_ask(batcher, "forgotten"), 10)
+        return await asyncio.wait_for(_ask(batcher, "next"), 10)
+
+    assert _with_batcher(Forgetful(), work) == "next"
 
 
 def test_who_goes_away_holds_nobody_up() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from selftaught_assets.judge.guards import BearerToken, RateLimit
+from selftaught_assets.judge.guards import AllowedHosts, BearerToken, RateLimit
 
 
 def test_the_token_is_admitted_and_nothing_else() -> None:
@@ -9,6 +9,29 @@ def test_the_token_is_admitted_and_nothing_else() -> None:
     assert token.admits(b"bearer geheim")
     for wrong in (b"", b"geheim", b"Bearer", b"Bearer ", b"Bearer geheim2", b"Basic geheim", b"Bearer \xff", b"\xff"):
         assert not token.admits(wrong)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8000", "localhost.:80", "127.0.0.1:8000", "[::1]:8000", "a.judge.example", ""]
+)
+def test_own_names_are_admitted_with_any_port(host: str) -> None:
+    assert AllowedHosts(["127.0.0.1", "localhost", "::1", "*.judge.example"]).admits(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "localhost.evil.example", "evil.example:8000", "judge.example", "evil-judge.example", "10.0.0.1"],
+)
+def test_names_of_others_are_not_admitted(host: str) -> None:
+    assert not AllowedHosts(["127.0.0.1", "localhost", "*.judge.example"]).admits(host)
+
+
+def test_a_service_on_every_address_is_asked_for_by_any_number_but_not_by_any_name() -> None:
+    hosts = AllowedHosts(["0.0.0.0"], addresses=True)
+    assert hosts.admits("10.0.0.1:8000")
+    assert hosts.admits("[fe80::1]:8000")
+    assert not hosts.admits("evil.example")
+    assert AllowedHosts(["*"]).admits("evil.example")
 
 
 class _Clock:

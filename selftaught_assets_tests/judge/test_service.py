@@ -1,5 +1,6 @@
 """The service on a real server with the real seed model."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 from selftaught_assets.judge import Judge
 from selftaught_assets.judge.answers import PairQuestion, ResponseQuestion
+from selftaught_assets.judge.guards import AllowedHosts
 from selftaught_assets.judge.service import build_app
 from selftaught_assets_tests import patient
 from selftaught_assets_tests.judge.serving import served
@@ -51,7 +53,25 @@ def test_health_names_the_judge_and_the_page_describes_the_service(address: str,
     health = patient.get(f"{address}/health").json()
     assert health == {"status": "ok", "judge": "seed", "digest": seed_judge.digest, "waiting": 0}
     assert "/v1/compare" in patient.get(f"{address}/openapi.json").json()["paths"]
-    assert patient.get(f"{address}/docs").status_code == 200
+
+
+def test_the_page_says_what_can_be_asked_and_loads_nothing(address: str) -> None:
+    page = patient.get(f"{address}/docs")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    for said in ("POST /v1/compare", "GET /health", "both_orders", "Judgments in each order, at most", "seed"):
+        assert said in page.text
+    assert re.findall(r"<(?:script|link|img|iframe)|url\(|@import", page.text) == []
+    assert re.findall(r'(?:src|href)="([^"]*)"', page.text) == ["openapi.json"]
+    assert patient.get(f"{address}/redoc").status_code == 404
+
+
+def test_a_page_of_another_site_cannot_ask_under_its_own_name(address: str, seed_judge: Judge) -> None:
+    for path in ("/health", "/docs", "/metrics"):
+        refused = patient.get(f"{address}{path}", headers={"Host": "evil.example"})
+        assert (refused.status_code, "--allow-host" in refused.json()["detail"]) == (400, True)
+    assert patient.post(f"{address}/v1/compare", json=PAIR, headers={"Host": "evil.example:80"}).status_code == 400
+    with served(build_app(seed_judge, hosts=AllowedHosts(["judge.example"]))) as behind_a_proxy:
+        assert patient.get(f"{behind_a_proxy}/health", headers={"Host": "judge.example"}).status_code == 200
 
 
 def test_two_hundred_requests_over_twenty_connections_get_each_its_own_answer(
@@ -95,7 +115,8 @@ def _metrics(address: str) -> dict[str, float]:
     [
         ({"instruction": None}, "instruction: input should be a valid string"),
         ({"response_a": ""}, "response_a: string should have at least 1 character"),
-        ({"response_a": " \n"}, "response_a: string should match pattern"),
+        ({"response_a": " \n"}, "response_a: there is nothing but white space in it"),
+        ({"response_a": "\u00a0"}, "response_a: there is nothing but white space in it"),
         ({"votes": 0}, "votes: input should be greater than or equal to 1"),
         ({"votes": "3"}, "votes: input should be a valid integer"),
         ({"temperature": 1}, "temperature: extra inputs are not permitted"),
