@@ -11,7 +11,8 @@ import typer
 from rich.markup import escape
 
 from selftaught_assets import __version__
-from selftaught_assets.commands.common import RecipeOption, console, errors, use_dagster_home
+from selftaught_assets.commands.characters import make_consoles_lenient
+from selftaught_assets.commands.common import RecipeOption, console, errors
 from selftaught_assets.commands.compare import compare
 from selftaught_assets.commands.diff import diff
 from selftaught_assets.commands.export import export
@@ -31,6 +32,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 def main() -> None:
     """Runs the command line; a user's mistake ends it with one sentence and exit status 1."""
+    make_consoles_lenient()
     try:
         app()
     except UserError as error:
@@ -69,7 +71,6 @@ def run(
         raise UserError(
             f"Recipe {loaded.name} has {loaded.iterations} iterations; raise `iterations` in it to run {iterations}."
         )
-    use_dagster_home()
     run_recipe(recipe, loaded, iterations or loaded.iterations, console)
     print_results(recipe, benchmark=None)
     console.print(

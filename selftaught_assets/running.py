@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.promotion import what_stops, why_not
 from selftaught_assets.assets.up_to_date import MISSING, why_to_run
+from selftaught_assets.commands.common import opened_instance
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key, previous_iteration
 from selftaught_assets.method.promotion import Outcome
@@ -75,7 +76,7 @@ def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console
     """
     family = Family(recipe, Layout.of(recipe))
     keys = [iteration_key(number) for number in range(1, iterations + 1)]
-    with dg.DagsterInstance.get() as instance:
+    with opened_instance() as instance:
         _run_job(instance, reference, recipe, "prepare", None, console)
         for key in keys:
             if stopped := what_stops(family, key):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from selftaught_assets.commands.common import RecipeOption, use_dagster_home
+from selftaught_assets.commands.common import RecipeOption, opened_instance
 
 
 def promote(
@@ -16,17 +16,14 @@ def promote(
     recipe: RecipeOption = "demo",
 ) -> None:
     """Let a refused checkpoint judge the next iteration all the same, for a recorded reason."""
-    import dagster as dg
-
     from selftaught_assets.assets.family import Family
     from selftaught_assets.assets.promotion import promote_by_hand
     from selftaught_assets.recipe import load_recipe
     from selftaught_assets.storage.layout import Layout
 
     loaded = load_recipe(recipe)
-    use_dagster_home()
     family = Family(loaded, Layout.of(loaded))
-    with dg.DagsterInstance.get() as instance:
+    with opened_instance() as instance:
         following = promote_by_hand(instance, family, iteration, reason)
     judges = "there is no next iteration" if following is None else f"it judges {following}"
     typer.echo(f"The checkpoint of {iteration} is promoted: {judges}.")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from selftaught_assets.commands.common import RecipeOption, console, family_of, use_dagster_home
+from selftaught_assets.commands.common import RecipeOption, console, family_of, opened_instance
 from selftaught_assets.errors import UserError
 
 
@@ -21,16 +21,13 @@ def report(
     ] = None,
 ) -> None:
     """Make the report from what there is now: results, data, checks and every judgment, as one HTML page."""
-    import dagster as dg
-
     from selftaught_assets.assets.report import write_report
 
-    use_dagster_home()
     family, _ = family_of(recipe, None)
     path = (output or family.layout.report).resolve()
     if path.is_dir():
         raise UserError(f"{path} is a folder: name the file to write the report to.")
-    with dg.DagsterInstance.get() as instance:
+    with opened_instance() as instance:
         written = write_report(instance, family, path)
     console.print(str(written.path), highlight=False, markup=False, soft_wrap=True)
     if opens and not webbrowser.open(written.path.as_uri()):

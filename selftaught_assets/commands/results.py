@@ -14,7 +14,7 @@ from selftaught_assets.commands.common import (
     RecipeOption,
     console,
     family_of,
-    use_dagster_home,
+    opened_instance,
 )
 from selftaught_assets.commands.tables import interval_text, new_table, p_value_text, percent, print_published
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 def results(recipe: RecipeOption = "demo", benchmark: BenchmarkOption = None, as_json: JsonOption = False) -> None:
     """Print how good the seed and every iteration's judge are."""
-    use_dagster_home()
     if as_json:
         typer.echo(json.dumps(_collect(recipe, benchmark), indent=2))
     else:
@@ -72,12 +71,10 @@ def print_results(recipe: str, benchmark: str | None) -> None:
 
 
 def _collect(recipe: str, benchmark: str | None) -> dict[str, object]:
-    import dagster as dg
-
     from selftaught_assets.assets.progress import collect_results
 
     family, chosen = family_of(recipe, benchmark)
-    with dg.DagsterInstance.get() as instance:
+    with opened_instance() as instance:
         rows = collect_results(instance, family, chosen)
     handover = family.recipe.handover
     promotes = handover.compares and chosen == handover.validation

@@ -10,13 +10,22 @@ from pathlib import Path
 
 from upath import UPath
 
+from selftaught_assets.errors import UserError
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.checkpoints import CURRENT
 
 
 def default_data_root() -> Path:
-    """`SELFTAUGHT_DATA`, or `data` in the current folder."""
-    return Path(os.environ.get("SELFTAUGHT_DATA") or "data").resolve()
+    """`SELFTAUGHT_DATA`, or `data` in the current folder; `~` is one's home.
+
+    Raises:
+        UserError: there is no such home.
+    """
+    named = os.environ.get("SELFTAUGHT_DATA") or "data"
+    try:
+        return Path(named).expanduser().resolve()
+    except RuntimeError:
+        raise UserError(f"SELFTAUGHT_DATA is {named!r}, but there is no such user's home: name a folder.") from None
 
 
 @dataclass(frozen=True)
