@@ -1,11 +1,14 @@
 """What a judge can be asked, and what it answers.
 
-Belongs here: questions and answers as values, and how votes become an answer. Not here: sampling the votes (voting.py).
+Belongs here: questions and answers as values, which questions can be asked, and how votes become an answer. Not here:
+sampling the votes (voting.py).
 """
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Literal, NamedTuple
 
+from selftaught_assets.errors import UserError
 from selftaught_assets.method.verdicts import Verdict
 from selftaught_assets.method.votes import majority, pooled
 
@@ -40,6 +43,31 @@ class ResponseQuestion(NamedTuple):
 
 
 Question = PairQuestion | ResponseQuestion
+
+
+def text_problem(name: str, text: object) -> str | None:
+    """Why something is no text to judge; None where it is."""
+    if not isinstance(text, str):
+        return f"{name} must be text, not {type(text).__name__}"
+    if not text.strip():
+        return f"{name} is empty"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return f"{name} holds half of a surrogate pair, which is no text"
+    return None
+
+
+def require_settings(votes: object, abstain_below: object = 0.0) -> None:
+    """Raises UserError for a number of votes, or a confidence, that cannot be."""
+    if not isinstance(votes, int) or isinstance(votes, bool) or not 1 <= votes <= MOST_VOTES:
+        raise UserError(f"The number of votes must be a whole one between 1 and {MOST_VOTES}, not {votes!r}.")
+    if not isinstance(abstain_below, Real) or not 0 <= abstain_below <= 1:
+        raise UserError(f"The confidence to abstain below must lie between 0 and 1, not {abstain_below!r}.")
+
+
+def question_problem(question: Question) -> str | None:
+    """Why a judge cannot be asked this, whatever the judge; None where it can."""
+    names = ("instruction", *(name for name in question._fields if name.startswith("response")))
+    return next((problem for name in names if (problem := text_problem(name, getattr(question, name)))), None)
 
 
 class Judgment(NamedTuple):

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 import polars as pl
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.judge.answers import text_problem
 from selftaught_assets.judge.judge import JUDGMENTS_DTYPE, PAIR_FIELDS, VERDICT_SCHEMA
 from selftaught_assets.storage.files import written_aside
 from selftaught_assets.storage.jsonl import json_value, require_eight_bits
@@ -188,10 +189,8 @@ def _problem(fields: dict[str, Any]) -> str | None:
     for name in PAIR_FIELDS:
         if name not in fields:
             return f"the field {name!r} is missing"
-        if not isinstance(fields[name], str):
-            return f"{name} must be text, not {type(fields[name]).__name__}"
-        if not fields[name].strip():
-            return f"{name} is empty"
+        if problem := text_problem(name, fields[name]):
+            return problem
     return None
 
 

@@ -16,7 +16,16 @@ import polars as pl
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.errors import UserError
-from selftaught_assets.judge.answers import VOTES, Comparison, PairQuestion, Question, ResponseQuestion, Score
+from selftaught_assets.judge.answers import (
+    VOTES,
+    Comparison,
+    PairQuestion,
+    Question,
+    ResponseQuestion,
+    Score,
+    require_settings,
+    text_problem,
+)
 from selftaught_assets.judge.references import find_judge
 from selftaught_assets.judge.voting import Answer, VotingProgress, answer
 from selftaught_assets.method.round_robin import Standing, games, standings
@@ -131,7 +140,8 @@ class Judge:
             abstain_below: confidence, in [0, 1], below which the answer is marked `abstained`; all votes are then cast.
 
         Raises:
-            UserError: the texts are too long for the model.
+            UserError: a text is empty or no text, or they are too long for the model; or `votes` or `abstain_below`
+                cannot be.
         """
         return self._single(PairQuestion(instruction, response_a, response_b, votes, both_orders, abstain_below))
 
@@ -148,8 +158,10 @@ class Judge:
 
         Raises:
             ValueError: there are fewer than two responses.
-            UserError: the texts are too long for the model.
+            UserError: as `compare`, or the responses are a single text.
         """
+        if isinstance(responses, str):
+            raise UserError("`best` ranks several responses: give a list of texts, not one text.")
         played = games(len(responses))
         found = self.answer([PairQuestion(instruction, responses[a], responses[b], votes) for a, b in played])
         for one in found:
@@ -161,7 +173,7 @@ class Judge:
         """Rates one response to an instruction from 1 to 10: the mean of `votes` judgments; 1 is a greedy one.
 
         Raises:
-            UserError: the recipe has no prompt `score.jinja`, or the texts are too long for the model.
+            UserError: as `compare`, or the recipe has no prompt `score.jinja`.
         """
         return self._single(ResponseQuestion(instruction, response, votes))
 
@@ -192,8 +204,10 @@ class Judge:
             `judgments` where wanted. A row that cannot be judged has `error`, a sentence, and nulls.
 
         Raises:
-            UserError: a column is missing, holds no text, or would be replaced; or the disk is full.
+            UserError: this is no data frame, a column is missing, holds no text, or would be replaced; `votes` or
+                `abstain_below` cannot be; or the disk is full.
         """
+        require_settings(votes, abstain_below)
         added = [*VERDICT_SCHEMA, *(["judgments"] if judgments else [])]
         _require_columns(pairs, added)
         errors = [_problem(row) for row in pairs.select(PAIR_FIELDS).iter_rows(named=True)]
@@ -247,6 +261,9 @@ class Judge:
 
 
 def _require_columns(pairs: pl.DataFrame, added: Sequence[str]) -> None:
+    if not isinstance(pairs, pl.DataFrame):
+        remedy = "call its collect() first" if isinstance(pairs, pl.LazyFrame) else "make one of them"
+        raise UserError(f"The pairs must be a Polars DataFrame, not {type(pairs).__name__}: {remedy}.")
     for name in PAIR_FIELDS:
         if name not in pairs.columns:
             raise UserError(f"The pairs have no column {name!r}; they have {', '.join(pairs.columns) or 'none'}.")
@@ -258,10 +275,8 @@ def _require_columns(pairs: pl.DataFrame, added: Sequence[str]) -> None:
 
 
 def _problem(row: dict[str, str | None]) -> str | None:
-    for name, text in row.items():
-        if text is None or not text.strip():
-            return f"{name} is empty"
-    return None
+    problems = (text_problem(name, "" if text is None else text) for name, text in row.items())
+    return next(filter(None, problems), None)
 
 
 def _row(found: Answer) -> dict[str, Any]:

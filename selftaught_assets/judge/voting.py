@@ -15,13 +15,14 @@ from selftaught_assets.engines.journalled import GenerationTask, Progress, gener
 from selftaught_assets.engines.protocol import Engine, SamplingParameters
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge.answers import (
-    MOST_VOTES,
     Comparison,
     PairQuestion,
     Question,
     Score,
     comparison,
     in_one_row,
+    question_problem,
+    require_settings,
     score_of,
 )
 from selftaught_assets.method.identity import derive_seed
@@ -33,8 +34,8 @@ from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 
 Answer = Comparison | Score | UserError
-"""A UserError stands where a question cannot be asked, since its prompt is longer than the model's context, or where
-the engine gave up on one of its judgments."""
+"""A UserError stands where a question cannot be asked, since it lacks a text or its prompt is longer than the model's
+context, or where the engine gave up on one of its judgments."""
 
 
 class VotingProgress(NamedTuple):
@@ -61,14 +62,20 @@ def answer(
         UserError: a question asks for a score and the recipe has no prompt for it, or for an impossible number of
             votes; or the disk is full.
     """
-    ballots = [_Ballot(str(place), recipe, question) for place, question in enumerate(questions)]
+    problems = [question_problem(question) for question in questions]
+    ballots = [
+        _Ballot(str(place), recipe, question)
+        for place, (question, problem) in enumerate(zip(questions, problems, strict=True))
+        if problem is None
+    ]
     waiting = ballots
     while waiting:
         for greedy in (True, False):
             group = [ballot for ballot in waiting if ballot.is_greedy is greedy]
             _cast(engine, journal, recipe, greedy, group, _reporting(ballots, on_progress))
         waiting = [ballot for ballot in waiting if not ballot.is_settled]
-    return [ballot.answer() for ballot in ballots]
+    given = iter([ballot.answer() for ballot in ballots])
+    return [UserError(f"The judge cannot be asked: {problem}.") if problem else next(given) for problem in problems]
 
 
 def next_wave(votes: Sequence[Verdict], n: int) -> int:
@@ -82,8 +89,7 @@ class _Ballot:
     """A question, and the judgments that it has so far."""
 
     def __init__(self, name: str, recipe: Recipe, question: Question) -> None:
-        if not 1 <= question.votes <= MOST_VOTES:
-            raise UserError(f"The number of votes must lie between 1 and {MOST_VOTES}, not {question.votes}.")
+        require_settings(question.votes, question.abstain_below if isinstance(question, PairQuestion) else 0.0)
         self.is_greedy = question.votes == 1
         self._recipe = recipe
         self._question = question

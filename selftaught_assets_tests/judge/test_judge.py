@@ -134,6 +134,64 @@ def test_rows_that_cannot_be_judged_have_an_error_and_the_others_a_verdict(seed_
         seed_judge.compare(long, "x", "y")
 
 
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"instruction": "Sort \ud83d"}, "instruction holds half of a surrogate pair"),
+        ({"response_b": "\udc80"}, "response_b holds half of a surrogate pair"),
+        ({"instruction": ""}, "instruction is empty"),
+        ({"response_a": "\u00a0"}, "response_a is empty"),
+        ({"response_a": 27}, "response_a must be text, not int"),
+        ({"response_b": None}, "response_b must be text, not NoneType"),
+        ({"votes": 2.5}, "number of votes must be a whole one between 1 and 1024, not 2.5"),
+        ({"votes": 0}, "number of votes .* not 0"),
+        ({"votes": "3"}, "number of votes .* not '3'"),
+        ({"abstain_below": 1.5}, "confidence to abstain below must lie between 0 and 1, not 1.5"),
+        ({"abstain_below": float("nan")}, "confidence to abstain below"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(seed_judge: Judge, asked: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        seed_judge.compare(**(dict(zip(("instruction", "response_a", "response_b"), SORT, strict=True)) | asked))
+
+
+def test_a_response_without_text_is_not_scored(seed_judge: Judge) -> None:
+    with pytest.raises(UserError, match="response is empty"):
+        seed_judge.score(SORT[0], " ")
+    with pytest.raises(UserError, match="votes must be a whole one"):
+        seed_judge.score(*SORT[:2], votes=1.5)
+
+
+def test_a_question_that_cannot_be_asked_leaves_its_neighbours_their_answers(seed_judge: Judge) -> None:
+    first, none, last = seed_judge.answer([PairQuestion(*text, votes=1) for text in (SORT, ("", "a", "b"), SORT)])
+    assert first == last != none
+    assert str(none) == "The judge cannot be asked: instruction is empty."
+
+
+@pytest.mark.parametrize(
+    ("pairs", "votes", "sentence"),
+    [
+        (
+            pl.LazyFrame([SORT], ["instruction", "response_a", "response_b"], orient="row"),
+            2,
+            r"not LazyFrame: call .*collect",
+        ),
+        ([{"instruction": "i"}], 2, "must be a Polars DataFrame, not list"),
+        (pl.DataFrame([SORT], ["instruction", "response_a", "response_b"], orient="row"), 2.5, "votes must be a whole"),
+    ],
+)
+def test_many_pairs_in_the_wrong_form_are_refused_in_one_sentence(
+    seed_judge: Judge, pairs: object, votes: object, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        seed_judge.compare_many(pairs, votes=votes)
+
+
+def test_one_text_is_not_ranked_letter_by_letter(seed_judge: Judge) -> None:
+    with pytest.raises(UserError, match="list of texts"):
+        seed_judge.best(SORT[0], "123")
+
+
 def test_many_pairs_are_remembered_and_single_ones_leave_nothing_behind(
     workplace: Workplace, seed_judge: Judge, pairs: pl.DataFrame, tmp_path: Path
 ) -> None:
