@@ -24,6 +24,7 @@ from selftaught_assets.assets.pairs import build_pairs_asset
 from selftaught_assets.assets.progress import build_progress
 from selftaught_assets.assets.report import build_report
 from selftaught_assets.assets.sources import build_benchmarks, build_instruction_pool, build_seed_model
+from selftaught_assets.errors import UserError
 from selftaught_assets.recipe import Recipe, load_recipe
 from selftaught_assets.storage.layout import Layout, default_data_root
 from selftaught_assets.storage.tables import TableIOManager
@@ -66,11 +67,14 @@ def build_definitions(
         executor: how the steps of a run are executed.
 
     Raises:
-        ValueError: two recipes have the same name.
+        UserError: two recipes have the same name.
     """
     names = [recipe.name for recipe in recipes]
     if len(set(names)) < len(names):
-        raise ValueError(f"Recipe names must differ, but these were given: {', '.join(names)}.")
+        raise UserError(
+            f"Recipe names must differ, but these were given: {', '.join(names)}; correct SELFTAUGHT_RECIPES, or "
+            "`name` in a recipe."
+        )
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)  # Partitioned checks; the version is pinned.
     root = data or default_data_root()
     families = [Family(recipe, Layout.of(recipe, root)) for recipe in recipes]
@@ -126,7 +130,7 @@ def _roll_on(family: Family) -> dg.AutomationConditionSensorDefinition:
 
 def _recipes_of_environment() -> list[Recipe]:
     names = os.environ.get("SELFTAUGHT_RECIPES") or DEFAULT_RECIPES
-    return [load_recipe(name.strip()) for name in names.split(",")]
+    return [load_recipe(name.strip()) for name in names.split(",") if name.strip()]
 
 
 @dg.definitions

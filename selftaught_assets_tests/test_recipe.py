@@ -255,6 +255,24 @@ def test_fields_of_an_alias_are_not_repeated() -> None:
     assert settings.identity == "http://a"
 
 
+def test_prompt_template_as_windows_saves_it_begins_without_a_byte_order_mark(small_recipe, tmp_path: Path) -> None:
+    plain, prompts = small_recipe(), tmp_path / "marked"
+    prompts.mkdir()
+    for template in plain.prompts.glob("*.jinja"):
+        (prompts / template.name).write_bytes(b"\xef\xbb\xbf" + template.read_bytes())
+    assert small_recipe(prompts=str(prompts)).templates == plain.templates
+
+
+def test_prompt_template_that_is_not_utf8_is_one_sentence(small_recipe, tmp_path: Path) -> None:
+    prompts = tmp_path / "latin"
+    prompts.mkdir()
+    for template in small_recipe().prompts.glob("*.jinja"):
+        (prompts / template.name).write_bytes(template.read_bytes())
+    (prompts / "judge.jinja").write_bytes(b"caf\xe9 {{ instruction }}")
+    with pytest.raises(UserError, match=r"the prompt template .*judge.jinja is not UTF-8"):
+        small_recipe(prompts=str(prompts))
+
+
 def test_missing_prompt_template_is_named(tmp_path: Path) -> None:
     (tmp_path / "prompts").mkdir()
     path = write_small_recipe(tmp_path, prompts="prompts")

@@ -14,6 +14,8 @@ from selftaught_assets.engines.protocol import SamplingParameters
 if TYPE_CHECKING:
     import torch
 
+_COLD = 1e-20
+"""Below this temperature a logit divided by it may exceed what float32 holds."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _CANDIDATES = 8
 """Nearly every nucleus of a confident model fits into so many tokens; the rows where it does not are done again."""
@@ -46,7 +48,7 @@ def draw(logits: "torch.Tensor", uniform: "torch.Tensor", sampling: SamplingPara
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    probabilities = (logits.float() / sampling.temperature).softmax(-1)
+    probabilities = _probabilities(logits, sampling.temperature)
     if sampling.top_p == 1:
         cumulative = probabilities.cumsum(-1, dtype=uniform.dtype)
         return _first_above(cumulative, uniform * cumulative[:, -1]).squeeze(-1)
@@ -60,6 +62,13 @@ def draw(logits: "torch.Tensor", uniform: "torch.Tensor", sampling: SamplingPara
             probabilities[rows], uniform[rows], sampling.top_p, min(candidates, vocabulary)
         )
     return tokens
+
+
+def _probabilities(logits: "torch.Tensor", temperature: float) -> "torch.Tensor":
+    if temperature >= _COLD:
+        return (logits.float() / temperature).softmax(-1)
+    distances = logits.double() - logits.max(-1, keepdim=True).values.double()
+    return (distances / temperature).softmax(-1).float()
 
 
 def _draw_from_nucleus(

@@ -153,12 +153,21 @@ class Recipe(Section):
 
     @cached_property
     def templates(self) -> PromptTemplates:
-        """The prompt templates, as text. Raises UserError if a file of the folder is missing that the form needs."""
+        """The prompt templates, as text, without a byte order mark.
+
+        Raises:
+            UserError: a file of the folder is missing that the form needs, or is not UTF-8.
+        """
         texts = {}
         for name in TEMPLATE_NAMES:
             path = self.prompts / f"{name}.jinja"
             if path.is_file():
-                texts[name] = path.read_text(encoding="utf-8")
+                try:
+                    texts[name] = path.read_text(encoding="utf-8-sig")
+                except UnicodeDecodeError:
+                    raise UserError(
+                        f"Recipe {self.name}: the prompt template {path} is not UTF-8; save it in that encoding."
+                    ) from None
             elif name != "score" or self.judgments.form == "single":
                 raise UserError(
                     f"Recipe {self.name}: the prompt template {path} does not exist; add it or drop `prompts`."

@@ -5,7 +5,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from selftaught_assets.definitions import build_definitions
+from selftaught_assets.definitions import build_definitions, defs
+from selftaught_assets.errors import UserError
 
 GRAPH = {
     # asset: (group, partitioned, automated, upstream)
@@ -131,8 +132,14 @@ def test_recipes_stand_side_by_side(small_recipe, tmp_path) -> None:
 
 
 def test_recipes_of_one_name_are_refused(small_recipe, tmp_path) -> None:
-    with pytest.raises(ValueError, match="Recipe names must differ"):
+    with pytest.raises(UserError, match="Recipe names must differ, but these were given: small, small; correct"):
         build_definitions([small_recipe(), small_recipe()], data=tmp_path)
+
+
+def test_recipe_that_the_environment_names_twice_is_one_sentence(monkeypatch) -> None:
+    monkeypatch.setenv("SELFTAUGHT_RECIPES", "demo, demo,")
+    with pytest.raises(UserError, match="were given: demo, demo; correct SELFTAUGHT_RECIPES"):
+        defs()
 
 
 def test_dagster_refuses_the_edge_that_is_recorded_instead_of_drawn() -> None:

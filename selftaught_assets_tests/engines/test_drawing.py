@@ -1,6 +1,7 @@
 """Random streams and the nucleus."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +72,17 @@ def test_frequencies_are_those_of_the_nucleus() -> None:
             (rest[0] - rest[1]) ** 2 / rest[1] if rest[1] else rest[0]
         )
         assert stats.chi2.sf(statistic, common.sum()) > 0.001
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+@pytest.mark.parametrize("temperature", [1e-19, 1e-30, 1e-38, 1e-45, 1e-308, 5e-324])
+def test_the_colder_the_more_likely_is_the_likeliest_token(temperature: float, top_p: float) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        values = torch.stack([logits(1, 50, 30.0, seed=row)[0].unique()[torch.randperm(50)] for row in range(20)])
+        sampling = SamplingParameters(temperature=temperature, top_p=top_p)
+        drawn = draw(values.to(dtype), uniform(20), sampling)
+        likeliest = values.to(dtype).max(-1).values
+        assert torch.equal(values.to(dtype).gather(-1, drawn[:, None])[:, 0], likeliest)
 
 
 def test_a_row_is_drawn_alike_alone_and_among_rows_with_wider_nuclei() -> None:
