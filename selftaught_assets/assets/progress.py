@@ -21,6 +21,7 @@ def build_progress(family: Family) -> dg.AssetsDefinition:
     @family.asset(
         group="evaluation",
         kinds={"polars", "parquet"},
+        shows_so_far=True,
     )
     def progress(context: dg.AssetExecutionContext) -> dg.Output[pl.DataFrame]:
         """The learning curve: seed and iterations on every benchmark, with intervals and paired tests."""

@@ -97,6 +97,16 @@ def test_loop_without_gain_rolls_no_further_until_someone_promotes_its_checkpoin
         assert ("judgments", "iteration_03") not in requested
 
 
+@pytest.mark.parametrize("shown", SHOWN)
+def test_what_shows_the_state_of_things_waits_for_no_later_iteration(small_recipe, tmp_path: Path, shown: str) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        loop = Loop(small_recipe(), tmp_path / "data", instance)
+        for name, partition in (("seed_evaluation", None), ("evaluation", FIRST)):
+            instance.report_runless_asset_event(dg.AssetMaterialization(loop.key(name), partition=partition))
+        result = dg.evaluate_automation_conditions(loop.definitions, instance)
+        assert result.get_num_requested(loop.key(shown)) == 1
+
+
 def test_automation_is_shipped_switched_off(small_recipe, tmp_path: Path) -> None:
     loop = Loop(small_recipe(), tmp_path / "data", dg.DagsterInstance.ephemeral())
     assert [sensor.default_status for sensor in loop.definitions.sensors] == [dg.DefaultSensorStatus.STOPPED]
