@@ -60,7 +60,7 @@ def _spec(family: Family, suite: Suite) -> dg.AssetCheckSpec:
         suite.name,
         asset=family.key(suite.asset),
         description=suite.description,
-        additional_deps=[family.key(name) for name in suite.upstream],
+        additional_deps=[family.key(name) for name in (*suite.upstream, *suite.after)],
         blocking=suite.can_stop,
         partitions_def=None if suite.asset in UNPARTITIONED else family.partitions,
     )

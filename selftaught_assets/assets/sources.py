@@ -15,13 +15,14 @@ import polars as pl
 from selftaught_assets.assets.family import Family, table_output
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.accounting import account
-from selftaught_assets.method.benchmarks import benchmark_rows
+from selftaught_assets.method.benchmarks import benchmark_rows, items_read
 from selftaught_assets.method.benchmarks.items import is_missing
 from selftaught_assets.method.selection import fields_that_differ, pool_rows, with_input
 from selftaught_assets.recipe.stages import Pool
 from selftaught_assets.storage.benchmarks import read_benchmark
 from selftaught_assets.storage.jsonl import Line, read_jsonl
 from selftaught_assets.storage.models import reference_model, write_pointer
+from selftaught_assets.storage.provenance import write_table
 from selftaught_assets.storage.stored import VERSION_LENGTH
 
 GROUP = "sources"
@@ -57,12 +58,14 @@ def build_benchmarks(family: Family) -> dg.AssetsDefinition:
     @family.asset(group=GROUP, kinds={"polars", "parquet"})
     def benchmarks() -> dg.Output[pl.DataFrame]:
         """The labelled pairs on which judges are measured, never trained and never tuned."""
-        frames, numbers = [], {}
+        frames, items, numbers = [], [], {}
         for benchmark in family.recipe.benchmarks:
             records = read_benchmark(benchmark)
             frame = benchmark_rows(benchmark.name, records, benchmark.format, ties=benchmark.ties)
             frames.append(frame)
+            items.append(items_read(benchmark.name, records, benchmark.format))
             numbers |= _numbers(benchmark.name, len(records), frame)
+        write_table(family.layout.benchmark_items, pl.concat(items))  # Checks are not to read the sources again.
         frame = pl.concat(frames)
         return table_output(frame, rows_in=frame.height, **numbers)
 

@@ -12,16 +12,17 @@ from typing import Literal, get_args
 import polars as pl
 
 from selftaught_assets.checks.rules import Subject, Suite, Tables, holds
+from selftaught_assets.errors import UserError
 from selftaught_assets.method import balance, benchmarks, judging, pairs, rejection, selection, single_examples
-from selftaught_assets.method.benchmarks.formats import FORMATS
 from selftaught_assets.method.evaluation import Decoding
 from selftaught_assets.method.held_out import held_out_items
 from selftaught_assets.method.judging import NO_ORDER, ORDERS, POSITIONS
 from selftaught_assets.method.sequential import SETTLES
 from selftaught_assets.method.single import RATED
 from selftaught_assets.recipe import Recipe
-from selftaught_assets.storage.benchmarks import read_benchmark
 from selftaught_assets.storage.jsonl import read_jsonl
+from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class _Account:
     asset: str
     key: tuple[str, ...]
     """Columns that tell its rows apart and are known upstream."""
-    expected: Callable[[Tables], pl.DataFrame]
+    expected: Callable[[Subject], pl.DataFrame]
     """The keys of the rows that must be there, one row each."""
     upstream: tuple[str, ...] = ()
     id: str | None = None
@@ -72,13 +73,13 @@ def _accounts(recipe: Recipe) -> list[_Account]:
         _Account(
             "benchmarks",
             item,
-            lambda _: benchmark_items(recipe).select(item),
+            lambda subject: _items_read(subject.layout),
             reasons=benchmarks.DROP_REASONS,
         ),
         _Account(
             "instructions",
             ("line",),
-            lambda tables: tables["instruction_pool"].select("line"),
+            lambda subject: subject.tables["instruction_pool"].select("line"),
             upstream=("instruction_pool",),
             id="instruction_id",
             unique_among="kept",
@@ -87,7 +88,7 @@ def _accounts(recipe: Recipe) -> list[_Account]:
         _Account(
             "pairs",
             ("instruction_id",),
-            lambda tables: _kept(tables["instructions"]).select("instruction_id"),
+            lambda subject: _kept(subject.tables["instructions"]).select("instruction_id"),
             upstream=("instructions",),
             id="pair_id",
             reasons=pairs.DROP_REASONS,
@@ -95,7 +96,7 @@ def _accounts(recipe: Recipe) -> list[_Account]:
         _Account(
             "judgments",
             ("pair_id", "sample_index", *(asked.columns if asked is not None else ())),
-            partial(_judgments, recipe, asked),
+            lambda subject: _judgments(recipe, asked, subject.tables),
             upstream=("pairs",),
             id="judgment_id",
             reasons=judging.UNASKED_REASONS,
@@ -103,7 +104,7 @@ def _accounts(recipe: Recipe) -> list[_Account]:
         _Account(
             "filtered_set",
             ("judgment_id",),
-            lambda tables: _kept(tables["judgments"]).select("judgment_id"),
+            lambda subject: _kept(subject.tables["judgments"]).select("judgment_id"),
             upstream=("judgments",),
             id="example_id",
             reasons=single_examples.DROP_REASONS if single else (*rejection.DROP_REASONS, balance.DROP_REASON),
@@ -111,13 +112,13 @@ def _accounts(recipe: Recipe) -> list[_Account]:
         _Account(
             "seed_evaluation",
             (*item, *order.columns),
-            partial(_benchmark_verdicts, order),
+            lambda subject: _benchmark_verdicts(order, subject.tables),
             upstream=("benchmarks",),
         ),
         _Account(
             "evaluation",
             (*item, *order.columns),
-            partial(_verdicts, recipe, order),
+            lambda subject: _verdicts(recipe, order, subject.tables),
             upstream=("benchmarks", "pairs"),
         ),
     ]
@@ -126,7 +127,7 @@ def _accounts(recipe: Recipe) -> list[_Account]:
 def _suite(account: _Account) -> Suite:
     rows = "kept rows" if account.unique_among == "kept" else "rows"
     ids = holds("ids_repeated", rows, f"have the `{account.id}` of an earlier row", "id_is_new", account.unique_among)
-    origin = " and ".join(f"`{name}`" for name in account.upstream) or "the files that the recipe names"
+    origin = " and ".join(f"`{name}`" for name in account.upstream) or "what was read"
     return Suite(
         asset=account.asset,
         name="rows_accounted",
@@ -151,7 +152,7 @@ def _recount(account: _Account, subject: Subject) -> pl.DataFrame:
         table = table.with_columns(drop_reason=pl.lit(None, dtype=pl.String))
     key = list(account.key)
     occurrence = pl.int_range(pl.len()).over(key).alias("occurrence")
-    expected = account.expected(subject.tables).cast({name: table.schema[name] for name in key})
+    expected = account.expected(subject).cast({name: table.schema[name] for name in key})
     rows = table.select(*account.columns, occurrence, present=pl.lit(True)).join(
         expected.select(*key, occurrence, expected=pl.lit(True)),
         on=[*key, "occurrence"],
@@ -216,12 +217,8 @@ def _pool_lines(recipe: Recipe) -> pl.DataFrame:
     return pl.DataFrame({"line": [number for number, _ in read_jsonl(recipe.pool.path, ())]}, schema={"line": pl.Int64})
 
 
-def benchmark_items(recipe: Recipe) -> pl.DataFrame:
-    """item_id, benchmark and instruction of every record of the benchmarks' files; what is no text is null."""
-    items = [
-        (item.item_id, benchmark.name, item.instruction if isinstance(item.instruction, str) else None)
-        for benchmark in recipe.benchmarks
-        for item in FORMATS[benchmark.format].items(read_benchmark(benchmark))
-    ]
-    schema = {"item_id": pl.String, "benchmark": pl.String, "instruction": pl.String}
-    return pl.DataFrame(items, schema=schema, orient="row")
+def _items_read(layout: Layout) -> pl.DataFrame:
+    items = read_table(layout.benchmark_items)
+    if items is None:
+        raise UserError("It is not on record what the benchmarks held when they were read: materialize `benchmarks`.")
+    return items

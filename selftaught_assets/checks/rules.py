@@ -197,6 +197,8 @@ class Suite:
     """Columns of `rows` by which a row at fault is shown, ids first."""
     upstream: tuple[str, ...] = ()
     """Further tables that `rows` needs."""
+    after: tuple[str, ...] = ()
+    """Assets that it waits for where they are made in the same run; `rows` finds what there is of them itself."""
     is_table: bool = True
     """False where the asset is a file or a folder, which `rows` finds by the layout."""
     numbers: Callable[[pl.DataFrame], dict[str, int | float]] = lambda rows: {"rows": rows.height}

@@ -51,6 +51,11 @@ class Layout:
         return self.folder / (f"{asset}.parquet" if partition is None else f"{asset}/{partition}.parquet")
 
     @property
+    def benchmark_items(self) -> Path:
+        """What the benchmarks, which may be far away, held when they were read: a table of benchmark and item_id."""
+        return self.folder / "benchmarks_read.parquet"
+
+    @property
     def journal_root(self) -> Path | UPath:
         """The folder of the journal, one folder in it for each stage."""
         if isinstance(self.journals, str):

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from selftaught_assets.checks.results import check_result
 from selftaught_assets.checks.rules import RowRule, Subject, Suite
 from selftaught_assets.checks.suites import suites_of
+from selftaught_assets.method.benchmarks import items_read
 from selftaught_assets.method.examples import training_set_digest
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.staleness import basis_of
@@ -31,7 +32,7 @@ from selftaught_assets.storage.models import (
     reference_model,
     write_pointer,
 )
-from selftaught_assets_tests.checks.tables import Tables, changed, make_tables
+from selftaught_assets_tests.checks.tables import BENCHMARK, Tables, changed, make_tables
 
 FIRST, SECOND = "iteration_01", "iteration_02"
 
@@ -65,10 +66,12 @@ class World:
 def make_world(recipe: Recipe, folder: Path) -> World:
     """Tables, and two iterations of judges: the seed, and the checkpoint that the first iteration trained."""
     world = World(recipe, make_tables(recipe), Layout(folder, recipe.name))
-    for name, partition in (("filtered_set", FIRST), ("seed_evaluation", None), ("evaluation", FIRST)):
+    stored = (("benchmarks", None), ("filtered_set", FIRST), ("seed_evaluation", None), ("evaluation", FIRST))
+    for name, partition in stored:
         path = world.layout.table(name, partition)
         path.parent.mkdir(parents=True, exist_ok=True)
         world.tables[name].write_parquet(path)
+    items_read("labelled", BENCHMARK).write_parquet(world.layout.benchmark_items)
     seed = reference_model(recipe.seed_model)
     trained = write_checkpoint(world.checkpoint, seed, training_set_digest(world.tables["filtered_set"]))
     write_current(world.layout.current_checkpoint(FIRST), trained, basis_of(recipe, "checkpoint"))

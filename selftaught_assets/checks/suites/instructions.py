@@ -8,11 +8,23 @@ from functools import partial
 
 import polars as pl
 
-from selftaught_assets.checks.accounts import benchmark_items
-from selftaught_assets.checks.rules import ROW_COUNT, Limit, RowRule, Subject, Suite, holds, share
+from selftaught_assets.checks.rules import (
+    ROW_COUNT,
+    Estimate,
+    Estimated,
+    Limit,
+    RowRule,
+    Subject,
+    Suite,
+    exactly,
+    holds,
+    share,
+)
 from selftaught_assets.method.overlap import RUN, benchmark_overlap
 from selftaught_assets.method.texts import is_empty, normalized_instruction
 from selftaught_assets.recipe import Recipe
+from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.tables import read_table
 
 ASSETS = ("instruction_pool", "instructions")
 
@@ -141,6 +153,7 @@ def no_benchmark_overlap(recipe: Recipe, asset: str) -> Suite:
         purpose="What was trained on measures memory: no instruction may come from a benchmark of the recipe.",
         rows=partial(_overlaps, recipe, asset),
         shown=("instruction_id", "line", "equal_to", "shares_with", "shared", "instruction"),
+        after=("benchmarks",),
         rules=(
             holds("in_benchmark", of, "are an instruction of a benchmark", "not_equal", "kept"),
             holds(
@@ -158,6 +171,13 @@ def no_benchmark_overlap(recipe: Recipe, asset: str) -> Suite:
                 {"column": "shares_with"},
                 where="kept",
                 severity="warning",
+            ),
+            Estimated(
+                "benchmarks_not_compared",
+                of,
+                "the number of benchmarks that are not materialized, so that nothing could be compared with them,",
+                _not_compared,
+                high=0,
             ),
         ),
     )
@@ -195,10 +215,25 @@ def _category_numbers(rows: pl.DataFrame) -> dict[str, int | float]:
 
 def _overlaps(recipe: Recipe, asset: str, subject: Subject) -> pl.DataFrame:
     table = subject.tables[asset].with_columns(kept=pl.col("drop_reason").is_null())
-    items = benchmark_items(recipe).with_columns(item_id=pl.format("{}/{}", "benchmark", "item_id"))
+    names = [benchmark.name for benchmark in recipe.benchmarks]
+    items = _benchmark_instructions(subject.layout).filter(pl.col("benchmark").is_in(names))
+    not_compared = len(set(names) - set(items["benchmark"]))
+    items = items.with_columns(item_id=pl.format("{}/{}", "benchmark", "item_id"))
     kept = table.filter("kept")
     found = kept.select("line").hstack(benchmark_overlap(kept["instruction"], items))
     return table.join(found, on="line", how="left", maintain_order="left").with_columns(
         not_equal=pl.col("equal_to").is_null(),
         not_copied=pl.col("shared").fill_null(0.0) < recipe.checks.max_contained_share,
+        not_compared=pl.lit(not_compared),
     )
+
+
+def _benchmark_instructions(layout: Layout) -> pl.DataFrame:
+    """benchmark, item_id and instruction of every item that is on record, those that cannot be scored included."""
+    columns = ("benchmark", "item_id", "instruction")
+    table = read_table(layout.table("benchmarks"))
+    return pl.DataFrame(schema=dict.fromkeys(columns, pl.String)) if table is None else table.select(columns)
+
+
+def _not_compared(rows: pl.DataFrame) -> Estimate | None:
+    return exactly(rows["not_compared"][0], rows.height) if rows.height else None

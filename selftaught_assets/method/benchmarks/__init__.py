@@ -35,6 +35,7 @@ round: the same question, since both orders are asked. `incomplete_group`: anoth
 
 Ties = Literal["drop", "count"]
 
+_ITEM = ("benchmark", "item_id")
 _TEXTS = ("instruction", "response_a", "response_b")
 _SCHEMA = {
     name: pl.String
@@ -78,6 +79,12 @@ def benchmark_rows(
         *("benchmark", "subset", "item_id", "group_id", "instruction_id"),
         *(*_TEXTS, "label", "reference", "variant", "label_seen", "drop_reason"),
     )
+
+
+def items_read(name: str, records: Iterable[Record], form: FormatName = "pairs") -> pl.DataFrame:
+    """benchmark and item_id of every item of a benchmark as it was read: what its table has to account for."""
+    ids = [item.item_id for item in FORMATS[form].items(records)]
+    return pl.DataFrame({"benchmark": [name] * len(ids), "item_id": ids}, schema=dict.fromkeys(_ITEM, pl.String))
 
 
 def _row(name: str, item: Item) -> dict[str, str | None]:

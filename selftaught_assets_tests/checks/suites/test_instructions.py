@@ -1,6 +1,7 @@
 """The checks of `instruction_pool` and `instructions`, fault by fault."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -112,8 +113,19 @@ def faults_of(asset: str) -> list[Fault]:
     ]
 
 
+def not_materialized(asset: str) -> Fault:
+    """The recipe has a benchmark that the table `benchmarks` knows nothing of."""
+
+    def plant(world: World) -> World:
+        (known,) = world.recipe.benchmarks
+        away = known.model_copy(update={"name": "away", "path": None, "hub": "nobody/nothing"})
+        return replace(world, recipe=world.recipe.model_copy(update={"benchmarks": (known, away)}))
+
+    return Fault(asset, "no_benchmark_overlap_warnings", "benchmarks_not_compared", plant, severity="WARN")
+
+
 FAULTS = [
-    *(fault for asset in ASSETS for fault in faults_of(asset)),
+    *(fault for asset in ASSETS for fault in [*faults_of(asset), not_materialized(asset)]),
     Fault(
         "instruction_pool",
         "few_repetitions",
@@ -149,6 +161,16 @@ def test_a_leaked_instruction_is_named_with_the_item_it_is_from(asset: str, worl
     assert offenders(result, "copied_from_benchmark", "shared") == ["1.0"]
     exact, _ = one(asset, instruction=BENCHMARK[1]["instruction"])
     assert offenders(exact(world).result(asset, "no_benchmark_overlap"), "in_benchmark", "equal_to") == ["labelled/b2"]
+
+
+@pytest.mark.parametrize("asset", ASSETS)
+def test_benchmarks_are_not_read_again_from_where_they_came(asset: str, world: World):
+    """Their files may be gone, and the hub out of reach."""
+    away = [known.model_copy(update={"path": None, "hub": "nobody/nothing"}) for known in world.recipe.benchmarks]
+    moved = replace(world, recipe=world.recipe.model_copy(update={"benchmarks": tuple(away)}))
+    for check in ("no_benchmark_overlap", "no_benchmark_overlap_warnings"):
+        assert moved.result(asset, check).passed
+    assert moved.result("benchmarks", "rows_accounted").passed
 
 
 def test_a_dropped_instruction_may_come_from_a_benchmark(world: World):
