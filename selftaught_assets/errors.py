@@ -3,3 +3,8 @@
 
 class UserError(Exception):
     """A mistake in the input or the environment. Its text is one sentence: what is wrong, where, what to do."""
+
+
+def as_clause(sentence: str) -> str:
+    """Another package's sentence as a part of one of ours: without its capital letter and its full stop."""
+    return sentence[:1].lower() + sentence[1:].rstrip(".")

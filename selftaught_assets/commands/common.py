@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from selftaught_assets.errors import UserError
+from selftaught_assets.errors import UserError, as_clause
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -50,9 +50,9 @@ def use_dagster_home() -> Path:
             raise PermissionError("it may not be written")
         settings.read_text(encoding="utf-8")
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: there is no such user as in ~user.
-        reason = ((isinstance(error, OSError) and error.strerror) or str(error)).rstrip(".")
+        reason = as_clause((isinstance(error, OSError) and error.strerror) or str(error))
         raise UserError(
-            f"DAGSTER_HOME is {named!r}, where no Dagster instance can be ({reason[:1].lower()}{reason[1:]}): set it "
+            f"DAGSTER_HOME is {named!r}, where no Dagster instance can be ({reason}): set it "
             "to a folder that you may write."
         ) from None
     os.environ["DAGSTER_HOME"] = str(home)

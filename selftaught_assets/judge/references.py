@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from selftaught_assets.engines.protocol import TEMPLATE_DATE
-from selftaught_assets.errors import UserError
+from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.iterations import iteration_key
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.recipe.stages import Evaluation, Verdicts
@@ -159,7 +159,7 @@ def _read_description(folder: Path) -> Description | None:
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
-        raise UserError(f"{path} is damaged ({place}: {problem['msg'].lower()}): export the judge again.") from None
+        raise UserError(f"{path} is damaged ({place}: {as_clause(problem['msg'])}): export the judge again.") from None
 
 
 def _asked_as_described(recipe: Recipe, description: Description, folder: Path) -> Recipe:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from selftaught_assets import __version__
-from selftaught_assets.errors import UserError
+from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.judge.answers import VOTES, PairQuestion, Question, ResponseQuestion
 from selftaught_assets.judge.batching import Batcher, TooManyWaitingError
 from selftaught_assets.judge.guards import AllowedHosts, BearerToken, RateLimit, limited
@@ -312,7 +312,7 @@ def _refuse_invalid(request: Request, error: RequestValidationError) -> Response
     place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
     if first["type"] == "string_pattern_mismatch":  # The pattern of `Text`.
         return _refusal(422, f"{place[:100]}: there is nothing but white space in it")
-    return _refusal(422, f"{place[:100]}: {first['msg'][:1].lower()}{first['msg'][1:]}")
+    return _refusal(422, f"{place[:100]}: {as_clause(first['msg'])}")
 
 
 def _refuse_mistake(request: Request, error: UserError) -> Response:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
-from selftaught_assets.errors import UserError
+from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.method.reviews import ANSWERS, Answer, Kind
 from selftaught_assets.storage.files import fsync, full_disk_is_a_user_error
 from selftaught_assets.storage.jsonl import read_jsonl
@@ -57,7 +57,7 @@ def read_answers(layout: Layout, kind: Kind) -> list[StoredAnswer]:
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{path}, line {number}: the field {field!r}: {first['msg'].lower()}.") from None
+            raise UserError(f"{path}, line {number}: the field {field!r}: {as_clause(first['msg'])}.") from None
         if answer.kind != kind or answer.answer not in (*ANSWERS[kind], None):
             raise UserError(f"{path}, line {number}: {answer.answer!r} about {answer.kind} is no answer about {kind}.")
         answers.append(answer)

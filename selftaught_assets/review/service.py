@@ -19,7 +19,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from selftaught_assets.errors import UserError
+from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.method.identity import digest
 from selftaught_assets.method.reviews import ANSWERS, Answer, Kind, agrees
 from selftaught_assets.review.answers import Note, StoredAnswer, append_answer, now, read_answers
@@ -147,7 +147,7 @@ def _given(review: Review) -> dict[str, dict[str, Any]]:
 def _refuse_invalid(request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-    return JSONResponse({"detail": f"{place[:100]}: {first['msg'].lower()}"}, 422)
+    return JSONResponse({"detail": f"{place[:100]}: {as_clause(first['msg'])}"}, 422)
 
 
 def _refuse_mistake(request: Request, error: UserError) -> Response:
