@@ -18,13 +18,8 @@ from selftaught_assets.recipe import Recipe
 from selftaught_assets.recipe.engines import TransformersSettings
 from selftaught_assets.storage.files import folder_written_aside
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.models import (
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    TOKENIZER_FILES,
-    ModelReference,
-    reference_model,
-)
+from selftaught_assets.storage.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, GENERATION_CONFIG, copy_tokenizer
+from selftaught_assets.storage.models import ModelReference, reference_model
 
 
 def export_judge(what: str, folder: Path, recipe: Recipe, layout: Layout, *, merge: bool) -> FoundJudge:
@@ -48,9 +43,7 @@ def export_judge(what: str, folder: Path, recipe: Recipe, layout: Layout, *, mer
             _write_weights(found.recipe, model, aside)
         else:
             _write_adapter(model, aside)
-        for name in TOKENIZER_FILES:
-            if (model.base / name).is_file():
-                shutil.copyfile(model.base / name, aside / name)
+        copy_tokenizer(model.base, aside)
         (aside / PROMPTS).mkdir()
         for name in TEMPLATE_NAMES:
             if (found.recipe.prompts / f"{name}.jinja").is_file():
@@ -64,15 +57,21 @@ def export_judge(what: str, folder: Path, recipe: Recipe, layout: Layout, *, mer
 def _write_weights(recipe: Recipe, model: ModelReference, folder: Path) -> None:
     """Merged as the embedded engine merges them, in its dtype, so that the verdicts are the same."""
     from safetensors import SafetensorError
+    from transformers import GenerationConfig
 
     from selftaught_assets.engines.embedded.engine import load_model
 
     settings = recipe.engine if isinstance(recipe.engine, TransformersSettings) else TransformersSettings()
     loaded, _ = load_model(settings, model)
+    generation = model.base / GENERATION_CONFIG
+    if generation.is_file():  # transformers reads defaults that contradict one another, and refuses to write them.
+        loaded.generation_config = GenerationConfig()
     try:
         loaded.save_pretrained(folder)
     except SafetensorError as error:
         raise UserError(f"Could not write into {folder.parent}: {error}; free some space and run it again.") from None
+    if generation.is_file():
+        shutil.copyfile(generation, folder / GENERATION_CONFIG)
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)  # Written for their owner alone.
 

@@ -112,7 +112,7 @@ class Judge:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the weights, as 64 hex digits."""
+        """SHA-256 of the model, as 64 hex digits: base and adapter, with the tokenizer."""
         return self._engine.model_digest
 
     def compare(

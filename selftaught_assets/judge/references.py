@@ -17,8 +17,8 @@ from selftaught_assets.recipe import Recipe
 from selftaught_assets.recipe.stages import Evaluation, Verdicts
 from selftaught_assets.storage.checkpoints import current_checkpoint, read_manifest, reference_checkpoint
 from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.model_files import ADAPTER_CONFIG
 from selftaught_assets.storage.models import (
-    ADAPTER_CONFIG,
     ModelReference,
     adapter_digest,
     reference_adapter,

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from selftaught_assets.errors import UserError
 from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.files import fsync, full_disk_is_a_user_error, written_aside
-from selftaught_assets.storage.models import ModelReference, adapter_digest
+from selftaught_assets.storage.models import ModelReference, adapted, adapter_digest, base_alone
 from selftaught_assets.storage.schema import Record, read_record
 
 MANIFEST = "manifest.json"
@@ -177,9 +177,10 @@ def reference_checkpoint(folder: Path, base: ModelReference) -> ModelReference:
         raise UserError(
             f"The checkpoint {folder} was trained on another base than {base.base}: materialize `checkpoint` again."
         )
-    if adapter_digest(folder, base.digest) != manifest.digest:
+    model = adapted(base, folder)
+    if model.digest != manifest.digest:
         raise UserError(f"The weights in {folder} are not those of its {MANIFEST}: materialize `checkpoint` again.")
-    return ModelReference(base=base.base, adapter=folder, digest=manifest.digest)
+    return model
 
 
 def base_of(reference: ModelReference) -> ModelReference:
@@ -193,7 +194,7 @@ def base_of(reference: ModelReference) -> ModelReference:
     manifest = read_manifest(reference.adapter)
     if manifest is None:
         raise UserError(f"There is no finished checkpoint in {reference.adapter}: materialize `checkpoint` again.")
-    return ModelReference(base=reference.base, adapter=None, digest=manifest.base_digest)
+    return base_alone(reference, manifest.base_digest)
 
 
 @contextmanager

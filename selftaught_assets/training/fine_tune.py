@@ -8,7 +8,6 @@ Belongs here: the order of things and what is measured. Not here: the trainer (t
 
 import logging
 import math
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.checkpoints import Manifest, TrainingMetrics, checkpoint_writer
-from selftaught_assets.storage.models import TOKENIZER_FILES, adapter_digest
+from selftaught_assets.storage.model_files import copy_tokenizer
+from selftaught_assets.storage.models import adapter_digest, confirmed
 from selftaught_assets.training.job import TrainingJob, package_versions
 from selftaught_assets.training.reporting import reporting_callback
 from selftaught_assets.training.tokens import TokenisedSet, tokenised_set
@@ -34,7 +34,8 @@ def fine_tune(job: TrainingJob, log: logging.Logger) -> None:
     """Trains and leaves a finished checkpoint in `job.destination`.
 
     Raises:
-        UserError: the model cannot be loaded, there is nothing to train on, or the disk or the device's memory is full.
+        UserError: the model cannot be loaded or was replaced meanwhile, there is nothing to train on, or the disk or
+            the device's memory is full.
     """
     import torch
 
@@ -42,6 +43,7 @@ def fine_tune(job: TrainingJob, log: logging.Logger) -> None:
     context = base.config.to_dict().get("max_position_embeddings", job.settings.max_tokens)
     examples = tokenised_set(tokenizer, job.examples, min(job.settings.max_tokens, context), job.date)
     model = with_adapter(base, job.start.adapter, job.settings, job.seed)
+    confirmed(job.start, "materialize `checkpoint` again")
     log.info(
         f"Training {job.recipe} {job.iteration} on {len(examples.train):,} examples, {len(examples.validation):,} held "
         f"out, {examples.too_long:,} too long."
@@ -118,9 +120,7 @@ def _write_adapter(model: "PeftModel", base: Path, folder: Path) -> None:
     except SafetensorError as error:
         raise UserError(f"Could not write into {folder.parent}: {error}; free some space and run it again.") from None
     (folder / "README.md").unlink()  # PEFT's model card, which names this machine's paths
-    for name in TOKENIZER_FILES:
-        if (base / name).is_file():
-            shutil.copyfile(base / name, folder / name)
+    copy_tokenizer(base, folder)
 
 
 def _manifest(job: TrainingJob, folder: Path, metrics: TrainingMetrics) -> Manifest:

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import date as Date
 from pathlib import Path
 from typing import NamedTuple
@@ -83,7 +84,7 @@ def train_checkpoint(
             job = TrainingJob(
                 recipe=recipe,
                 iteration=iteration,
-                start=ModelReference(start.base.resolve(), start.adapter and start.adapter.resolve(), start.digest),
+                start=replace(start, base=start.base.resolve(), adapter=start.adapter and start.adapter.resolve()),
                 base_digest=base.digest,
                 examples=examples.resolve(),
                 training_set_digest=examples_digest,

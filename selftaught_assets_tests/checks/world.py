@@ -24,9 +24,8 @@ from selftaught_assets.recipe import Recipe
 from selftaught_assets.staleness import basis_of
 from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, TrainingMetrics, read_manifest, write_current
 from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from selftaught_assets.storage.models import (
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
     ModelReference,
     adapter_digest,
     reference_model,

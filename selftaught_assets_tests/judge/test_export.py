@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,17 @@ import jinja2
 import polars as pl
 import pytest
 
+from selftaught_assets.engines import chat
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge import Judge
 from selftaught_assets.judge.export import export_judge
 from selftaught_assets.method.verdicts import parse_verdict
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.model_files import TOKENIZER_FILES, files_of
 from selftaught_assets_tests.engines.processes import needs_vllm
 from selftaught_assets_tests.judge.conftest import Workplace
+from selftaught_assets_tests.training.tiny import as_slow_tokenizer, write_tiny_model
 
 IN_VLLM = """
 import json, sys
@@ -155,6 +161,39 @@ def test_the_folder_is_a_plain_one_without_pickles_or_leftovers(merged: Path, ad
         assert all(path.stat().st_mode & 0o044 == 0o044 for path in folder.iterdir())
 
 
+@pytest.fixture(scope="module")
+def slow_recipe(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """On a seed model with a tokenizer of many files."""
+    folder = as_slow_tokenizer(write_tiny_model(tmp_path_factory.mktemp("slow") / "model"))
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools }}", encoding="utf-8")
+    return workplace.recipe.model_copy(update={"seed_model": folder})
+
+
+def test_a_tokenizer_of_many_files_is_exported_whole(slow_recipe: Recipe, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_judge("seed", out, slow_recipe, Layout(tmp_path, "small"), merge=True)
+    messages = [{"role": "user", "content": "plum <|end|> owl"}]
+    before, after = (chat.load_tokenizer(folder) for folder in (slow_recipe.seed_model, out))
+    prompt = chat.render(before, messages)
+    assert prompt.token_ids.count(before.convert_tokens_to_ids("<|user|>")) == 1
+    assert chat.render(after, messages) == prompt
+    assert chat.end_tokens(after, chat.configured_end(out)) == chat.end_tokens(
+        before, chat.configured_end(slow_recipe.seed_model)
+    )
+    assert files_of(out, TOKENIZER_FILES).keys() == files_of(slow_recipe.seed_model, TOKENIZER_FILES).keys()
+
+
+def test_sampling_defaults_that_contradict_one_another_do_not_keep_a_judge_from_export(
+    slow_recipe: Recipe, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(slow_recipe.seed_model, tmp_path / "model"))
+    (model / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 2], "temperature": 0.6}))
+    recipe = slow_recipe.model_copy(update={"seed_model": model})
+    export_judge("seed", tmp_path / "out", recipe, Layout(tmp_path, "small"), merge=True)
+    assert chat.configured_end(tmp_path / "out") == [1, 2]
+
+
 def test_a_target_that_is_not_empty_is_refused_and_left_alone(workplace: Workplace, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match="is there already and is not empty: name a new folder"):
@@ -179,8 +218,6 @@ def test_an_empty_folder_may_be_there(workplace: Workplace, tmp_path: Path) -> N
 
 
 def test_weights_changed_after_the_export_are_refused(workplace: Workplace, adapter: Path, tmp_path: Path) -> None:
-    import shutil
-
     changed = shutil.copytree(adapter, tmp_path / "changed")
     config = json.loads((changed / "adapter_config.json").read_text())
     (changed / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 64}))

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.checkpoints import find_checkpoint, read_manifest, reference_checkpoint
+from selftaught_assets.storage.model_files import TOKENIZER_FILES, files_of
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets.storage.progress import read_progress
 from selftaught_assets.training.fine_tune import fine_tune, loss_curve
@@ -113,7 +114,7 @@ def test_the_adapter_loads_and_changes_what_the_base_says(trained: TrainingJob, 
 def test_the_checkpoint_is_the_judge_that_its_manifest_names(trained: TrainingJob, base: ModelReference) -> None:
     judge = reference_checkpoint(trained.destination, base)
     assert judge == ModelReference(base.base, trained.destination, read_manifest(trained.destination).digest)
-    assert (trained.destination / "tokenizer.json").is_file()
+    assert files_of(trained.destination, TOKENIZER_FILES).keys() == files_of(base.base, TOKENIZER_FILES).keys()
 
 
 def test_no_file_of_the_checkpoint_but_pefts_own_names_a_path_of_this_machine(

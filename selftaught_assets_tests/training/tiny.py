@@ -1,5 +1,6 @@
 """A model and examples small enough to train in a second: constants and builders, no tests."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,20 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     wrapped.save_pretrained(folder)
+    return folder
+
+
+def as_slow_tokenizer(folder: Path) -> Path:
+    """Puts the tokenizer of a tiny model into the many files of the time before tokenizer.json."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text(json.dumps(tokenizer["model"]["vocab"]), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    added = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    (folder / "added_tokens.json").write_text(json.dumps(added), encoding="utf-8")
+    named = {"eos_token": "<|end|>", "pad_token": "<|pad|>", "bos_token": "<|pad|>", "unk_token": "<|pad|>"}
+    config = {"tokenizer_class": "GPT2Tokenizer", **named}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
 

@@ -14,7 +14,8 @@ from selftaught_assets.method.examples import training_set_digest
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.checkpoints import Manifest, current_checkpoint, read_manifest
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.models import ADAPTER_WEIGHTS, adapter_digest
+from selftaught_assets.storage.model_files import ADAPTER_WEIGHTS
+from selftaught_assets.storage.models import adapter_digest
 from selftaught_assets.storage.tables import read_table
 
 CURVE_PART = 4

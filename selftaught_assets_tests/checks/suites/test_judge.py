@@ -7,7 +7,8 @@ import pytest
 
 from selftaught_assets.staleness import basis_of
 from selftaught_assets.storage.checkpoints import write_current
-from selftaught_assets.storage.models import ADAPTER_WEIGHTS, reference_model, write_pointer
+from selftaught_assets.storage.model_files import ADAPTER_WEIGHTS
+from selftaught_assets.storage.models import reference_model, write_pointer
 from selftaught_assets_tests.checks.world import (
     FIRST,
     SECOND,

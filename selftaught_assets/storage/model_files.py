@@ -1,0 +1,260 @@
+"""The files that make a model what it is: the one list that digests, pointers, checkpoints and exports go by.
+
+Belongs here: which files of a folder belong to a model, what counts of their content, whether they were touched since.
+Not here: what is done with them (models.py), how a model runs (engines).
+
+Names are patterns, relative to the folder. Files may be links, as in the cache of the Hugging Face hub.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from selftaught_assets.errors import UserError
+
+CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+CHAT_TEMPLATE = "chat_template.jinja"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+VOCABULARIES = (
+    "tokenizer.json",
+    "tokenizer.*.json",  # for other versions of transformers
+    "tekken*.json",
+    "*vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "dict.txt",
+    "bpe.codes",
+    "*.model",
+    "*.model.v*",
+    "*.spm",
+    "*.tiktoken",
+    "*.tokenizer",
+)
+TOKENIZER_FILES = (
+    *VOCABULARIES,
+    TOKENIZER_CONFIG,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "normalizer.json",
+    "emoji.json",
+    "byte_maps.json",
+    "word_*.json",
+    CHAT_TEMPLATE,
+    "chat_template.json",
+    "additional_chat_templates/*.jinja",
+)
+"""Whatever `from_pretrained` of any tokenizer reads."""
+MODEL_FILES = (CONFIG, GENERATION_CONFIG, "*.safetensors", WEIGHTS_INDEX, *TOKENIZER_FILES)
+ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
+
+Stamp = tuple[int, int, int, int]
+"""Size, time of the last change of the content and of the entry (nanoseconds), inode."""
+
+_WITHOUT_EFFECT = {"_name_or_path", "name_or_path", "_commit_hash", "transformers_version"}
+_CONFIG_WITHOUT_EFFECT = _WITHOUT_EFFECT | {"use_cache"}
+_TOKENIZER_CONFIG_WITHOUT_EFFECT = _WITHOUT_EFFECT | {
+    "is_local",
+    "local_files_only",
+    "processor_class",
+    "special_tokens_map_file",
+    "tokenizer_file",
+}
+_ADAPTER_CONFIG_WITHOUT_EFFECT = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "corda_config",
+    "eva_config",
+    "inference_mode",
+    "init_lora_weights",
+    "loftq_config",
+    "lora_dropout",
+    "lora_ga_config",
+    "peft_version",
+    "revision",
+    "task_type",
+}
+"""Provenance, and what matters while an adapter is trained."""
+
+
+def files_of(folder: Path, patterns: Collection[str]) -> dict[str, Path]:
+    """The files of a folder that fit any of the patterns, by their names relative to it, sorted."""
+    found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path for path in sorted(found)}
+
+
+def stamps(folder: Path, patterns: Collection[str]) -> dict[str, Stamp]:
+    """What tells, without reading them, whether files were touched, replaced, added or removed."""
+    states = {name: path.stat() for name, path in files_of(folder, patterns).items()}
+    return {name: (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for name, s in states.items()}
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copies the whole tokenizer of a model folder, with its chat templates, into another folder."""
+    for name, path in files_of(source, TOKENIZER_FILES).items():
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target / name)
+
+
+def config_content(folder: Path) -> dict[str, object]:
+    """What counts of a model's configuration.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    config = read_json(folder / CONFIG, "a model folder needs the config.json that save_pretrained writes")
+    return _without(config, _CONFIG_WITHOUT_EFFECT)
+
+
+def end_of_sequence(folder: Path) -> object:
+    """The end tokens of the generation configuration: all that is used of it. None where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = folder / GENERATION_CONFIG
+    return read_json(path, "copy the model again").get("eos_token_id") if path.is_file() else None
+
+
+def tokenizer_content(folder: Path) -> dict[str, object]:
+    """What counts of a tokenizer, by file name: digests, and of tokenizer_config.json what it says.
+
+    Raises:
+        UserError: tokenizer_config.json is damaged, or there is no vocabulary or no chat template.
+    """
+    files = files_of(folder, TOKENIZER_FILES)
+    if not files_of(folder, VOCABULARIES):
+        raise UserError(f"The model folder {folder} has no tokenizer: add the tokenizer.json that belongs to it.")
+    settings = read_json(files[TOKENIZER_CONFIG], "copy the model again") if TOKENIZER_CONFIG in files else {}
+    if CHAT_TEMPLATE not in files and not settings.get("chat_template"):
+        raise UserError(
+            f"The model folder {folder} has no chat template: use an instruction-tuned model, or add {CHAT_TEMPLATE}."
+        )
+    digests = {name: file_digest(path) for name, path in files.items() if name != TOKENIZER_CONFIG}
+    return digests | {TOKENIZER_CONFIG: _without(settings, _TOKENIZER_CONFIG_WITHOUT_EFFECT)}
+
+
+def adapter_config_content(folder: Path) -> dict[str, object]:
+    """What counts of how an adapter applies. A field at its usual nothing counts as absent: releases of PEFT add some.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    config = read_json(folder / ADAPTER_CONFIG, "an adapter needs the file that PEFT's save_pretrained writes")
+    said = {name: value for name, value in config.items() if name not in _ADAPTER_CONFIG_WITHOUT_EFFECT and value}
+    return {name: sorted(value) if _is_set(value) else value for name, value in said.items()}
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files with a model's weights: model.safetensors, or the shards that its index names.
+
+    Raises:
+        UserError: there are none; one is missing, cut off, or lacks what the index says is in it; or it is not clear
+            which ones are meant.
+    """
+    if (folder / WEIGHTS).is_file():
+        if (folder / WEIGHTS_INDEX).is_file() and set(_weight_map(folder).values()) != {WEIGHTS}:
+            raise UserError(
+                f"The model folder {folder} has both {WEIGHTS} and an index of other files, and engines differ in what "
+                "they load: remove the one that is not meant."
+            )
+        require_whole_safetensors(folder / WEIGHTS)
+        return [folder / WEIGHTS]
+    if (folder / WEIGHTS_INDEX).is_file():
+        return _shards(folder)
+    if pickles := sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"}):
+        raise UserError(
+            f"The model folder {folder} has its weights only as pickle ({pickles[0]}), which can run code when it is "
+            "loaded and is refused: convert it with save_pretrained(safe_serialization=True)."
+        )
+    raise UserError(f"The model folder {folder} has no weights: it needs {WEIGHTS}, or shards and their index.")
+
+
+def require_whole_safetensors(path: Path) -> set[str]:
+    """The names of the tensors in a file, which has all of their bytes.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UserError(f"The weights {path} do not exist: copy the model again.")
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            return set(tensors.keys())
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a whole safetensors file ({error}): copy it again.") from None
+
+
+def read_json(path: Path, remedy: str) -> dict[str, object]:
+    """A JSON object from a file.
+
+    Args:
+        path: of the file.
+        remedy: how the sentence about a missing or damaged one ends.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: {remedy}.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(f"{path} is not valid JSON: {remedy}.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object: {remedy}.")
+    return content
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _shards(folder: Path) -> list[Path]:
+    weight_map = _weight_map(folder)
+    held = {name: require_whole_safetensors(folder / name) for name in sorted(set(weight_map.values()))}
+    lost = sorted(weight for weight, name in weight_map.items() if weight not in held[name])
+    if lost:
+        raise UserError(
+            f"{folder / weight_map[lost[0]]} lacks weights that {WEIGHTS_INDEX} says are in it ({len(lost)}, such as "
+            f"{lost[0]}): copy the model again."
+        )
+    return [folder / name for name in held]
+
+
+def _weight_map(folder: Path) -> dict[str, str]:
+    """From weights to the files that hold them."""
+    index = read_json(folder / WEIGHTS_INDEX, "copy the model again")
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise UserError(f"{folder / WEIGHTS_INDEX} lists no weights: copy the model again.")
+    for name in weight_map.values():
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise UserError(
+                f"{folder / WEIGHTS_INDEX} names {name!r}, which is no safetensors file beside it: copy the model "
+                "again."
+            )
+    return weight_map
+
+
+def _without(content: object, names: Collection[str]) -> object:
+    """A configuration without some of its fields, at any depth."""
+    if isinstance(content, dict):
+        return {name: _without(value, names) for name, value in content.items() if name not in names}
+    return [_without(item, names) for item in content] if isinstance(content, list) else content
+
+
+def _is_set(value: object) -> bool:
+    """PEFT writes sets as lists, in any order."""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

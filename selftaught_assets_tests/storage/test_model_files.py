@@ -1,0 +1,47 @@
+"""The one list of the files that a model is made of."""
+
+import re
+from pathlib import Path
+
+import transformers
+
+from selftaught_assets.storage.model_files import MODEL_FILES, TOKENIZER_FILES, copy_tokenizer, files_of
+
+_DECLARED = re.compile(r"^[A-Z_]*FILES?(?:_NAMES?)?\s*=\s*(\{.*?\}|\"[^\"]+\")", re.DOTALL | re.MULTILINE)
+
+
+def test_every_file_that_a_tokenizer_of_transformers_reads_is_on_the_list(tmp_path: Path) -> None:
+    root = Path(transformers.__file__).parent
+    sources = [*root.glob("models/*/tokenization_*.py"), *root.glob("tokenization_*.py"), root / "utils" / "hub.py"]
+    declared = [found for source in sources for found in _DECLARED.findall(source.read_text(encoding="utf-8"))]
+    names = {name for text in declared for name in re.findall(r'"([\w.]+\.(?!py)[\w.]+)"', text)}
+    assert {"tokenizer.json", "added_tokens.json", "chat_template.jinja", "spiece.model", "vocab.txt"} <= names
+    for name in names:
+        (tmp_path / name).touch()
+    assert names - files_of(tmp_path, TOKENIZER_FILES).keys() == set()
+
+
+def test_the_whole_tokenizer_is_copied_and_nothing_else(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "additional_chat_templates").mkdir(parents=True)
+    target.mkdir()
+    tokenizer = {
+        "added_tokens.json",
+        "additional_chat_templates/tool_use.jinja",
+        "chat_template.jinja",
+        "merges.txt",
+        "tokenizer.model.v3",
+        "vocab.json",
+    }
+    for name in (*tokenizer, "config.json", "model.safetensors", "README.md", "training_args.bin"):
+        (source / name).write_text(name)
+    copy_tokenizer(source, target)
+    assert {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()} == tokenizer
+    assert (target / "additional_chat_templates" / "tool_use.jinja").read_text().endswith("tool_use.jinja")
+
+
+def test_folders_and_names_that_only_resemble_those_on_the_list_are_no_files_of_a_model(tmp_path: Path) -> None:
+    (tmp_path / "vocab.json").mkdir()
+    for name in ("training_args.bin", "optimizer.pt", "README.md", "config.yaml", "trainer_state.json"):
+        (tmp_path / name).touch()
+    assert files_of(tmp_path, MODEL_FILES) == {}
