@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from datetime import date as Date
 
-from selftaught_assets.engines import chat
+from selftaught_assets.engines import chat, precision
 from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Engine, Prompt, Request
 from selftaught_assets.storage.models import ModelReference
 
 
 class DeferredEngine:
-    """Stands for an engine on this machine, whose completions belong to the model's digest."""
+    """Stands for an engine whose completions belong to the model and the dtype that it computes in."""
 
     def __init__(
         self,
         model: ModelReference,
+        dtype: str,
         capacity: int,
         load: Callable[[], AbstractContextManager[Engine]],
         context: int | None = None,
@@ -27,6 +28,7 @@ class DeferredEngine:
 
         Args:
             model: that will complete.
+            dtype: that it will compute in.
             capacity: of the engine, as it will say itself.
             load: lends the engine.
             context: tokens that a prompt has to stay below, where that is known before the engine is loaded.
@@ -34,7 +36,8 @@ class DeferredEngine:
         Raises:
             UserError: the tokenizer cannot be loaded.
         """
-        self.model_digest = self.identity = model.digest
+        self.model_digest = model.digest
+        self.identity = precision.identity(model.digest, dtype)
         self.capacity = capacity
         self._tokenizer = chat.load_tokenizer(model.base)
         self._load = load

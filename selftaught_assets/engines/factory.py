@@ -7,20 +7,25 @@ from importlib.util import find_spec
 
 from selftaught_assets.engines.chat import configured_context
 from selftaught_assets.engines.deferred import DeferredEngine
+from selftaught_assets.engines.precision import dtype_in_actors, dtype_of
 from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import (
     AutoSettings,
+    Dtype,
     EngineSettings,
     OpenAISettings,
     RaySettings,
     TransformersSettings,
     VllmSettings,
 )
-from selftaught_assets.storage.models import ModelReference
+from selftaught_assets.storage.models import ModelReference, confirmed
 
 OpenEngine = Callable[[ModelReference], AbstractContextManager[Engine]]
 """Lends the engine of a model."""
+
+_REMEDY = "run it again, so that its answers go under its own name"
+"""Where a model was replaced between its digest and its loading."""
 
 
 @contextmanager
@@ -28,9 +33,11 @@ def open_engine(settings: EngineSettings, model: ModelReference) -> Iterator[Eng
     """Loads the model for sampling; at the end of the block its memory is free again.
 
     Raises:
-        UserError: the model cannot be loaded, the device is not there, or the engine's package is not installed.
+        UserError: the model cannot be loaded, its files were replaced since it was referenced, the device is not there,
+            or the engine's package is not installed.
     """
-    with closing(_load(settings, model)) as engine:
+    with closing(_load(chosen(settings), model)) as engine:
+        confirmed(model, _REMEDY)
         yield engine
 
 
@@ -49,7 +56,7 @@ def open_when_needed(settings: EngineSettings, model: ModelReference) -> Iterato
         return
     replicas = settings.replicas if isinstance(settings, RaySettings) else 1
     load = partial(open_engine, settings, model)
-    engine = DeferredEngine(model, replicas * held.max_rows, load, _known_context(held, model))
+    engine = DeferredEngine(model, held.dtype, replicas * held.max_rows, load, _known_context(held, model))
     with closing(engine):
         yield engine
 
@@ -70,15 +77,26 @@ def open_in_turn(settings: EngineSettings, models: Sequence[ModelReference]) -> 
         from selftaught_assets.engines.vllm.engine import VllmEngine
 
         with closing(load_base(settings, models)) as base:
+            for model in models:
+                confirmed(model, _REMEDY)
             yield lambda model: nullcontext(VllmEngine(base, model))
     else:
         yield partial(open_engine, settings)
 
 
 def chosen(settings: EngineSettings) -> EngineSettings:
-    """The engine that `auto` stands for on this machine; any other as it is."""
-    if not isinstance(settings, AutoSettings):
-        return settings
+    """The settings with what `auto` stands for in its place: the engine, and the dtype that it computes in."""
+    match settings:
+        case AutoSettings():
+            return chosen(_engine_for_this_machine())
+        case RaySettings(engine=TransformersSettings() | VllmSettings() as held):
+            return settings.model_copy(update={"engine": _in(dtype_in_actors(settings), held)})
+        case TransformersSettings() | VllmSettings():
+            return _in(dtype_of(settings), settings)
+    return settings
+
+
+def _engine_for_this_machine() -> TransformersSettings | VllmSettings:
     if find_spec("vllm") is not None:
         import torch
 
@@ -94,10 +112,12 @@ def _known_context(settings: TransformersSettings | VllmSettings, model: ModelRe
     return configured_context(model.base)
 
 
+def _in(dtype: Dtype, settings: TransformersSettings | VllmSettings) -> TransformersSettings | VllmSettings:
+    return settings.model_copy(update={"dtype": dtype})
+
+
 def _load(settings: EngineSettings, model: ModelReference) -> Engine:
     match settings:
-        case AutoSettings():
-            return _load(chosen(settings), model)
         case TransformersSettings():
             from selftaught_assets.engines.embedded.engine import load_engine
 

@@ -74,10 +74,10 @@ class Engine(Protocol):
     """A loaded model that completes prompts."""
 
     model_digest: str
-    """Digest of the weights (base and adapter)."""
+    """Digest of the model: base and adapter, as files."""
     identity: str
-    """What the journal knows its completions by: the digest of the weights, or for a remote server a digest of them and
-    of what the recipe says is served there."""
+    """What the journal knows its completions by: a digest of the model's and of the dtype that it computes in; for a
+    remote server, of the model's and of what the recipe says is served there."""
     capacity: int
     """Samples that it works on together; fewer leave it partly idle."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date as Date
 from typing import TYPE_CHECKING
 
-from selftaught_assets.engines import chat
+from selftaught_assets.engines import chat, precision
 from selftaught_assets.engines.embedded import llama_forward
 from selftaught_assets.engines.embedded.decoding import Decoder, Limits, decode
 from selftaught_assets.engines.embedded.llama_forward import LlamaForward
@@ -42,7 +42,8 @@ class TransformersEngine:
         decoder: Decoder | None = None,
     ) -> None:
         """Takes the decoder that suits the model, unless one is given."""
-        self.model_digest = self.identity = model_digest
+        self.model_digest = model_digest
+        self.identity = precision.identity(model_digest, str(model.dtype).removeprefix("torch."))
         self.capacity = max_rows
         self.device = model.device
         self.dtype = model.dtype
@@ -95,8 +96,7 @@ def load_model(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     device = _device(settings)
-    automatic = torch.bfloat16 if device.type == "cuda" else torch.float32
-    dtype = {"auto": automatic, "float32": torch.float32, "bfloat16": torch.bfloat16}[settings.dtype]
+    dtype = getattr(torch, precision.dtype_of(settings))
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.base, **local)

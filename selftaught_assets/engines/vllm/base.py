@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from selftaught_assets.engines import chat
+from selftaught_assets.engines.precision import dtype_of
 from selftaught_assets.engines.vllm.cpu import cpu_arguments
 from selftaught_assets.engines.vllm.guard import guarded_start
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import VllmSettings
+from selftaught_assets.storage.model_files import WEIGHTS, WEIGHTS_INDEX
 from selftaught_assets.storage.models import ModelReference
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class VllmBase:
         self.max_rows = max_rows
         self.tokenizer = tokenizer
         self.context = llm.model_config.max_model_len
+        self.dtype = str(llm.model_config.dtype).removeprefix("torch.")
         self.request_names = count()
         self.llm = llm
         _wake_when_dead(self.engine)
@@ -99,7 +102,7 @@ def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmB
         models: all that it is going to serve; their adapters decide for which rank there is room.
 
     Raises:
-        UserError: vLLM is not installed, or cannot load the model.
+        UserError: vLLM is not installed, cannot load the model, or would load more than its weights.
     """
     if find_spec("vllm") is None:
         raise UserError(
@@ -107,6 +110,7 @@ def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmB
             "on a machine with a GPU, or `make vllm-cpu` on one without."
         )
     folder = models[0].base
+    _require_no_stray_weights(folder)
     with _environment(), guarded_start() as release_guard:
         from vllm import LLM
 
@@ -114,7 +118,7 @@ def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmB
             tokenizer = chat.load_tokenizer(folder)
             llm = LLM(
                 str(folder),
-                dtype=_dtype(settings),
+                dtype=dtype_of(settings),
                 trust_remote_code=False,
                 load_format="safetensors",
                 generation_config="vllm",
@@ -130,6 +134,13 @@ def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmB
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"vLLM cannot load the model {folder}: {_reason(error)}") from None
     return VllmBase(settings.max_rows, llm, tokenizer, release_guard)
+
+
+def _require_no_stray_weights(folder: Path) -> None:
+    """Without an index vLLM loads every safetensors file there is; the digest, and other engines, know one."""
+    strays = sorted(path.name for path in folder.glob("*.safetensors") if path.name != WEIGHTS)
+    if strays and not (folder / WEIGHTS_INDEX).is_file():
+        raise UserError(f"vLLM would load {strays[0]} of {folder} into the model, too: move it to another folder.")
 
 
 def _wake_when_dead(engine: "LLMEngine") -> None:
@@ -156,18 +167,11 @@ def _environment() -> Iterator[None]:
         os.environ |= before
 
 
-def _dtype(settings: VllmSettings) -> str:
-    from vllm.platforms import current_platform
-
-    automatic = "float32" if current_platform.is_cpu() else "bfloat16"
-    return automatic if settings.dtype == "auto" else settings.dtype
-
-
 def _device(settings: VllmSettings, folder: Path) -> dict[str, object]:
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu():
-        return cpu_arguments(settings, folder, _dtype(settings))
+        return cpu_arguments(settings, folder, dtype_of(settings))
     return {"gpu_memory_utilization": settings.memory_share}
 
 

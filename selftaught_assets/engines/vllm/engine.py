@@ -13,7 +13,7 @@ from datetime import date as Date
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from selftaught_assets.engines import chat
+from selftaught_assets.engines import chat, precision
 from selftaught_assets.engines.drawing import stream_keys
 from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request, SamplingParameters
 from selftaught_assets.engines.vllm.base import VllmBase, load_base
@@ -39,7 +39,8 @@ class VllmEngine:
     """A base model that vLLM has loaded, and one adapter on it. Use `open_engine`, which ends its processes."""
 
     def __init__(self, base: VllmBase, model: ModelReference) -> None:
-        self.model_digest = self.identity = model.digest
+        self.model_digest = model.digest
+        self.identity = precision.identity(model.digest, base.dtype)
         self.capacity = base.max_rows
         self._base = base
         self._adapter = base.adapter(model)

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from selftaught_assets.engines.factory import open_engine
+from selftaught_assets.engines.precision import identity
 from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.recipe.engines import EngineSettings, RaySettings, TransformersSettings, VllmSettings
 from selftaught_assets_tests.engines.conformance import SEED, ask
@@ -53,7 +54,7 @@ def held(ray_cluster: RaySettings) -> Iterator[Held]:
 
 
 def test_an_actor_with_vllm_gives_its_samples(held: Held, embedded_greedy: dict[tuple[str, int], str]) -> None:
-    assert (held.engine.model_digest, held.engine.identity) == (SEED.digest, SEED.digest)
+    assert (held.engine.model_digest, held.engine.identity) == (SEED.digest, identity(SEED.digest, "float32"))
     assert texts(held.engine, n=1, temperature=0) == embedded_greedy
     sampled = texts(held.engine, n=4, temperature=1.0)
     assert texts(held.engine, n=4, temperature=1.0) == sampled

@@ -13,7 +13,7 @@ from selftaught_assets.engines.factory import chosen, open_engine, open_in_turn
 from selftaught_assets.engines.vllm.cpu import cpu_arguments
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import AutoSettings, TransformersSettings, VllmSettings
-from selftaught_assets.storage.models import ModelReference
+from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.engines.conformance import SEED, ask
 from selftaught_assets_tests.engines.processes import VLLM, children, command, kill, needs_vllm
 from selftaught_assets_tests.judge.tiny_judges import write_adapter
@@ -105,6 +105,17 @@ def test_a_model_that_vllm_does_not_know_is_the_users_mistake(tmp_path: Path) ->
 def test_an_adapter_of_too_high_a_rank_is_refused_before_the_model_is_loaded(adapter: ModelReference) -> None:
     change_config(adapter, r=1000)
     with pytest.raises(UserError, match="rank 1000, and 512 is the largest"), open_engine(SMALL, adapter):
+        pass
+
+
+@needs_vllm
+def test_weights_beside_those_of_the_model_are_refused_since_vllm_would_load_them_too(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SEED.base, tmp_path / "model"))
+    shutil.copyfile(folder / "model.safetensors", folder / "consolidated.safetensors")
+    with (
+        pytest.raises(UserError, match=r"would load consolidated.safetensors of .*"),
+        open_engine(SMALL, reference_model(folder)),
+    ):
         pass
 
 
