@@ -4,11 +4,14 @@ Clusters with another life: test_clusters.py. Actors that hold other engines: te
 """
 
 import os
+import pickle
 import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -16,7 +19,9 @@ from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.journalled import Generated
 from selftaught_assets.engines.protocol import Engine, Request
 from selftaught_assets.engines.ray import cluster
+from selftaught_assets.engines.ray.actors import Completer
 from selftaught_assets.engines.ray.engine import RayEngine
+from selftaught_assets.engines.ray.portions import Refused
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import RaySettings
 from selftaught_assets.storage.journal import Journal, MemoryJournal
@@ -128,6 +133,15 @@ def test_what_an_actor_cannot_load_is_told_as_by_its_engine(
         pass
     assert str(with_ray.value) == str(alone.value)
     assert len(list(engine.generate([request("abc")]))) == 1
+
+
+def test_an_actor_that_has_another_model_at_the_path_refuses_it(model: ModelReference) -> None:
+    elsewhere = replace(model, stamps={}, digest="f" * 64)  # As on a machine with another copy of the folder.
+    nothing_to_do = pa.table({"number": [0], "content": [pickle.dumps(())]})
+    (answer,) = Completer(ALONE, elsewhere)(nothing_to_do)
+    refused = pickle.loads(answer["content"][0].as_py())
+    assert isinstance(refused, Refused)
+    assert "is not the one that was meant (ffffffffffffffff" in refused.sentence
 
 
 def test_a_second_engine_shares_the_local_cluster_and_ends_only_its_own_actors(
