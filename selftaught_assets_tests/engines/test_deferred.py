@@ -117,7 +117,7 @@ def test_a_model_that_cannot_be_loaded_is_told_when_it_is_needed(seed: ModelRefe
 
 def test_prompts_that_are_all_too_long_load_no_model(seed: ModelReference) -> None:
     loads: list[int] = []
-    with closing(DeferredEngine(seed, 8, _counted(seed, loads), context=3)) as engine:
+    with closing(DeferredEngine(seed, "float32", 8, _counted(seed, loads), context=3)) as engine:
         found = generate(engine, MemoryJournal(), TASKS, SAMPLING, print).frame
     assert found["finish_reason"].to_list() == ["prompt_too_long"] * 4
     assert found["prompt_tokens"].min() >= 3
@@ -127,7 +127,7 @@ def test_prompts_that_are_all_too_long_load_no_model(seed: ModelReference) -> No
 def test_a_prompt_that_was_too_long_is_asked_again_once_the_context_is_larger(
     seed: ModelReference, tmp_path: Path
 ) -> None:
-    with closing(DeferredEngine(seed, 8, _counted(seed, []), context=3)) as short:
+    with closing(DeferredEngine(seed, "float32", 8, _counted(seed, []), context=3)) as short:
         generate(short, Journal(tmp_path), TASKS, SAMPLING, print)
     with open_when_needed(CPU, seed) as engine:
         found = generate(engine, Journal(tmp_path), TASKS, SAMPLING, print)
