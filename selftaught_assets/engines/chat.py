@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selftaught_assets.engines.protocol import TEMPLATE_DATE, Prompt
-from selftaught_assets.errors import UserError
+from selftaught_assets.errors import UserError, refused_as
 from selftaught_assets.startup import import_quickly
 
 if TYPE_CHECKING:
@@ -51,10 +51,8 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     import_quickly("transformers.models.auto.tokenization_auto")
     from transformers import AutoTokenizer
 
-    try:
+    with refused_as(f"The tokenizer of {folder} cannot be loaded"):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"The tokenizer of {folder} cannot be loaded: {' '.join(str(error).split())}") from None
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", messages: Messages, date: Date = TEMPLATE_DATE) -> Prompt:
@@ -109,21 +107,35 @@ def end_tokens(tokenizer: "PreTrainedTokenizerBase", configured: int | Sequence[
     Args:
         tokenizer: of the model.
         configured: `eos_token_id` of the model's generation configuration.
+
+    Raises:
+        UserError: `configured` is no token id, or the chat template cannot be applied.
     """
-    ends = {tokenizer.eos_token_id, *(configured if isinstance(configured, Sequence) else [configured])}
+    numbers = list(configured) if isinstance(configured, list | tuple) else [configured]
+    if any(type(number) is not int for number in numbers if number is not None):
+        raise UserError(
+            f"The generation configuration of {tokenizer.name_or_path} has eos_token_id {configured!r}, which is no "
+            "token id: write a number, or a list of numbers."
+        )
+    ends = {tokenizer.eos_token_id, *numbers}
     if tokenizer.chat_template:
         ends.add(end_of_turn(tokenizer))
     return tuple(sorted(ends - {None}))
 
 
 def configured_end(folder: Path) -> int | list[int] | None:
-    """What ends a sequence by a model folder's generation configuration, or by the model's where it has none."""
+    """What ends a sequence by a model folder's generation configuration, or by the model's where it has none.
+
+    Raises:
+        UserError: `transformers` cannot read it.
+    """
     from transformers import AutoConfig, GenerationConfig
 
     local = {"local_files_only": True, "trust_remote_code": False}
-    if (folder / "generation_config.json").is_file():
-        return GenerationConfig.from_pretrained(folder, **local).eos_token_id
-    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, **local)).eos_token_id
+    with refused_as(f"The configuration of the model {folder} cannot be read"):
+        if (folder / "generation_config.json").is_file():
+            return GenerationConfig.from_pretrained(folder, **local).eos_token_id
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, **local)).eos_token_id
 
 
 def configured_context(folder: Path) -> int | None:
@@ -228,14 +240,12 @@ def _shortened(text: str) -> str:
 def _templated(
     tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, Any]], date: Date, *, add_generation_prompt: bool
 ) -> str:
-    from jinja2 import TemplateError
-
     if not tokenizer.chat_template:
         raise UserError(
             f"The model {tokenizer.name_or_path} has no chat template: use an instruction-tuned model, or add "
             "chat_template.jinja to its folder."
         )
-    try:
+    with refused_as(f"The chat template of {tokenizer.name_or_path} refuses the messages"):
         return tokenizer.apply_chat_template(
             list(messages),
             tokenize=False,
@@ -243,8 +253,6 @@ def _templated(
             strftime_now=date.strftime,  # Instead of the clock that transformers gives to templates.
             date_string=date.strftime("%d %b %Y"),
         )
-    except (TemplateError, TypeError, ValueError) as error:
-        raise UserError(f"The chat template of {tokenizer.name_or_path} refuses the messages: {error}.") from None
 
 
 @lru_cache(maxsize=8)

@@ -20,6 +20,8 @@ from selftaught_assets.storage.model_files import (
     ADAPTER_FILES,
     ADAPTER_WEIGHTS,
     MODEL_FILES,
+    WEIGHTS,
+    WEIGHTS_INDEX,
     Stamp,
     adapter_config_content,
     config_content,
@@ -58,10 +60,11 @@ def reference_model(folder: Path) -> ModelReference:
 
     Raises:
         UserError: the folder is missing, or lacks a configuration, whole safetensors weights, a tokenizer or a chat
-            template.
+            template; or an adapter lies beside the weights.
     """
     if not folder.is_dir():
         raise UserError(f"There is no model folder {folder}: correct the path in the recipe.")
+    require_no_adapter_beside(folder)
     before = _stamps(folder, "base", MODEL_FILES)
     parts = {
         "config": config_content(folder),
@@ -70,6 +73,22 @@ def reference_model(folder: Path) -> ModelReference:
         "end_of_sequence": end_of_sequence(folder),
     }
     return ModelReference(folder, None, digest("model", parts), before)
+
+
+def require_no_adapter_beside(folder: Path) -> None:
+    """Refuses a folder with the weights of a model and an adapter: which of the two it means, nobody says.
+
+    `transformers` would put the adapter into the weights in silence, vLLM would not.
+
+    Raises:
+        UserError: there are both.
+    """
+    has_weights = (folder / WEIGHTS).is_file() or (folder / WEIGHTS_INDEX).is_file()
+    if has_weights and (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(
+            f"The folder {folder} has an adapter ({ADAPTER_CONFIG}) beside the weights of a model: move the adapter's "
+            "files into a folder of their own, and name the one that is meant."
+        )
 
 
 def adapter_digest(folder: Path, base_digest: str) -> str:
@@ -110,7 +129,7 @@ def reference_adapter(folder: Path, otherwise: Path) -> ModelReference:
         otherwise: the base model where the one that the adapter names is no folder of this machine.
 
     Raises:
-        UserError: files are missing or damaged.
+        UserError: files are missing or damaged, or the weights of a model lie beside the adapter.
     """
     config = read_json(folder / ADAPTER_CONFIG, "an adapter needs the file that PEFT's save_pretrained writes")
     named = config.get("base_model_name_or_path")

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selftaught_assets.engines.loading import load_base
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.checkpoints import Manifest, TrainingMetrics, checkpoint_writer
 from selftaught_assets.storage.model_files import copy_tokenizer
@@ -25,7 +26,6 @@ from selftaught_assets.training.trainer import build_trainer, with_adapter
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 CURVE_POINTS = 50
 
@@ -39,7 +39,10 @@ def fine_tune(job: TrainingJob, log: logging.Logger) -> None:
     """
     import torch
 
-    base, tokenizer = _load(job)
+    on_gpu = torch.cuda.is_available()
+    base, tokenizer = load_base(job.start.base, job.settings.dtype, "cuda" if on_gpu else "cpu")
+    if not on_gpu:
+        base.set_attn_implementation("eager")  # Exact for every model; checkpoints on processors were made with it.
     context = base.config.to_dict().get("max_position_embeddings", job.settings.max_tokens)
     examples = tokenised_set(tokenizer, job.examples, min(job.settings.max_tokens, context), job.date)
     model = with_adapter(base, job.start.adapter, job.settings, job.seed)
@@ -63,26 +66,6 @@ def fine_tune(job: TrainingJob, log: logging.Logger) -> None:
         metrics = _metrics(trainer.state.log_history, trainer.state.global_step, examples, job, seconds)
         _write_adapter(model, job.start.base, folder)
         finish(_manifest(job, folder, metrics))
-
-
-def _load(job: TrainingJob) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    local = {"local_files_only": True, "trust_remote_code": False}
-    on_gpu = torch.cuda.is_available()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(job.start.base, **local)
-        model = AutoModelForCausalLM.from_pretrained(
-            job.start.base,
-            dtype=job.settings.dtype,
-            attn_implementation="sdpa" if on_gpu else "eager",
-            use_safetensors=True,
-            **local,
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"The model {job.start.base} cannot be loaded: {' '.join(str(error).split())}") from None
-    return model.to("cuda") if on_gpu else model, tokenizer
 
 
 def _metrics(

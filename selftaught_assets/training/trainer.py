@@ -8,6 +8,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selftaught_assets.engines import loading
 from selftaught_assets.engines.chat import end_of_turn
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.stages import Training
@@ -96,9 +97,9 @@ def with_adapter(base: "PreTrainedModel", adapter: Path | None, settings: Traini
     """The base with a trainable LoRA adapter on all linear layers: a new one, or the one of a judge.
 
     Raises:
-        UserError: the judge's adapter has another rank than the recipe asks for.
+        UserError: the judge's adapter does not fit the base, or has another rank than the recipe asks for.
     """
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import LoraConfig, get_peft_model
     from transformers import set_seed
 
     if adapter is None:
@@ -107,7 +108,7 @@ def with_adapter(base: "PreTrainedModel", adapter: Path | None, settings: Traini
             task_type="CAUSAL_LM", target_modules="all-linear", r=settings.lora_rank, lora_alpha=settings.lora_alpha
         )
         return get_peft_model(base, config)
-    model = PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
+    model = loading.with_adapter(base, adapter, trainable=True)
     config = model.peft_config["default"]
     if (config.r, config.lora_alpha) != (settings.lora_rank, settings.lora_alpha):
         raise UserError(

@@ -3,6 +3,7 @@ import logging
 import math
 import os
 import resource
+import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from selftaught_assets.errors import UserError
@@ -157,6 +159,30 @@ def test_training_on_with_another_rank_is_refused_in_a_sentence(
     job = make_job(start=judge, settings=tiny.SETTINGS.model_copy(update={"lora_rank": 2}))
     with pytest.raises(UserError, match="has rank 4 and alpha 8, the recipe asks for 2 and 8"):
         fine_tune(job, LOG)
+
+
+def test_training_on_refuses_an_adapter_of_half_of_the_layers(
+    trained: TrainingJob, base: ModelReference, make_job: MakeJob, tmp_path: Path
+) -> None:
+    half = tmp_path / "half"
+    shutil.copytree(trained.destination, half)
+    weights = load_file(half / "adapter_model.safetensors")
+    save_file({name: weights[name] for name in weights if "layers.0" in name}, half / "adapter_model.safetensors")
+    job = make_job(start=ModelReference(base.base, half, "0" * 64))
+    with pytest.raises(UserError, match=r"does not fit the base model .*: it has no weights for model\.layers\.1"):
+        fine_tune(job, LOG)
+
+
+def test_training_refuses_a_model_whose_files_lack_weights(
+    base: ModelReference, make_job: MakeJob, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(base.base, folder)
+    weights = load_file(folder / "model.safetensors")
+    name = sorted(weights)[-1]
+    save_file({n: weights[n] for n in weights if n != name}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=f"lack what its config.json asks for: .*{name}"):
+        fine_tune(make_job(start=ModelReference(folder, None, "0" * 64)), LOG)
 
 
 def test_without_a_validation_split_there_is_no_validation_loss(make_job: MakeJob, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The embedded engine: any causal language model that `transformers` loads, in this process.
 
-Belongs here: loading, the choice of the decoder, and the Engine protocol. Not here: decoding (decoding.py and the
-decoders) and chat templates (chat.py).
+Belongs here: the choice of the decoder, and the Engine protocol. Not here: loading (loading.py), decoding (decoding.py
+and the decoders) and chat templates (chat.py).
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,6 +15,7 @@ from selftaught_assets.engines.embedded.llama_forward import LlamaForward
 from selftaught_assets.engines.embedded.own_forward import UnsupportedModelError, own_forward
 from selftaught_assets.engines.embedded.plain import PlainDecoder
 from selftaught_assets.engines.embedded.shared_prefix import SharedPrefixDecoder
+from selftaught_assets.engines.loading import load_base, merged
 from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import TransformersSettings
@@ -93,21 +94,12 @@ def load_model(
     """
     import_quickly("torch", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     device = _device(settings)
     dtype = getattr(torch, precision.dtype_of(settings))
-    local = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model.base, **local)
-        loaded = AutoModelForCausalLM.from_pretrained(model.base, dtype=dtype, use_safetensors=True, **local)
-    except (OSError, ValueError) as error:
-        raise UserError(f"The model {model.base} cannot be loaded: {' '.join(str(error).split())}") from None
-    loaded = loaded.to(device)
+    loaded, tokenizer = load_base(model.base, dtype, device)
     if model.adapter is not None:
-        from peft import PeftModel
-
-        loaded = PeftModel.from_pretrained(loaded, str(model.adapter)).merge_and_unload()
+        loaded = merged(loaded, model.adapter)
     return loaded.eval(), tokenizer
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from selftaught_assets.engines.loading import exact_attention
+
 if TYPE_CHECKING:
     import torch
     from transformers import Cache, PreTrainedModel
@@ -21,7 +23,7 @@ class PlainDecoder:
     mixes_lengths = False
 
     def __init__(self, model: "PreTrainedModel") -> None:
-        model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
+        model.set_attn_implementation(exact_attention(model))
         self._model = model
         accepted = inspect.signature(model.forward).parameters
         self._options = {"use_cache": True} | ({"logits_to_keep": 1} if "logits_to_keep" in accepted else {})
