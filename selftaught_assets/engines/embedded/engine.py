@@ -1,7 +1,7 @@
 """The embedded engine: any causal language model that `transformers` loads, in this process.
 
-Belongs here: the choice of the decoder, and the Engine protocol. Not here: loading (loading.py), decoding (decoding.py
-and the decoders) and chat templates (chat.py).
+Belongs here: the Engine protocol, and what the recipe says of device and dtype. Not here: loading (loading.py), the
+choice of the decoder (trial.py), decoding (decoding.py and the decoders) and chat templates (chat.py).
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,12 +9,8 @@ from datetime import date as Date
 from typing import TYPE_CHECKING
 
 from selftaught_assets.engines import chat, precision
-from selftaught_assets.engines.embedded import llama_forward
 from selftaught_assets.engines.embedded.decoding import Decoder, Limits, decode
-from selftaught_assets.engines.embedded.llama_forward import LlamaForward
-from selftaught_assets.engines.embedded.own_forward import UnsupportedModelError, own_forward
-from selftaught_assets.engines.embedded.plain import PlainDecoder
-from selftaught_assets.engines.embedded.shared_prefix import SharedPrefixDecoder
+from selftaught_assets.engines.embedded.trial import context_of, suitable_decoder
 from selftaught_assets.engines.loading import load_base, merged
 from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request
 from selftaught_assets.errors import UserError
@@ -25,10 +21,6 @@ from selftaught_assets.storage.models import ModelReference
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-_ROPE_THAT_LOOKS_AT_THE_BATCH = {"dynamic", "longrope"}
-_TRIAL_TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
-"""Largest difference of logits, as a share of the largest logit, by the model's dtype."""
 
 
 class TransformersEngine:
@@ -49,10 +41,10 @@ class TransformersEngine:
         self.device = model.device
         self.dtype = model.dtype
         self._tokenizer = tokenizer
-        self._decoder = decoder or suitable_decoder(model)
+        self._decoder = decoder or suitable_decoder(model, tokenizer)
         self.end_tokens = chat.end_tokens(tokenizer, model.generation_config.eos_token_id)
         empty_prompt_token = chat.empty_prompt_token(tokenizer, self.end_tokens)
-        self._limits = Limits(self.end_tokens, _context(model), max_rows, empty_prompt_token)
+        self._limits = Limits(self.end_tokens, context_of(model), max_rows, empty_prompt_token)
 
     def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
@@ -78,7 +70,7 @@ def load_engine(settings: TransformersSettings, model: ModelReference) -> Transf
     """Loads base and adapter from their folders, never from the network, never code or pickles.
 
     Raises:
-        UserError: `transformers` cannot load the model, or the device is not there.
+        UserError: the model cannot be loaded whole, or cannot be decoded here, or the device is not there.
     """
     loaded, tokenizer = load_model(settings, model)
     return TransformersEngine(loaded, tokenizer, model.digest, settings.max_rows)
@@ -101,52 +93,6 @@ def load_model(
     if model.adapter is not None:
         loaded = merged(loaded, model.adapter)
     return loaded.eval(), tokenizer
-
-
-def suitable_decoder(model: "PreTrainedModel") -> Decoder:
-    """The fastest decoder that gives this model's own logits in a short trial; the plain one where none does.
-
-    Takes the model over: the fastest forward pass fuses its weights.
-    """
-    plain = PlainDecoder(model)
-    if not model._supports_attention_backend or _rope_looks_at_the_batch(model):
-        return plain
-    expected = _trial(plain)
-    tolerance = _TRIAL_TOLERANCE[str(model.dtype).removeprefix("torch.")] * expected.abs().max()
-    try:
-        fast = SharedPrefixDecoder(own_forward(model), model.device)
-        equal = bool((_trial(fast) - expected).abs().max() <= tolerance)
-    except UnsupportedModelError:
-        equal = False
-    if not equal:
-        return PlainDecoder(model)
-    return SharedPrefixDecoder(LlamaForward(model), model.device) if llama_forward.suits(model) else fast
-
-
-def _trial(decoder: Decoder) -> "torch.Tensor":
-    """Logits of two prompts with two samples each, over the first three tokens: shape (12, vocabulary)."""
-    import numpy as np
-    import torch
-
-    prompts = [(3, 1, 4, 1, 5), (2, 7, 1, 8, 2)]
-    with torch.inference_mode():
-        rows, logits = decoder.start(prompts, np.array([0, 0, 1, 1]))
-        collected = [logits.float()]
-        for tokens in ((6, 9, 4, 3), (5, 3, 2, 0)):
-            collected.append(decoder.step([rows], torch.tensor(tokens, device=logits.device)).float())
-    return torch.cat(collected)
-
-
-def _rope_looks_at_the_batch(model: "PreTrainedModel") -> bool:
-    """Whether rotary frequencies depend on the longest row of the batch, so that rows of one length must run alone."""
-    rope = model.config.get_text_config().to_dict().get("rope_parameters") or {}
-    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
-    return any(kind.get("rope_type") in _ROPE_THAT_LOOKS_AT_THE_BATCH for kind in kinds)
-
-
-def _context(model: "PreTrainedModel") -> int | None:
-    # Models without a limit of their own (ALiBi, recurrent ones) lack the attribute.
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def _device(settings: TransformersSettings) -> "torch.device":

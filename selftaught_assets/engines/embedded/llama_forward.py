@@ -42,9 +42,9 @@ def suits(model: "PreTrainedModel") -> bool:
 
 
 class LlamaForward:
-    """Takes over the weights of a model that `suits`. They are fused layer by layer, so memory grows by one layer.
+    """Fuses the weights of a model that `suits`, layer by layer, so memory grows by one layer for a moment.
 
-    The model itself has no projections any more and cannot be run afterwards.
+    The model's own projections become views of the fused weights: it runs as before.
     """
 
     def __init__(self, model: "PreTrainedModel") -> None:
@@ -114,20 +114,25 @@ def _rotated(vectors: "torch.Tensor", cos: "torch.Tensor", sin: "torch.Tensor") 
 
 
 def _fused(layer: "torch.nn.Module") -> _Block:
-    import torch
-
     attention, mlp = layer.self_attn, layer.mlp
-    projections = [attention.q_proj, attention.k_proj, attention.v_proj]
-    block = _Block(
+    qkv = [attention.q_proj, attention.k_proj, attention.v_proj]
+    return _Block(
         norm_1=layer.input_layernorm.weight,
-        qkv=torch.cat([projection.weight for projection in projections]).detach().T,
-        qkv_bias=None if projections[0].bias is None else torch.cat([p.bias for p in projections]).detach(),
+        qkv=_joined(qkv, "weight").T,
+        qkv_bias=None if attention.q_proj.bias is None else _joined(qkv, "bias"),
         out=attention.o_proj.weight.detach().T,
         norm_2=layer.post_attention_layernorm.weight,
-        gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]).detach().T,
+        gate_up=_joined([mlp.gate_proj, mlp.up_proj], "weight").T,
         down=mlp.down_proj.weight.detach().T,
     )
-    for owner in (attention, mlp):
-        for name in [name for name, _ in owner.named_children() if name.endswith("_proj")]:
-            delattr(owner, name)
-    return block
+
+
+def _joined(projections: "list[torch.nn.Module]", name: str) -> "torch.Tensor":
+    """One tensor for a parameter of several layers, which becomes a view of it in each."""
+    import torch
+
+    parameters = [getattr(projection, name) for projection in projections]
+    joined = torch.cat([parameter.detach() for parameter in parameters])
+    for parameter, part in zip(parameters, joined.split([len(parameter) for parameter in parameters]), strict=True):
+        parameter.data = part
+    return joined

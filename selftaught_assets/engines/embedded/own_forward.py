@@ -1,10 +1,10 @@
 """The forward pass of any model of `transformers`, with attention handed to the decoder.
 
-Belongs here: the hook in the AttentionInterface of `transformers`. Not here: what the decoder does in it
-(shared_prefix.py), and the written-out pass of common models (llama_forward.py).
+Belongs here: the hooks in AttentionInterface and AttentionMaskInterface of `transformers`. Not here: what the decoder
+does in them (shared_prefix.py), and the written-out pass of common models (llama_forward.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -27,9 +27,10 @@ class UnsupportedModelError(Exception):
 
 def own_forward(model: "PreTrainedModel") -> Forward:
     """The model's own forward pass, with attention handed to the decoder."""
-    from transformers import AttentionInterface
+    from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(ATTENTION, _attention)
+    AttentionMaskInterface.register(ATTENTION, _mask)
     model.set_attn_implementation(ATTENTION)
 
     def forward(
@@ -41,6 +42,16 @@ def own_forward(model: "PreTrainedModel") -> Forward:
             return model(input_ids=ids, position_ids=positions, use_cache=False, **options).logits
 
     return forward
+
+
+def _mask(*, mask_function: Callable[..., object], local_size: int | None = None, **_: object) -> None:
+    """What `transformers` calls for each kind of mask: the decoder masks by itself, each token seeing all before it."""
+    from transformers.masking_utils import causal_mask_function
+
+    if local_size is not None:
+        raise UnsupportedModelError(f"attention to the nearest {local_size} tokens alone")
+    if mask_function is not causal_mask_function:
+        raise UnsupportedModelError("attention that is not causal")
 
 
 def _attention(

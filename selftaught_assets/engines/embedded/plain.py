@@ -26,17 +26,23 @@ class PlainDecoder:
         model.set_attn_implementation(exact_attention(model))
         self._model = model
         accepted = inspect.signature(model.forward).parameters
-        self._options = {"use_cache": True} | ({"logits_to_keep": 1} if "logits_to_keep" in accepted else {})
+        self._options = {"use_cache": True} | last_logits(model, 1)
         self._cache_name = "past_key_values" if "past_key_values" in accepted else "cache_params"
 
     def start(self, prompts: Sequence[Sequence[int]], owners: np.ndarray) -> "tuple[PlainRows, torch.Tensor]":
-        """Prefills each prompt once and repeats its cache for its rows. Shapes as in SharedPrefixDecoder."""
+        """Prefills each prompt once and repeats its cache for its rows. Shapes as in SharedPrefixDecoder.
+
+        Raises:
+            ValueError: the model keeps what it read in another way than in such a cache, or not at all.
+        """
         import torch
 
         ids = torch.tensor([list(prompt) for prompt in prompts], device=self._model.device)
         output = self._model(input_ids=ids, **self._options)
         rows = torch.from_numpy(owners).to(self._model.device)
-        cache = output[self._cache_name]
+        cache = output.get(self._cache_name)
+        if cache is None:
+            raise ValueError(f"its forward pass returns no {self._cache_name}, so that no token could follow")
         cache.reorder_cache(rows)
         return PlainRows(cache, rows), output.logits[rows, -1]
 
@@ -49,6 +55,11 @@ class PlainDecoder:
             output = self._model(input_ids=ids[:, None], **{self._cache_name: rows.cache}, **self._options)
             logits.append(output.logits[:, -1])
         return torch.cat(logits)
+
+
+def last_logits(model: "PreTrainedModel", tokens: int) -> dict[str, int]:
+    """The option that spares the logits of all tokens but the last ones, for a model that has it."""
+    return {"logits_to_keep": tokens} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
 class PlainRows:
