@@ -37,21 +37,21 @@ from selftaught_assets_tests.checks.tables import Tables, make_tables, write_rec
 from selftaught_assets_tests.conftest import ROOT
 
 GOLDEN = {
-    "instruction_pool": (1, ""),
-    "seed_model": (1, ""),
-    "benchmarks": (1, ""),
-    "instructions": (1, ""),
-    "pairs": (1, ""),
-    "judge": (1, ""),
-    "judgments": (1, ""),
-    "filtered_set": (1, ""),
-    "evaluation": (1, ""),
-    "seed_evaluation": (1, ""),
-    "progress": (1, ""),
+    "instruction_pool": (1, "51d26f748baa25e1"),
+    "seed_model": (1, "c01ef426a6423b38"),
+    "benchmarks": (1, "5dcbb7259e7ef4ef"),
+    "instructions": (1, "60f550ad4f3cc060"),
+    "pairs": (1, "e48a246a1566cece"),
+    "judge": (1, "c01ef426a6423b38"),
+    "judgments": (1, "e2ee6c2d803fd3ff"),
+    "filtered_set": (1, "5dcdf3f9143e91ab"),
+    "evaluation": (1, "3dd4a44aa237352f"),
+    "seed_evaluation": (1, "9bc31098a075a968"),
+    "progress": (1, "7ea1122b98979542"),
 }
 """By stage: version of its code, digest of its result. `checkpoint`: training/test_trainer.py."""
 
-SAMPLING = (1, "")
+SAMPLING = (1, "b20902d0c0ebddaf")
 
 JUDGMENTS = [
     "A is better. [[A]]",

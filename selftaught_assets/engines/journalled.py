@@ -13,6 +13,7 @@ import polars as pl
 
 from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Engine, Request, SamplingParameters
 from selftaught_assets.method.identity import digest
+from selftaught_assets.staleness import SAMPLING_CODE
 from selftaught_assets.storage.journal import SCHEMA, Journal, MemoryJournal
 
 FLUSH_SECONDS = 2.0
@@ -130,7 +131,9 @@ def generate(
 
 def completion_key(identity: str, request: Request) -> str:
     """What a completion depends on, but for its sample index: never a model's name or path."""
-    return digest("completion", identity, request.prompt.token_ids, request.sampling.model_dump(), request.seed)
+    return digest(
+        "completion", SAMPLING_CODE, identity, request.prompt.token_ids, request.sampling.model_dump(), request.seed
+    )
 
 
 def _requests(

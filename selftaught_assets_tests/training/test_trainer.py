@@ -7,11 +7,36 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from trl import SFTTrainer
 
+from selftaught_assets.staleness import TRAINING_CODE
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets.training import trainer as trainer_module
 from selftaught_assets.training.tokens import NO_LOSS, TokenisedSet, tokenised_set
 from selftaught_assets.training.trainer import MICRO_BATCH_TOKENS, build_trainer, micro_batch_size, with_adapter
+from selftaught_assets_tests.test_code_versions import assert_as_written
 from selftaught_assets_tests.training.tiny import SETTINGS
+
+DETERMINES = (
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "gradient_accumulation_steps",
+    "label_smoothing_factor",
+    "learning_rate",
+    "lr_scheduler_kwargs",
+    "lr_scheduler_type",
+    "max_grad_norm",
+    "num_train_epochs",
+    "optim",
+    "per_device_train_batch_size",
+    "seed",
+    "train_sampling_strategy",
+    "warmup_steps",
+    "weight_decay",
+)
+"""Arguments of the trainer that the weights depend on."""
+
+GOLDEN = (1, "2f8292a098387a50")
+"""See test_code_versions.py."""
 
 
 @pytest.fixture
@@ -128,3 +153,16 @@ def test_a_micro_batch_divides_the_batch_and_fits_the_budget(batch_size: int, lo
     size = micro_batch_size(batch_size, longest)
     assert batch_size % size == 0
     assert size == 1 or size * longest <= MICRO_BATCH_TOKENS
+
+
+def test_training_changes_with_the_version_of_its_code_only(trainer: SFTTrainer, tokenised: TokenisedSet) -> None:
+    arguments, adapter = trainer.args.to_dict(), trainer.model.peft_config["default"]
+    batch = _batch(trainer)
+    loss = float(trainer.compute_loss(trainer.model, dict(batch)))
+    result = (
+        {name: arguments[name] for name in DETERMINES},
+        (adapter.r, adapter.lora_alpha, adapter.lora_dropout, sorted(adapter.target_modules)),
+        (tokenised.train, tokenised.validation, batch["input_ids"].tolist()),
+        round(loss, 2),
+    )
+    assert_as_written("checkpoint", GOLDEN, TRAINING_CODE, result)
