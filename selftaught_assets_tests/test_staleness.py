@@ -45,6 +45,9 @@ def test_moved_clone_with_other_times_has_the_same_versions(own_files: Path, tmp
         ("pool.jsonl", {"instruction_pool"}),
         ("own_benchmark.jsonl", {"benchmarks", "progress", "report"}),
         ("seed/config.json", {"seed_model"}),
+        ("seed/tokenizer_config.json", {"seed_model"}),
+        ("seed/added_tokens.json", {"seed_model"}),
+        ("seed/README.md", set()),
         ("prompts/response.jinja", {"pairs"}),
     ],
 )

@@ -130,7 +130,7 @@ def generate(
 
 
 def completion_key(identity: str, request: Request) -> str:
-    """What a completion depends on, but for its sample index: never a model's name or path."""
+    """What a completion depends on, but for its sample index: the model and the code, never a model's name or path."""
     return digest(
         "completion", SAMPLING_CODE, identity, request.prompt.token_ids, request.sampling.model_dump(), request.seed
     )

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from selftaught_assets.engines import chat
 from selftaught_assets.errors import UserError, refused_as
+from selftaught_assets.model_files import ADAPTER_CONFIG
 from selftaught_assets.startup import import_quickly
-from selftaught_assets.storage.model_files import ADAPTER_CONFIG
 from selftaught_assets.storage.models import require_no_adapter_beside
 
 if TYPE_CHECKING:

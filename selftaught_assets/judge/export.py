@@ -14,11 +14,11 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.judge.card import card
 from selftaught_assets.judge.references import DESCRIPTION, PROMPTS, Description, FoundJudge, find_judge
 from selftaught_assets.method.prompts import TEMPLATE_NAMES
+from selftaught_assets.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, GENERATION_CONFIG, copy_tokenizer
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.recipe.engines import TransformersSettings
 from selftaught_assets.storage.files import folder_written_aside
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, GENERATION_CONFIG, copy_tokenizer
 from selftaught_assets.storage.models import ModelReference, reference_model
 
 

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from selftaught_assets.engines.protocol import TEMPLATE_DATE
 from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.iterations import iteration_key
+from selftaught_assets.model_files import ADAPTER_CONFIG
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.recipe.stages import Evaluation, Verdicts
 from selftaught_assets.storage.checkpoints import current_checkpoint, read_manifest, reference_checkpoint
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.model_files import ADAPTER_CONFIG
 from selftaught_assets.storage.models import (
     ModelReference,
     adapter_digest,

@@ -11,31 +11,27 @@ from typing import Annotated
 from pydantic import PlainSerializer, SerializationInfo
 
 from selftaught_assets.method.identity import digest
+from selftaught_assets.model_files import CONFIG, MODEL_FILES, files_of
 
 BY_CONTENT = "by content"
 """Context of pydantic's `model_dump` in which an `InputPath` is written as the digest of what is there."""
-
-_MODEL_CONFIG = "config.json"
 
 
 def content_of(path: Path) -> str | None:
     """The digest of a file, or of the files of a folder with their names in it; None where there is nothing.
 
-    Of a model folder, whose weights may be as large as a disk, only the configuration and the names and sizes of the
-    weights count: the asset `seed_model` looks at all of it whenever it is made.
+    Of a model folder only the files of the model count, and of the weights, which may be as large as a disk, only names
+    and sizes: the asset `seed_model` looks at all of it whenever it is made.
     """
     if path.is_file():
         return _file_digest(path, *_signs_of_change(path))
     if not path.is_dir():
         return None
-    is_model = (path / _MODEL_CONFIG).is_file()
-    files = sorted(path.glob("*.safetensors")) if is_model else sorted(found for found in path.rglob("*"))
-    parts = [
-        (str(file.relative_to(path)), file.stat().st_size if is_model else content_of(file))
-        for file in files
-        if file.is_file()
-    ]
-    return digest("folder", parts, content_of(path / _MODEL_CONFIG) if is_model else None)
+    is_model = (path / CONFIG).is_file()
+    files = files_of(path, MODEL_FILES if is_model else ["**/*"])
+    is_weights = {name: is_model and name.endswith(".safetensors") for name in files}
+    parts = [(name, file.stat().st_size if is_weights[name] else content_of(file)) for name, file in files.items()]
+    return digest("folder", parts)
 
 
 def _serialized(path: Path, info: SerializationInfo) -> str | None:

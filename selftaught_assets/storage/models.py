@@ -13,9 +13,7 @@ from pathlib import Path
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import digest
-from selftaught_assets.staleness import Basis
-from selftaught_assets.storage.files import written_aside
-from selftaught_assets.storage.model_files import (
+from selftaught_assets.model_files import (
     ADAPTER_CONFIG,
     ADAPTER_FILES,
     ADAPTER_WEIGHTS,
@@ -33,6 +31,8 @@ from selftaught_assets.storage.model_files import (
     tokenizer_content,
     weight_files,
 )
+from selftaught_assets.staleness import Basis
+from selftaught_assets.storage.files import written_aside
 from selftaught_assets.storage.schema import FIRST, SCHEMA_VERSION, require_readable
 
 _logger = logging.getLogger(__name__)

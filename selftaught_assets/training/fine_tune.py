@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from selftaught_assets.engines.loading import load_base
 from selftaught_assets.errors import UserError
+from selftaught_assets.model_files import copy_tokenizer
 from selftaught_assets.storage.checkpoints import Manifest, TrainingMetrics, checkpoint_writer
-from selftaught_assets.storage.model_files import copy_tokenizer
 from selftaught_assets.storage.models import adapter_digest, confirmed
 from selftaught_assets.training.job import TrainingJob, package_versions
 from selftaught_assets.training.reporting import reporting_callback

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from selftaught_assets.engines import journalled
-from selftaught_assets.engines.journalled import GenerationTask, Progress, generate
+from selftaught_assets.engines.journalled import GenerationTask, Progress, completion_key, generate
 from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request, SamplingParameters
 from selftaught_assets.storage.journal import Journal
 
@@ -223,3 +223,10 @@ def _run(model_folder: Path, journal: Path) -> journalled.Generated:
 if __name__ == "__main__":
     journalled.FLUSH_SECONDS = 0.0
     _run(Path(sys.argv[1]), Path(sys.argv[2]))
+
+
+def test_the_version_of_sampling_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Request("", Prompt("a", (1,)), SamplingParameters(), 0, ())
+    before = completion_key("identity", request)
+    monkeypatch.setattr(journalled, "SAMPLING_CODE", 2)
+    assert completion_key("identity", request) != before

@@ -16,9 +16,9 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.judge import Judge
 from selftaught_assets.judge.export import export_judge
 from selftaught_assets.method.verdicts import parse_verdict
+from selftaught_assets.model_files import TOKENIZER_FILES, files_of
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.model_files import TOKENIZER_FILES, files_of
 from selftaught_assets_tests.engines.processes import needs_vllm
 from selftaught_assets_tests.judge.conftest import Workplace
 from selftaught_assets_tests.training.tiny import as_slow_tokenizer, write_tiny_model

@@ -11,10 +11,10 @@ import polars as pl
 from selftaught_assets.checks.rules import ROW_COUNT, Estimate, Estimated, Limit, Subject, Suite, exactly, holds
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.examples import training_set_digest
+from selftaught_assets.model_files import ADAPTER_WEIGHTS
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.checkpoints import Manifest, current_checkpoint, read_manifest
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.model_files import ADAPTER_WEIGHTS
 from selftaught_assets.storage.models import adapter_digest
 from selftaught_assets.storage.tables import read_table
 

@@ -22,8 +22,8 @@ from selftaught_assets.engines.precision import dtype_of
 from selftaught_assets.engines.vllm.cpu import cpu_arguments
 from selftaught_assets.engines.vllm.guard import guarded_start
 from selftaught_assets.errors import UserError
+from selftaught_assets.model_files import WEIGHTS, WEIGHTS_INDEX
 from selftaught_assets.recipe.engines import VllmSettings
-from selftaught_assets.storage.model_files import WEIGHTS, WEIGHTS_INDEX
 from selftaught_assets.storage.models import ModelReference
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from selftaught_assets.model_files import ADAPTER_WEIGHTS
 from selftaught_assets.staleness import basis_of
 from selftaught_assets.storage.checkpoints import write_current
-from selftaught_assets.storage.model_files import ADAPTER_WEIGHTS
 from selftaught_assets.storage.models import reference_model, write_pointer
 from selftaught_assets_tests.checks.world import (
     FIRST,

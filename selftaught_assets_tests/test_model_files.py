@@ -5,7 +5,7 @@ from pathlib import Path
 
 import transformers
 
-from selftaught_assets.storage.model_files import MODEL_FILES, TOKENIZER_FILES, copy_tokenizer, files_of
+from selftaught_assets.model_files import MODEL_FILES, TOKENIZER_FILES, copy_tokenizer, files_of
 
 _DECLARED = re.compile(r"^[A-Z_]*FILES?(?:_NAMES?)?\s*=\s*(\{.*?\}|\"[^\"]+\")", re.DOTALL | re.MULTILINE)
 
