@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from selftaught_assets.errors import UserError
+from selftaught_assets.errors import UserError, refused_as
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -127,7 +127,7 @@ def tokenizer_content(folder: Path) -> dict[str, object]:
     """What counts of a tokenizer, by file name: digests, and of tokenizer_config.json what it says.
 
     Raises:
-        UserError: tokenizer_config.json is damaged, or there is no vocabulary or no chat template.
+        UserError: tokenizer_config.json is damaged, there is no vocabulary or no chat template, or it is not UTF-8.
     """
     files = files_of(folder, TOKENIZER_FILES)
     if not files_of(folder, VOCABULARIES):
@@ -137,6 +137,9 @@ def tokenizer_content(folder: Path) -> dict[str, object]:
         raise UserError(
             f"The model folder {folder} has no chat template: use an instruction-tuned model, or add {CHAT_TEMPLATE}."
         )
+    if CHAT_TEMPLATE in files:
+        with refused_as(f"The chat template {files[CHAT_TEMPLATE]} cannot be read"):
+            files[CHAT_TEMPLATE].read_text(encoding="utf-8")
     digests = {name: file_digest(path) for name, path in files.items() if name != TOKENIZER_CONFIG}
     return digests | {TOKENIZER_CONFIG: _without(settings, _TOKENIZER_CONFIG_WITHOUT_EFFECT)}
 
@@ -145,9 +148,12 @@ def adapter_config_content(folder: Path) -> dict[str, object]:
     """What counts of how an adapter applies. A field at its usual nothing counts as absent: releases of PEFT add some.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: it is missing or damaged, or of an adapter that is no LoRA: others may fetch or unpickle anything.
     """
     config = read_json(folder / ADAPTER_CONFIG, "an adapter needs the file that PEFT's save_pretrained writes")
+    if config.get("peft_type") != "LORA":
+        kind = config.get("peft_type")
+        raise UserError(f"The adapter {folder} is of kind {kind}: only LoRA adapters (peft_type LORA) are served.")
     said = {name: value for name, value in config.items() if name not in _ADAPTER_CONFIG_WITHOUT_EFFECT and value}
     return {name: sorted(value) if _is_set(value) else value for name, value in said.items()}
 

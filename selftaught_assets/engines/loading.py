@@ -6,7 +6,6 @@ a model (storage/models.py), and how it runs (embedded/, training/).
 Both libraries go on when a file lacks weights, and draw random ones; a name that fits nothing is a line on stderr.
 """
 
-import json
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from selftaught_assets.engines import chat
 from selftaught_assets.errors import UserError, refused_as
-from selftaught_assets.model_files import ADAPTER_CONFIG
+from selftaught_assets.model_files import adapter_config_content
 from selftaught_assets.startup import import_quickly
 from selftaught_assets.storage.models import require_no_adapter_beside
 
@@ -81,7 +80,7 @@ def with_adapter(base: "PreTrainedModel", folder: Path, *, trainable: bool) -> "
     """
     from peft import LoraConfig, PeftModelForCausalLM
 
-    _require_lora(folder)
+    adapter_config_content(folder)  # Refuses other kinds of adapters before PEFT sees them.
     where = base.name_or_path or f"a {base.config.model_type}"
     with refused_as(f"The adapter {folder} does not fit the base model {where}"):
         config = LoraConfig.from_pretrained(str(folder))
@@ -177,13 +176,6 @@ def _require_known_tokens(folder: Path, model: "PreTrainedModel", tokenizer: "Pr
                 f"The tokenizer of {folder} has token {number} `{token}`, the model {embeddings} embeddings: take the "
                 "tokenizer that belongs to the model, or grow the embedding (resize_token_embeddings) and train it."
             )
-
-
-def _require_lora(folder: Path) -> None:
-    with refused_as(f"{folder / ADAPTER_CONFIG} cannot be read"):
-        kind = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))["peft_type"]
-    if kind != "LORA":
-        raise UserError(f"The adapter {folder} is of kind {kind}: only LoRA adapters (peft_type LORA) are served.")
 
 
 def _adapter_names(keys: Collection[str]) -> set[str]:

@@ -106,8 +106,9 @@ def adapted(base: ModelReference, folder: Path) -> ModelReference:
     """The reference of the LoRA adapter in a folder on a base model.
 
     Raises:
-        UserError: the adapter's configuration or weights are missing or damaged.
+        UserError: the adapter's configuration or weights are missing or damaged, or it lies beside a model's weights.
     """
+    require_no_adapter_beside(folder)
     before = _stamps(folder, "adapter", ADAPTER_FILES)
     seen = None if base.stamps is None else {**base.stamps, **before}
     return ModelReference(base.base, folder, adapter_digest(folder, base.digest), seen)
