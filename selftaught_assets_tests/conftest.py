@@ -35,7 +35,9 @@ settings.register_profile("any_machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any_machine")
 
 ROOT = Path(__file__).resolve().parent.parent
-REAL_DATA = ROOT.parent / "shared" / "data"
+REAL_DATA_VARIABLE = "SELFTAUGHT_REAL_DATA"
+"""The environment variable that names a folder of published pools, benchmarks and judgments, which are not ours to
+ship: `pools/`, `benchmarks/` and `judge_texts/`, as CONTRIBUTING.md lists them."""
 
 SMALL = {
     "name": "small",
@@ -74,10 +76,13 @@ def small_recipe(tmp_path: Path) -> Callable[..., Recipe]:
 
 @pytest.fixture
 def real_data() -> Path:
-    """The folder of real pools and benchmarks; the test is skipped where it is absent."""
-    if not REAL_DATA.is_dir():
-        pytest.skip(f"the real data is not here: {REAL_DATA} does not exist")
-    return REAL_DATA
+    """The folder of published data that the environment names; the test is skipped where it names none."""
+    named = os.environ.get(REAL_DATA_VARIABLE)
+    if not named:
+        pytest.skip(f"{REAL_DATA_VARIABLE} names no folder of published data")
+    folder = Path(named)
+    assert folder.is_dir(), f"{REAL_DATA_VARIABLE} is {named}, which is no folder"
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
-"""The graph on real text, with a recipe and no code: a judge that knows no English is measured, and nothing crashes."""
+"""The graph on English text, with a recipe and no code: a judge that knows none is measured, and nothing crashes."""
 
+import json
 from collections.abc import Iterator
 
 import dagster as dg
@@ -9,28 +10,49 @@ import yaml
 
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.assets.loop import Loop, sentences
-from selftaught_assets_tests.conftest import REAL_DATA, ROOT
+from selftaught_assets_tests.conftest import ROOT
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"the real data is not here: {REAL_DATA} does not exist"),
-]
+pytestmark = pytest.mark.slow
 
-PAIRS = 20
 SHORT = {"max_tokens": 24}
+
+ANSWERS = {
+    "Name three fruits that grow on trees.": "Apples, pears and cherries.",
+    "Write a polite sentence that declines an invitation.": "Thank you for asking me, but I cannot come on Friday.",
+    "What is the capital of Norway?": "The capital of Norway is Oslo.",
+    "Translate “good morning” into French.": "« Bonjour »",
+    "Explain in one sentence why the sky is blue.": "Air scatters blue light more than red light.",
+    "Turn this into a question: The train leaves at noon.": "Does the train leave at noon?",
+    "Give a synonym for “quick”.": "Fast.",
+    "List the primary colours.": "1. Red\n2. Yellow\n3. Blue",
+    "Write a Python expression that squares each number in xs.": "`[x ** 2 for x in xs]`",
+    "How many minutes are there in three hours?": "3 × 60 = **180** minutes.",
+    "Suggest a title for a story about a lighthouse keeper.": "The Last Lamp",
+    "Is a whale a fish? Answer briefly.": "No: a whale is a mammal \U0001f40b.",
+}
+"""Instructions with an answer each."""
+LONG = "The lamp is lit when the sun goes down, and the keeper writes the hour into his book. " * 40
+PAIRS = [
+    {"id": str(place), "instruction": instruction, "response_a": right, "response_b": wrong, "label": "A"}
+    for place, ((instruction, right), wrong) in enumerate(
+        zip(ANSWERS.items(), [*list(ANSWERS.values())[1:], LONG], strict=True)
+    )
+]
+"""Each with the answer to another instruction, the last with one that no context of the seed model holds."""
 
 
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
-    """The seed model, measured on the first pairs of a real benchmark."""
+    """The seed model, measured on the pairs above."""
     folder = tmp_path_factory.mktemp("real")
-    head = (REAL_DATA / "benchmarks" / "llmbar.jsonl").read_text(encoding="utf-8").split("\n")[:PAIRS]
-    (folder / "benchmark.jsonl").write_text("\n".join(head) + "\n", encoding="utf-8")
+    pool = [{"instruction": f"{text} Then say how you know."} for text in ANSWERS]
+    for name, rows in (("pool", pool), ("benchmark", PAIRS)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     recipe = {
         "name": "real",
         "iterations": 1,
-        "pool": {"path": str(REAL_DATA / "pools" / "self_instruct.jsonl"), "id_field": "id"},
-        "benchmarks": [{"name": "llmbar", "path": "benchmark.jsonl"}],
+        "pool": {"path": "pool.jsonl"},
+        "benchmarks": [{"name": "english", "path": "benchmark.jsonl"}],
         "seed_model": str(ROOT / "models" / "seed"),
         "instructions": {"count": 12},
         "pairs": {"response": SHORT, "modification": SHORT, "min_valid_share": 0.0},
@@ -47,14 +69,14 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
 
 def test_seed_model_is_measured_with_interval_and_invalid_share(loop: Loop) -> None:
     made = loop.metadata("seed_evaluation")
-    assert made["verdicts"] == 2 * PAIRS
+    assert made["verdicts"] == 2 * len(PAIRS)
     assert 0 <= made["accuracy_low"] <= made["accuracy"] <= made["accuracy_high"] <= 1
     assert made["accuracy"] + made["invalid_share"] <= 1
 
 
 def test_pair_that_is_longer_than_the_context_has_an_invalid_verdict_in_both_orders(loop: Loop) -> None:
     table = loop.table("seed_evaluation")
-    assert table.height == PAIRS * 2 * 2
+    assert table.height == len(PAIRS) * 2 * 2
     longest = (
         loop.table("benchmarks")
         .with_columns(length=pl.sum_horizontal(pl.col("instruction", "response_a", "response_b").str.len_bytes()))

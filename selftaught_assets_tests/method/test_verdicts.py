@@ -19,7 +19,6 @@ from selftaught_assets.method.verdicts import (
     written,
 )
 
-REAL_JUDGMENTS = Path(__file__).parents[3] / "shared" / "data" / "judge_texts" / "mtbench_gpt4_pair.jsonl"
 A, B, TIE, INVALID = Verdict
 FORMS = get_args(VerdictFormat)
 SAID = (A, B, TIE)
@@ -305,10 +304,8 @@ def test_the_right_verdict_names_the_place_of_the_chosen_response():
     assert [verdict_of_position("A"), verdict_of_position("B")] == [A, B]
 
 
-def test_every_real_judgment_is_read_as_its_source_recorded_it():
-    if not REAL_JUDGMENTS.is_file():
-        pytest.skip("the shared real judgments are not on this machine")
-    with REAL_JUDGMENTS.open(encoding="utf-8", newline="\n") as lines:
+def test_every_real_judgment_is_read_as_its_source_recorded_it(real_data: Path):
+    with (real_data / "judge_texts" / "mtbench_gpt4_pair.jsonl").open(encoding="utf-8", newline="\n") as lines:
         rows = [json.loads(line) for line in lines]
     recorded = {"A": A, "B": B, "tie": TIE, "error": INVALID}
     expected = [recorded[row["expected"]] for row in rows]
