@@ -59,7 +59,7 @@ def text_problem(name: str, text: object) -> str | None:
 def require_settings(votes: object, abstain_below: object = 0.0) -> None:
     """Raises UserError for a number of votes, or a confidence, that cannot be."""
     if not isinstance(votes, int) or isinstance(votes, bool) or not 1 <= votes <= MOST_VOTES:
-        raise UserError(f"The number of votes must be a whole one between 1 and {MOST_VOTES}, not {votes!r}.")
+        raise UserError(f"The number of votes must lie between 1 and {MOST_VOTES} and be whole, not {votes!r}.")
     if not isinstance(abstain_below, Real) or not 0 <= abstain_below <= 1:
         raise UserError(f"The confidence to abstain below must lie between 0 and 1, not {abstain_below!r}.")
 

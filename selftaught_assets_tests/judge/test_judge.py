@@ -143,7 +143,7 @@ def test_rows_that_cannot_be_judged_have_an_error_and_the_others_a_verdict(seed_
         ({"response_a": "\u00a0"}, "response_a is empty"),
         ({"response_a": 27}, "response_a must be text, not int"),
         ({"response_b": None}, "response_b must be text, not NoneType"),
-        ({"votes": 2.5}, "number of votes must be a whole one between 1 and 1024, not 2.5"),
+        ({"votes": 2.5}, "number of votes must lie between 1 and 1024 and be whole, not 2.5"),
         ({"votes": 0}, "number of votes .* not 0"),
         ({"votes": "3"}, "number of votes .* not '3'"),
         ({"abstain_below": 1.5}, "confidence to abstain below must lie between 0 and 1, not 1.5"),
@@ -158,7 +158,7 @@ def test_what_cannot_be_asked_is_one_sentence(seed_judge: Judge, asked: dict[str
 def test_a_response_without_text_is_not_scored(seed_judge: Judge) -> None:
     with pytest.raises(UserError, match="response is empty"):
         seed_judge.score(SORT[0], " ")
-    with pytest.raises(UserError, match="votes must be a whole one"):
+    with pytest.raises(UserError, match="votes must lie between .* whole"):
         seed_judge.score(*SORT[:2], votes=1.5)
 
 
@@ -177,7 +177,11 @@ def test_a_question_that_cannot_be_asked_leaves_its_neighbours_their_answers(see
             r"not LazyFrame: call .*collect",
         ),
         ([{"instruction": "i"}], 2, "must be a Polars DataFrame, not list"),
-        (pl.DataFrame([SORT], ["instruction", "response_a", "response_b"], orient="row"), 2.5, "votes must be a whole"),
+        (
+            pl.DataFrame([SORT], ["instruction", "response_a", "response_b"], orient="row"),
+            2.5,
+            "votes must lie between .* whole",
+        ),
     ],
 )
 def test_many_pairs_in_the_wrong_form_are_refused_in_one_sentence(
