@@ -64,7 +64,7 @@ ITERATION = ("instructions", "pairs", "judge", "judgments", "filtered_set", "che
 """Stages of an iteration, each after those that it is made of."""
 
 GATE = ("handover.promote", "handover.validation", "handover.alpha", "handover.stop_when_flat")
-_GATED = Stage(0, (*GATE, "evaluation", *_JUDGING), ("judge", "benchmarks"))
+_GATED = Stage(1, (*GATE, "evaluation", *_JUDGING), ("judge", "benchmarks"))
 """What `checkpoint` depends on as well, where it is compared with the current judge."""
 
 _THRESHOLDS = {"pairs": ("min_valid_share",), "filter": ("label_tolerance",)}

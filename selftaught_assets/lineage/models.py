@@ -12,7 +12,14 @@ from typing import NamedTuple
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.lineage.schema import Model
-from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, current_checkpoint, read_manifest
+from selftaught_assets.storage.checkpoints import (
+    CURRENT,
+    MANIFEST,
+    Manifest,
+    current_checkpoint,
+    read_current,
+    read_manifest,
+)
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.schema import FIRST, require_readable
 
@@ -87,6 +94,7 @@ class Models:
 
 def _current(folder: Path) -> Path | None:
     """The current checkpoint of an iteration; None where it has none, or nothing says which it is."""
+    read_current(folder / CURRENT)  # One of a newer release is said, not passed over.
     try:
         return current_checkpoint(folder)
     except UserError:

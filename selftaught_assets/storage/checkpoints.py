@@ -102,10 +102,10 @@ def find_checkpoint(folder: Path) -> Manifest | None:
     return manifest if whole else None
 
 
-class Current(BaseModel):
+class Current(Record):
     """Which checkpoint of an iteration is the current one, and what it rests on."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     folder: str
     """Its name among the checkpoints of the iteration."""
@@ -132,9 +132,13 @@ def write_current(path: Path, checkpoint: ModelReference, basis: Basis) -> None:
 
 
 def read_current(path: Path) -> Current | None:
-    """What `write_current` wrote; None where there is nothing, or nothing that can be read."""
+    """What `write_current` wrote; None where there is nothing, or nothing that can be read.
+
+    Raises:
+        UserError: a newer release wrote it.
+    """
     try:
-        return Current.model_validate_json(path.read_bytes())
+        return read_record(Current, path.read_bytes(), path)
     except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
 

@@ -17,6 +17,7 @@ from selftaught_assets.staleness import ITERATION, Basis, basis_of, stage_of, wh
 from selftaught_assets.storage.checkpoints import read_current
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.provenance import read_provenance
+from selftaught_assets.storage.schema import FIRST, require_readable
 
 VERSION_LENGTH = 16
 """Hex digits of a data version."""
@@ -136,6 +137,7 @@ def _version(layout: Layout, stage: str, iteration: str | None) -> str | None:
 def _pointer(path: Path) -> Stored | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        require_readable(content, FIRST, path)
         version = str(content["digest"])[:VERSION_LENGTH]
         return Stored(version, Basis.model_validate(content["basis"]) if "basis" in content else None)
     except FileNotFoundError:

@@ -12,13 +12,22 @@ from selftaught_assets.judge.references import DESCRIPTION, Description, find_ju
 from selftaught_assets.lineage.models import Models
 from selftaught_assets.recipe.stages import Evaluation, Verdicts
 from selftaught_assets.review.answers import append_answer, read_answers
-from selftaught_assets.storage.checkpoints import MANIFEST, find_checkpoint, read_manifest
+from selftaught_assets.staleness import Basis
+from selftaught_assets.storage.checkpoints import (
+    CURRENT,
+    MANIFEST,
+    find_checkpoint,
+    read_current,
+    read_manifest,
+    write_current,
+)
 from selftaught_assets.storage.journal import Journal
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import ModelReference, read_pointer, write_pointer
 from selftaught_assets.storage.progress import read_progress, write_progress
 from selftaught_assets.storage.promotions import promotion_path, read_promotion, write_promotion
 from selftaught_assets.storage.provenance import KEY, read_provenance, write_table
+from selftaught_assets.storage.stored import stored
 from selftaught_assets_tests.lineage.made import FIRST, PAIRS, provenance
 from selftaught_assets_tests.review.test_answers import _answer
 from selftaught_assets_tests.storage.rows import completions, found
@@ -67,7 +76,35 @@ def review(folder: Path) -> Written:
     return layout.reviews("pairs"), lambda: read_answers(layout, "pairs")
 
 
-RECORDS = [manifest, manifest_of_whole_weights, pointer, pointer_in_lineage, promotion, progress, review]
+def current(folder: Path) -> Written:
+    path = folder / "checkpoint" / FIRST / CURRENT
+    model = ModelReference(folder, _write(path.parent / "one"), "d" * 64)
+    write_current(path, model, Basis(code=1, settings={}))
+    return path, lambda: read_current(path)
+
+
+def current_in_lineage(folder: Path) -> Written:
+    path, _ = current(folder / "small")
+    return path, lambda: Models(Layout(folder, "small"), folder).checkpoints
+
+
+def pointer_in_what_is_stored(folder: Path) -> Written:
+    path, _ = pointer(folder)
+    return path, lambda: stored(Layout(folder, "small"), "judge", FIRST)
+
+
+RECORDS = [
+    current,
+    current_in_lineage,
+    pointer_in_what_is_stored,
+    manifest,
+    manifest_of_whole_weights,
+    pointer,
+    pointer_in_lineage,
+    promotion,
+    progress,
+    review,
+]
 
 
 def rewrite(path: Path, version: int | None) -> None:
