@@ -32,9 +32,9 @@ OF_INSTRUCTIONS = {
     "usable_text_warnings",
 }
 CHECKS = {
-    "instruction_pool": OF_INSTRUCTIONS,
-    "benchmarks": {"rows_accounted"},
-    "instructions": OF_INSTRUCTIONS,
+    "instruction_pool": OF_INSTRUCTIONS | {"few_repetitions"},
+    "benchmarks": {"labels_read", "rows_accounted"},
+    "instructions": OF_INSTRUCTIONS | {"count_reached"},
     "pairs": {
         "construction_yield",
         "length_bias",
@@ -44,6 +44,7 @@ CHECKS = {
         "refusals",
         "rows_accounted",
         "strategy_share",
+        "surface_signs",
     },
     "judge": {"is_predecessor", "is_predecessor_warnings"},
     "judgments": {

@@ -25,10 +25,11 @@ from selftaught_assets.method.prompts import (
 )
 from selftaught_assets.method.ratings import parse_rating
 from selftaught_assets.method.scores import compare
+from selftaught_assets.model_files import copy_tokenizer
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets.recipe.engines import TransformersSettings
 from selftaught_assets.recipe.stages import Training
-from selftaught_assets.storage.models import TOKENIZER_FILES, reference_model
+from selftaught_assets.storage.models import reference_model
 from selftaught_assets.tinyworld.judging import careful_judgment, far_miss, near_miss
 from selftaught_assets.tinyworld.world import draw_task, modify_task
 from selftaught_assets.training.tokens import tokenised_set
@@ -98,9 +99,8 @@ def write_rater(folder: Path) -> Path:
     examples = tokenised_set(tokenizer, write_examples(folder / "ratings.parquet", rows), TEACHING.max_tokens)
     build_trainer(model, tokenizer, examples, TEACHING, seed=5, scratch=folder / "scratch").train()
     model.save_pretrained(folder / "rater")
-    for name in (*TOKENIZER_FILES, "generation_config.json"):
-        if (SEED / name).is_file():
-            shutil.copyfile(SEED / name, folder / "rater" / name)
+    copy_tokenizer(SEED, folder / "rater")
+    shutil.copyfile(SEED / "generation_config.json", folder / "rater" / "generation_config.json")
     return folder / "rater"
 
 

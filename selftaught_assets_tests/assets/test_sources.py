@@ -89,7 +89,7 @@ def _pool(small_recipe: Callable[..., Recipe], folder: Path, rows: list[dict[str
     with dg.DagsterInstance.ephemeral() as instance:
         loop = Loop(recipe, folder / "data", instance)
         results = [
-            loop.run("prepare", assets=["instruction_pool"]),
+            loop.run("prepare", assets=["instruction_pool", "benchmarks"]),
             loop.run("iteration", "iteration_01", ["instructions"]),
         ]
         warned = [

@@ -158,7 +158,7 @@ def test_what_cannot_be_asked_is_one_sentence(seed_judge: Judge, asked: dict[str
 def test_a_response_without_text_is_not_scored(seed_judge: Judge) -> None:
     with pytest.raises(UserError, match="response is empty"):
         seed_judge.score(SORT[0], " ")
-    with pytest.raises(UserError, match="votes must lie between .* whole"):
+    with pytest.raises(UserError, match=r"votes must lie between .* whole"):
         seed_judge.score(*SORT[:2], votes=1.5)
 
 

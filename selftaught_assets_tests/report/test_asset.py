@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from selftaught_assets.assets.family import Family
-from selftaught_assets.assets.history import newest_materialization
+from selftaught_assets.assets.history import newest_materialization, with_data_version
 from selftaught_assets.assets.report import write_report
 from selftaught_assets.definitions import build_definitions, job_name
 from selftaught_assets.errors import UserError
@@ -28,7 +28,8 @@ def key(site: Site, asset: str) -> dg.AssetKey:
 
 
 def record(instance: dg.DagsterInstance, site: Site, asset: str, partition: str | None, **metadata: object) -> None:
-    made = dg.AssetMaterialization(key(site, asset), partition=partition, metadata=metadata)
+    tags = with_data_version(dg.DataVersion("made"))
+    made = dg.AssetMaterialization(key(site, asset), partition=partition, metadata=metadata, tags=tags)
     instance.report_runless_asset_event(made)
 
 
