@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from selftaught_assets_tests.ports import unused_port
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCATION = "selftaught_assets"
-_QUICK_DAEMON = Path(__file__).resolve().parent / "quick_daemon"
+_QUICK_DAGSTER = Path(__file__).resolve().parent / "quick_dagster"
 
 _LAUNCH_BACKFILL = """
 mutation Launch($params: LaunchBackfillParams!) {
@@ -62,7 +63,7 @@ class DagsterDev:
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self._home = home
-        path = os.pathsep.join(filter(None, (str(_QUICK_DAEMON), str(ROOT), os.environ.get("PYTHONPATH"))))
+        path = os.pathsep.join(filter(None, (str(_QUICK_DAGSTER), str(ROOT), os.environ.get("PYTHONPATH"))))
         own = {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONPATH": path}
         self._environment = os.environ | own | dict(environment)
         self.port = unused_port()
@@ -90,6 +91,16 @@ class DagsterDev:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._log.close()
+
+    @contextmanager
+    def fresh_runs(self) -> Iterator[None]:
+        """Runs that are launched meanwhile are started as for a user, with imports and all, and not forked."""
+        mark = self._home / "FRESH"
+        mark.touch()
+        try:
+            yield
+        finally:
+            mark.unlink()
 
     def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
         body = json.dumps({"query": query, "variables": variables}).encode()

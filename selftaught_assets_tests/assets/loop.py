@@ -13,6 +13,7 @@ from selftaught_assets.assets.history import newest_materialization, newest_vers
 from selftaught_assets.definitions import build_definitions, job_name
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
+from selftaught_assets_tests.forks import forked_trainings
 
 
 class Loop:
@@ -29,9 +30,10 @@ class Loop:
     ) -> dg.ExecuteInProcessResult:
         """Executes a job, or only some of its assets with their checks; asserts that it succeeds, or fails."""
         selection = None if assets is None else [self.key(name) for name in assets]
-        result = self.definitions.resolve_job_def(job_name(self.recipe, job)).execute_in_process(
-            instance=self.instance, partition_key=iteration, asset_selection=selection, raise_on_error=False
-        )
+        with forked_trainings():
+            result = self.definitions.resolve_job_def(job_name(self.recipe, job)).execute_in_process(
+                instance=self.instance, partition_key=iteration, asset_selection=selection, raise_on_error=False
+            )
         assert result.success is not fails
         return result
 

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from multiprocessing import forkserver
 
 import psutil
 import pytest
@@ -14,9 +15,15 @@ VLLM = "vllm"
 
 
 def children() -> set[psutil.Process]:
-    """Processes below this one, but for the tracker that multiprocessing leaves running."""
+    """Processes below this one, but for the tracker and the forkserver that multiprocessing leaves running."""
     found = psutil.Process().children(recursive=True)
-    return {process for process in found if process.is_running() and "resource_tracker" not in command(process)}
+    return {
+        process
+        for process in found
+        if process.is_running()
+        and process.pid != forkserver._forkserver._forkserver_pid
+        and "resource_tracker" not in command(process)
+    }
 
 
 def command(process: psutil.Process) -> str:

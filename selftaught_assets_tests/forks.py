@@ -1,0 +1,97 @@
+"""Processes that tests start by the dozen, forked from one that has imported everything: runs of Dagster, their steps,
+and trainings.
+
+Each is a process of its own that ends, as for a user; only its imports are spared. With imports and all, as a user's,
+they are started in test_cli.py, training/test_launch.py, and for the first run of ui/test_dagster.py.
+
+Belongs here: the forkserver, and what takes the place of a fresh start. It is imported by the forkserver too, after the
+modules that runs have imported.
+"""
+
+import atexit
+import gc
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext
+
+import dagster._core.pipes.subprocess as pipes
+
+from selftaught_assets.definitions import PRELOADED
+
+
+def context() -> ForkServerContext:
+    """Starts processes from the one forkserver that this process and those that it forks have in common."""
+    forked = multiprocessing.get_context("forkserver")
+    forked.set_forkserver_preload([*PRELOADED, __name__])
+    return forked
+
+
+@contextmanager
+def forked_trainings() -> Iterator[None]:
+    """Trainings that are started meanwhile are forked."""
+    fresh, pipes.Popen = pipes.Popen, _ForkedTraining
+    try:
+        yield
+    finally:
+        pipes.Popen = fresh
+
+
+class _ForkedTraining:
+    """What Dagster Pipes needs of `subprocess.Popen`."""
+
+    def __init__(self, command: Sequence[str], cwd: str, env: Mapping[str, str], stdout: None, stderr: None) -> None:
+        assert list(command[:2]) == [sys.executable, "-m"]
+        self._process = context().Process(target=_run_module, args=(list(command[2:]), cwd, dict(env), os.getpid()))
+        self._process.start()
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("training", timeout)
+        return self._process.exitcode
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self._process.pid, number)
+
+
+def _run_module(arguments: list[str], cwd: str, environment: dict[str, str], parent: int) -> None:
+    """`python -m` in a fork. Its parent is the forkserver, so it is told otherwise of the one that started it."""
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    starter = multiprocessing.parent_process()
+    os.getppid = lambda: parent if starter.is_alive() else 1
+    sys.argv = arguments
+    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+
+
+def _prepare() -> None:
+    """In the forkserver: what trainings have imported, and what its children do."""
+    from selftaught_assets.startup import importing
+    from selftaught_assets.training.__main__ import PACKAGES, QUIET
+
+    before = dict(os.environ)
+    os.environ.update(QUIET)
+    with importing():
+        for name in (*PACKAGES, "transformers.models.llama.modeling_llama"):
+            __import__(name)
+    os.environ.clear()
+    os.environ.update(before)
+    atexit.register(gc.unfreeze)  # Else Triton's bindings report at the end that all of it has leaked.
+    # Else a child would start a forkserver of its own for its steps.
+    forkserver._forkserver.ensure_running = resource_tracker.ensure_running
+    pipes.Popen = _ForkedTraining
+
+
+if "from multiprocessing.forkserver import main" in sys.orig_argv[-1]:
+    _prepare()
