@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 import yaml
 
+from selftaught_assets.iterations import iteration_key
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets_tests.assets.loop import Loop, open_loop
@@ -26,7 +27,7 @@ from selftaught_assets_tests.dagster_dev import DagsterDev
 JUDGED = ("judge", "judgments", "filtered_set", "checkpoint")
 FEW = {"max_tokens": 96}
 SMALLER = {
-    "iterations": 2,
+    "iterations": 3,
     "instructions": {"count": 24},
     "judgments": {"n": 2, "sampling": FEW},
     "evaluation": {"votes": 1, "sampling": FEW},
@@ -42,6 +43,11 @@ class World:
     instance: dg.DagsterInstance
     recipe: Path
     layout: Layout
+
+    @property
+    def iterations(self) -> tuple[str, ...]:
+        """Keys of all iterations of the recipe."""
+        return tuple(map(iteration_key, range(1, load_recipe(str(self.recipe)).iterations + 1)))
 
     def change(self, section: str, **fields: Any) -> None:
         """Changes the recipe as a user does: edits the file, reloads the definitions."""
@@ -102,9 +108,9 @@ class World:
         records = sorted(self.instance.get_run_records(wanted), key=lambda record: record.end_time)
         return [record.dagster_run.tags["dagster/partition"] for record in records]
 
-    def assert_handed_over(self, iterations: Sequence[str]) -> None:
+    def assert_handed_over(self) -> None:
         """Each iteration was judged by the checkpoint of the one before."""
-        for previous, following in itertools.pairwise(iterations):
+        for previous, following in itertools.pairwise(self.iterations):
             assert self.judge_of_judgments(following) == self.digest_of_checkpoint(previous)
 
 
@@ -135,26 +141,23 @@ def dagster_shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
 
 
 class Failed(NamedTuple):
-    """A backfill of two iterations with other weights, of which those of the first could not be written."""
+    """A backfill of all iterations with other weights, of which those of the first could not be written."""
 
     backfill: str
-    judged_before: str
-    """Version of the second iteration's judgments."""
-
-
-TWO = ("iteration_01", "iteration_02")
+    judged_before: list[str]
+    """Versions of the judgments of all iterations but the first."""
 
 
 def fail_in_the_first_iteration(world: World) -> Failed:
     """What stood in the way is gone again at the end, so that the backfill can be executed again."""
-    judged_before = version_of_judgments(world)
+    judged_before = versions_of_judgments(world)
     world.change("training", learning_rate=4e-3)
     checkpoints = world.layout.checkpoints("iteration_01")
     set_aside = checkpoints.with_name("set_aside")
     checkpoints.rename(set_aside)
     checkpoints.write_text("a file where a folder must be")
     try:
-        backfill = world.launch(JUDGED, TWO)
+        backfill = world.launch(JUDGED, world.iterations)
         assert world.dagster.wait_for_backfill(backfill) == "COMPLETED_FAILED"
     finally:
         checkpoints.unlink()
@@ -163,12 +166,13 @@ def fail_in_the_first_iteration(world: World) -> Failed:
 
 
 def assert_nothing_ran_on_what_is_stale(world: World, failed: Failed) -> None:
-    """The second iteration said which checkpoint it lacks, and judged nothing."""
+    """Each later iteration said which checkpoint it lacks, and judged nothing."""
     failures = world.failures(failed.backfill)
-    assert set(failures) == set(TWO)
-    assert "`small/checkpoint` of iteration_01" in failures["iteration_02"]
-    assert version_of_judgments(world) == failed.judged_before
+    assert set(failures) == set(world.iterations)
+    for previous, following in itertools.pairwise(world.iterations):
+        assert f"`small/checkpoint` of {previous}" in failures[following]
+    assert versions_of_judgments(world) == failed.judged_before
 
 
-def version_of_judgments(world: World) -> str:
-    return world.newest("judgments", "iteration_02").tags["dagster/data_version"]
+def versions_of_judgments(world: World) -> list[str]:
+    return [world.newest("judgments", later).tags["dagster/data_version"] for later in world.iterations[1:]]

@@ -13,7 +13,6 @@ from selftaught_assets_tests.assets.trained import TRAINED
 from selftaught_assets_tests.conftest import write_small_recipe
 from selftaught_assets_tests.engines.processes import wait_for
 from selftaught_assets_tests.live import (
-    TWO,
     Failed,
     World,
     assert_nothing_ran_on_what_is_stale,
@@ -37,7 +36,7 @@ def failed(world: World) -> Failed:
 
 
 def test_iterations_that_were_made_elsewhere_are_known(world: World) -> None:
-    world.assert_handed_over(TWO)
+    world.assert_handed_over()
 
 
 def test_failed_iteration_stops_the_later_one(world: World, failed: Failed) -> None:
@@ -47,7 +46,7 @@ def test_failed_iteration_stops_the_later_one(world: World, failed: Failed) -> N
 @pytest.fixture(scope="module")
 def again(world: World, failed: Failed) -> tuple[str, dict[str, str]]:
     """The failed backfill, executed again as a whole, and the checkpoints that there were before."""
-    old = {iteration: world.digest_of_checkpoint(iteration) for iteration in TWO}
+    old = {iteration: world.digest_of_checkpoint(iteration) for iteration in world.iterations}
     return world.dagster.reexecute(failed.backfill, "ALL_STEPS"), old
 
 
@@ -63,5 +62,5 @@ def test_second_iteration_that_runs_beside_it_never_uses_the_old_checkpoint(
 ) -> None:
     backfill, old = again
     world.wait_for(backfill)
-    world.assert_handed_over(TWO)
-    assert all(world.digest_of_checkpoint(iteration) != old[iteration] for iteration in TWO)
+    world.assert_handed_over()
+    assert all(world.digest_of_checkpoint(iteration) != old[iteration] for iteration in world.iterations)

@@ -3,12 +3,12 @@
 The tests build on each other.
 """
 
+import dagster as dg
 import pytest
 
 from selftaught_assets_tests.engines.processes import wait_for
 from selftaught_assets_tests.live import (
     JUDGED,
-    TWO,
     Failed,
     World,
     assert_nothing_ran_on_what_is_stale,
@@ -17,16 +17,16 @@ from selftaught_assets_tests.live import (
 
 STALE = """query Stale($path: [String!]!) {
   assetNodeOrError(assetKey: {path: $path}) {
-    ... on AssetNode { staleStatusByPartition(partitions: ["iteration_01", "iteration_02"]) }
+    ... on AssetNode { staleStatusByPartition(partitions: ["iteration_01", "iteration_02", "iteration_03"]) }
   }
 }"""
 
 
 @pytest.fixture(scope="module")
 def world(dagster_shipped: World) -> World:
-    """Both iterations are made: by test_dagster.py, or here where that was not run or there is no browser."""
-    if not dagster_shipped.layout.checkpoints("iteration_02").exists():
-        dagster_shipped.backfill(("instructions", "pairs", *JUDGED), TWO)
+    """All iterations are made: by test_dagster.py, or here where that was not run or there is no browser."""
+    if not dagster_shipped.layout.checkpoints("iteration_03").exists():
+        dagster_shipped.backfill(("instructions", "pairs", *JUDGED), dagster_shipped.iterations)
     return dagster_shipped
 
 
@@ -37,23 +37,23 @@ def failed(world: World) -> Failed:
 
 @pytest.fixture(scope="module")
 def again(world: World, failed: Failed) -> str:
-    """The failed backfill, executed again from failure: Dagster starts iteration 2 before the rest of 1."""
+    """The failed backfill, executed again from failure: Dagster starts iterations 2 and 3 before the rest of 1."""
     return world.dagster.reexecute(failed.backfill, "FROM_FAILURE")
 
 
 def test_backfill_has_handed_each_checkpoint_to_the_next_iteration(world: World) -> None:
-    world.assert_handed_over(TWO)
+    world.assert_handed_over()
 
 
 def test_retrained_checkpoint_makes_the_next_judgments_stale(world: World) -> None:
-    assert stale(world) == ["FRESH", "FRESH"]
+    assert stale(world) == ["FRESH", "FRESH", "FRESH"]
     world.change("training", learning_rate=2e-3)
     world.retrain("iteration_01")
-    assert stale(world) == ["FRESH", "STALE"]
+    assert stale(world) == ["FRESH", "STALE", "FRESH"]
 
 
 def stale(world: World) -> list[str]:
-    """Of the judgments of both iterations, as the UI has it."""
+    """Of the judgments of all iterations, as the UI has it."""
     return world.dagster.graphql(STALE, path=["small", "judgments"])["assetNodeOrError"]["staleStatusByPartition"]
 
 
@@ -69,6 +69,24 @@ def test_first_iteration_is_then_made(world: World, again: str) -> None:
     wait_for(lambda: world.made(again)[:1] == ["iteration_01"])
 
 
-def test_backfill_that_is_executed_again_from_failure_ends(world: World, again: str) -> None:
+def test_second_iteration_is_made_after_it_and_the_third_which_had_to_wait_for_it_last(
+    world: World, again: str
+) -> None:
     world.wait_for(again)
-    world.assert_handed_over(TWO)
+    assert list(dict.fromkeys(world.made(again))) == list(world.iterations)
+    world.assert_handed_over()
+
+
+def test_iterations_are_backfilled_between_what_they_need_and_what_needs_them(world: World) -> None:
+    assets, two = ("benchmarks", "evaluation", "progress"), world.iterations[:2]
+    before = {asset: len(made_at(world, asset)) for asset in assets}
+    world.backfill(assets, two)
+    benchmarks, evaluation, progress = (made_at(world, asset)[before[asset] :] for asset in assets)
+    assert [len(times) for times in (benchmarks, evaluation, progress)] == [1, 2, 1]
+    assert benchmarks[0] < min(evaluation) < max(evaluation) < progress[0]
+
+
+def made_at(world: World, asset: str) -> list[float]:
+    """When an asset was materialized, in any partition."""
+    made = world.instance.fetch_materializations(dg.AssetKey(["small", asset]), limit=100, ascending=True)
+    return [record.timestamp for record in made.records]
