@@ -18,6 +18,8 @@ from selftaught_assets.cli import app, main
 from selftaught_assets.method.held_out import HELD_OUT
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import read_table
+from selftaught_assets_tests.assets.loop import Loop, copy_of
+from selftaught_assets_tests.assets.trained import TRAINED
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
 SELFTAUGHT = [sys.executable, "-c", "from selftaught_assets.cli import main; main()"]
@@ -39,11 +41,8 @@ ROW_KEYS = {
     "kept",
     "seconds",
 }
-UNTRAINED = {
-    "instructions": {"count": 16},
-    "evaluation": SMALL["evaluation"] | {"votes": 1},
-    "training": SMALL["training"] | {"learning_rate": 1e-12},
-}
+UNTRAINED = TRAINED | {"training": SMALL["training"] | {"learning_rate": 1e-12}}
+DATA = "data [b] é"
 SAMPLING = ("pairs", "judgments", "evaluation", "seed_evaluation")
 
 
@@ -217,7 +216,7 @@ def test_run_shows_plain_lines_and_the_table_where_there_is_no_terminal(ran: Ran
     assert "…" not in ran.first.stdout
     assert "make ui" in ran.first.stdout
     assert lines[-2] == "Read the report: selftaught report --open --recipe small.yaml"
-    assert (ran.folder / "data [b] é" / "small" / "report" / "index.html").is_file()
+    assert (ran.folder / DATA / "small" / "report" / "index.html").is_file()
 
 
 @pytest.mark.slow
@@ -280,7 +279,7 @@ def test_report_is_made_anew_and_opened(ran: Ran, monkeypatch) -> None:
 
 @pytest.mark.slow
 def test_held_out_synthetic_pairs_are_judged_in_both_orders_and_tell_the_overfit_gap(ran: Ran) -> None:
-    layout = Layout(ran.folder / "data [b] é", "small")
+    layout = Layout(ran.folder / DATA, "small")
     table, examples = (read_table(layout.table(name, "iteration_01")) for name in ("evaluation", "filtered_set"))
     held_out = table.filter(pl.col("benchmark") == HELD_OUT)
     validation = examples.filter(pl.col("split") == "validation")["pair_id"].unique()
@@ -333,10 +332,14 @@ def test_second_run_makes_and_samples_nothing_again_and_ends_with_the_same_resul
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A run of a recipe that learns nothing, which may not go on without a gain, and its folder."""
+def ended(
+    first_iteration: Loop, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A run that trains the first iteration anew, learns nothing and may not go on without a gain, and its folder."""
     folder = tmp_path_factory.mktemp("ended")
     write_small_recipe(folder, **UNTRAINED, handover={"stop_when_flat": 1, "validation": "tiny"})
+    with copy_of(first_iteration, folder):
+        (folder / "data").rename(folder / DATA)
     return folder, _selftaught(folder, "run", "--recipe", "small.yaml")
 
 
@@ -372,7 +375,7 @@ def _selftaught(folder: Path, *arguments: str, wrapper: Sequence[str] = ()) -> s
     unwanted = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "DAGSTER_DISABLE_TELEMETRY", "GX_ANALYTICS_ENABLED")
     environment = {name: value for name, value in os.environ.items() if name not in unwanted} | {
         "DAGSTER_HOME": str(folder / "home"),
-        "SELFTAUGHT_DATA": str(folder / "data [b] é"),
+        "SELFTAUGHT_DATA": str(folder / DATA),
         "HTTP_PROXY": nobody,
         "HTTPS_PROXY": nobody,
         "ALL_PROXY": nobody,
