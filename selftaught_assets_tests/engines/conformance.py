@@ -41,7 +41,7 @@ ENGINES = {
     "transformers": Candidate(lambda _: TransformersSettings(device="cpu"), "transformers", "embedded"),
     "openai": Candidate(lambda request: request.getfixturevalue("vllm_server").settings(), "vllm", group="vllm_server"),
     "vllm": Candidate(lambda _: VllmSettings(name="vllm", eager=True), "vllm", group=VLLM),
-    "ray": Candidate(lambda request: request.getfixturevalue("ray_cluster"), "ray", group="ray_cluster"),
+    "ray": Candidate(lambda request: request.getfixturevalue("one_actor"), "ray", group="ray_cluster"),
 }
 
 

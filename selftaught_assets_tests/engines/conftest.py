@@ -140,3 +140,9 @@ def ray_cluster() -> Iterator[RaySettings]:
     settings = RaySettings(name="ray", engine=TransformersSettings(device="cpu"), replicas=2, cpus=0.25)
     with connected(settings):
         yield settings
+
+
+@pytest.fixture(scope="session")
+def one_actor(ray_cluster: RaySettings) -> RaySettings:
+    """Settings with which an actor is started once, not twice. What several do: ray/test_engine.py."""
+    return ray_cluster.model_copy(update={"replicas": 1})

@@ -159,7 +159,7 @@ def _joined(model: ModelReference, folder: Path, address: str) -> None:
 
 def _killed(model: ModelReference, journal: Path) -> None:
     journalled.FLUSH_SECONDS = 0.0
-    sampled(ACTORS, model, Journal(journal))
+    sampled(ACTORS.model_copy(update={"replicas": 1}), model, Journal(journal))
 
 
 if __name__ == "__main__":
