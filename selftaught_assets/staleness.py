@@ -128,7 +128,7 @@ def why_stale(name: str, required: Basis, stored: Basis | None) -> str | None:
     """
     if stored is None:
         return f"{name} was made by a version that kept no record of what it rests on"
-    for setting in sorted(required.settings.keys() | stored.settings.keys()):
+    for setting in dict.fromkeys((*required.settings, *stored.settings)):
         if required.settings.get(setting) != stored.settings.get(setting):
             return f"the recipe changed for {name} (`{setting}`)"
     if required.code != stored.code:

@@ -63,7 +63,7 @@ def test_another_seed_gives_other_instructions(tmp_path: Path) -> None:
 
 def test_fixed_pairs_cost_nothing_in_later_iterations(tmp_path: Path) -> None:
     one = loop(tmp_path)
-    one.run("prepare", assets=["instruction_pool", "seed_model"])
+    one.run("prepare", assets=["instruction_pool", "seed_model", "benchmarks"])
     for iteration in ("iteration_01", "iteration_02"):
         one.run("iteration", iteration, ["instructions", "pairs"])
     assert one.table("pairs", "iteration_02").equals(one.table("pairs", "iteration_01"))
@@ -72,7 +72,7 @@ def test_fixed_pairs_cost_nothing_in_later_iterations(tmp_path: Path) -> None:
 
 def test_fresh_pairs_share_no_instruction(tmp_path: Path) -> None:
     one = loop(tmp_path, instructions={"count": 10, "schedule": "fresh"})
-    one.run("prepare", assets=["instruction_pool", "seed_model"])
+    one.run("prepare", assets=["instruction_pool", "seed_model", "benchmarks"])
     for iteration in ("iteration_01", "iteration_02"):
         one.run("iteration", iteration, ["instructions", "pairs"])
     ids = [set(one.table("pairs", iteration)["instruction_id"]) for iteration in ("iteration_01", "iteration_02")]
@@ -82,7 +82,7 @@ def test_fresh_pairs_share_no_instruction(tmp_path: Path) -> None:
 
 def test_one_call_pairs_hold_the_instruction_and_response_that_the_generator_wrote(tmp_path: Path) -> None:
     one = loop(tmp_path, pairs=SMALL["pairs"] | {"form": "one_call", "min_valid_share": 0.0})
-    one.run("prepare", assets=["instruction_pool", "seed_model"])
+    one.run("prepare", assets=["instruction_pool", "seed_model", "benchmarks"])
     one.run("iteration", "iteration_01", ["instructions", "pairs"])
     pairs = one.table("pairs", "iteration_01")
     kept = pairs.filter(pl.col("drop_reason").is_null())
@@ -101,6 +101,7 @@ def test_continued_training_starts_from_the_current_judge(first_iteration: Loop,
     training = first_iteration.recipe.training.model_copy(update={"start_from": "previous"})
     recipe = first_iteration.recipe.model_copy(update={"training": training})
     with copy_of(first_iteration, tmp_path, recipe) as one:
+        one.run("iteration", "iteration_01", ["checkpoint"])
         one.run(
             "iteration", "iteration_02", ["instructions", "pairs", "judge", "judgments", "filtered_set", "checkpoint"]
         )
@@ -120,7 +121,7 @@ def test_unfiltered_control_trains_on_wrong_verdicts_as_well(tmp_path: Path) -> 
 
 def test_planted_bad_pair_stops_the_run_before_it_is_judged(tmp_path: Path) -> None:
     one = loop(tmp_path, pairs=SMALL["pairs"] | {"min_valid_share": 1.0})
-    one.run("prepare", assets=["instruction_pool", "seed_model"])
+    one.run("prepare", assets=["instruction_pool", "seed_model", "benchmarks"])
     result = one.run("iteration", "iteration_01", fails=True)
     failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
     assert [(check.asset_key.path[-1], check.check_name) for check in failed] == [("pairs", "pair_validity")]

@@ -10,13 +10,12 @@ import dagster as dg
 import pytest
 
 from selftaught_assets.assets.family import Family
-from selftaught_assets.assets.handover import reference_current_checkpoint
+from selftaught_assets.assets.handover import reference_current_checkpoint, write_judge
 from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.assets.promotion import what_stops, why_not
 from selftaught_assets.cli import main
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.models import write_pointer
 from selftaught_assets.storage.provenance import read_provenance, write_table
 from selftaught_assets_tests.assets.loop import Loop, copy_of, sentences
 from selftaught_assets_tests.assets.trained import TRAINED
@@ -140,9 +139,10 @@ def test_better_checkpoint_is_promoted(gated) -> None:
 
 def plant_in_office(loop: Loop, digest: str) -> None:
     """Makes the newest checkpoint, which has this digest, the judge of the very iteration that trained it."""
-    model = reference_current_checkpoint(Family(loop.recipe, loop.layout), "iteration_01")
+    family = Family(loop.recipe, loop.layout)
+    model = reference_current_checkpoint(family, "iteration_01")
     assert model.digest == digest
-    write_pointer(loop.layout.judge("iteration_01"), model, root=loop.layout.root)
+    write_judge(family, model, "iteration_01")
 
 
 def test_evaluation_samples_no_verdict_again_that_the_gate_has_taken(gated) -> None:
@@ -157,7 +157,7 @@ def test_checkpoint_from_before_the_gate_has_to_be_compared_first(gated) -> None
     train(gated(EQUAL))
     loop = gated(EQUAL, promote="not_worse")
     refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
-    assert "was never compared with the judge before it" in sentences(refused)[0]
+    assert "is stale: the recipe changed for checkpoint (`handover.promote`)" in sentences(refused)[0]
     train(loop)
     loop.run("iteration", "iteration_02", ["judge"])
 
@@ -166,8 +166,9 @@ def test_retrained_checkpoint_needs_its_own_decision(gated, monkeypatch, capsys)
     loop = gated(EQUAL, promote="better")
     train(loop)
     assert promote(loop, monkeypatch, "iteration_01", "--reason", "a trial") == 0
-    assert train(gated(WORSE, promote="better"))["promotion"] == "refused"
-    refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
+    worse = gated(WORSE, promote="better")
+    assert train(worse)["promotion"] == "refused"
+    refused = worse.run("iteration", "iteration_02", ["judge"], fails=True)
     assert "was refused" in sentences(refused)[0]
     # The very same weights once more: what was said of them holds on.
     made = train(gated(EQUAL, promote="better"))

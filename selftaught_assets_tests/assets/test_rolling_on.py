@@ -14,7 +14,7 @@ from selftaught_assets_tests.assets.loop import Loop, copy_of, open_loop
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
 FIRST, SECOND = "iteration_01", "iteration_02"
-FEW = {"instructions": {"count": 20}, "evaluation": SMALL["evaluation"] | {"votes": 1}}
+FEW = {"instructions": {"count": 32}, "evaluation": SMALL["evaluation"] | {"votes": 1}}
 SHOWN = ("progress", "report")
 """Assets of the job `progress`."""
 
