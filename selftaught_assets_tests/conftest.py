@@ -59,7 +59,7 @@ SMALL = {
     "pairs": {"form": "two_calls", "response": {"max_tokens": 24}, "modification": {"max_tokens": 32}},
     "judgments": {"n": 4, "sampling": {"max_tokens": 96}},
     "filter": {"label_tolerance": 0.0},
-    "training": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "max_tokens": 256},
+    "training": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "warmup_steps": 0, "max_tokens": 256},
     "evaluation": {"votes": 3, "sampling": {"max_tokens": 96}},
 }
 """The whole loop in seconds: 40 instructions, 12 benchmark pairs."""

@@ -211,6 +211,13 @@ def test_code_version_of_a_checkpoint_knows_the_gate_only_where_there_is_one(sma
     assert version(validation="tiny", promote="better") != version(validation="tiny", promote="better", alpha=0.1)
 
 
+def test_whole_numbers_with_a_point_are_labels_and_no_truth_values(small_recipe) -> None:
+    """As whoever has seen 1.0 and 2.0 in a table writes them."""
+    labels = small_recipe(benchmarks=[HERE | {"labels": {"A": 1.0, "B": 2.0, "TIE": 0.0}}]).benchmarks[0].labels
+    assert [value for _, value in labels] == [1, 2, 0]
+    assert not any(isinstance(value, bool) for _, value in labels)
+
+
 def test_missing_recipe_names_the_shipped_ones() -> None:
     with pytest.raises(UserError, match=r"no recipe 'nothing'.*demo"):
         load_recipe("nothing")

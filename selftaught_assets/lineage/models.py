@@ -10,16 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from selftaught_assets.errors import UserError
 from selftaught_assets.lineage.schema import Model
-from selftaught_assets.storage.checkpoints import (
-    CURRENT,
-    MANIFEST,
-    Manifest,
-    current_checkpoint,
-    read_current,
-    read_manifest,
-)
+from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, find_current_checkpoint, read_manifest
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.schema import FIRST, require_readable
 
@@ -56,7 +48,7 @@ class Models:
         """All finished checkpoints, by iteration."""
         found = []
         for folder in sorted((self.layout.folder / "checkpoint").glob("iteration_*")):
-            current = _current(folder)
+            current = find_current_checkpoint(folder)
             for path in sorted(folder.glob(f"[!.]*/{MANIFEST}")):
                 manifest = read_manifest(path.parent)
                 if manifest is not None:
@@ -90,15 +82,6 @@ class Models:
         named = {pointer.digest for pointer in self.judges.values()}
         manifests = [trained.manifest for trained in self.checkpoints]
         return named.union(*({one.digest, one.base_digest, one.start_digest} for one in manifests))
-
-
-def _current(folder: Path) -> Path | None:
-    """The current checkpoint of an iteration; None where it has none, or nothing says which it is."""
-    read_current(folder / CURRENT)  # One of a newer release is said, not passed over.
-    try:
-        return current_checkpoint(folder)
-    except UserError:
-        return None
 
 
 def _model(digest: str, role: str, iteration: str | None = None, path: Path | None = None) -> Model:

@@ -4,7 +4,7 @@ Belongs here: the choices for a benchmark and which of them go together. Not her
 formats (method/benchmarks), reading files (storage/benchmarks.py).
 """
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from selftaught_assets.method.benchmarks import Ties
 from selftaught_assets.method.benchmarks.formats import FORMATS, OWN, FormatName
@@ -39,6 +39,14 @@ class Labels(Section):
     A: bool | int | str
     B: bool | int | str
     TIE: bool | int | str | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_never_a_fraction(cls, value: object) -> object:
+        """1.0 is 1, and no truth value, which it would pass for."""
+        if isinstance(value, float):
+            return int(value) if value.is_integer() else str(value)
+        return value
 
 
 class Benchmark(Section):

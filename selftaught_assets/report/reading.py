@@ -13,7 +13,7 @@ from selftaught_assets.iterations import iteration_key
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.report import figures
 from selftaught_assets.report.contents import Iteration, Step
-from selftaught_assets.storage.checkpoints import Manifest, current_checkpoint, read_manifest
+from selftaught_assets.storage.checkpoints import Manifest, find_current_checkpoint, read_manifest
 from selftaught_assets.storage.layout import Layout
 
 
@@ -41,7 +41,7 @@ def read_iteration(layout: Layout, recipe: Recipe, key: str) -> Iteration:
     instructions, pairs, judgments, examples = (
         scan(layout.table(name, key)) for name in ("instructions", "pairs", "judgments", "filtered_set")
     )
-    folder = current_checkpoint(layout.checkpoints(key))
+    folder = find_current_checkpoint(layout.checkpoints(key))
     manifest = None if folder is None else read_manifest(folder)
     iteration = Iteration(key, [], [], manifest=manifest, checkpoint=folder and str(folder))
     try:

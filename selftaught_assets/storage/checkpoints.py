@@ -153,11 +153,17 @@ def current_checkpoint(folder: Path) -> Path | None:
         folder: `Layout.checkpoints` of the iteration.
 
     Raises:
-        UserError: there are several finished checkpoints, and nothing says which is the current one.
+        UserError: the current one is not there or not whole, or there are several finished ones, and nothing says
+            which is the current one.
     """
     current = read_current(folder / CURRENT)
     if current is not None and read_manifest(folder / current.folder) is not None:
         return folder / current.folder
+    if current is not None:
+        raise UserError(
+            f"The current checkpoint of {folder.name}, {folder / current.folder}, is not there or not whole: copy it "
+            "again, or materialize `checkpoint`."
+        )
     finished = [path.parent for path in folder.glob(f"[!.]*/{MANIFEST}") if read_manifest(path.parent) is not None]
     if len(finished) > 1:
         raise UserError(
@@ -165,6 +171,14 @@ def current_checkpoint(folder: Path) -> Path | None:
             f"`checkpoint` of {folder.name} again, which trains nothing twice, or name the folder of one of them."
         )
     return finished[0] if finished else None
+
+
+def find_current_checkpoint(folder: Path) -> Path | None:
+    """The same for whoever shows what there is: None too where `current_checkpoint` says what is wrong."""
+    try:
+        return current_checkpoint(folder)
+    except UserError:
+        return None
 
 
 def reference_checkpoint(folder: Path, base: ModelReference) -> ModelReference:

@@ -48,6 +48,19 @@ def test_several_checkpoints_of_which_no_file_names_one_are_refused_in_a_sentenc
         find_judge(LAST, workplace.recipe, layout)
 
 
+def test_current_checkpoint_that_was_not_copied_is_missed_whatever_else_there_is(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    layout = Layout(tmp_path, "small")
+    for name in ("current", "other"):
+        folder = shutil.copytree(workplace.checkpoint, layout.checkpoints(LAST) / name)
+    model = reference_checkpoint(folder.with_name("current"), reference_model(workplace.recipe.seed_model))
+    write_current(layout.current_checkpoint(LAST), model, basis_of(workplace.recipe, "checkpoint"))
+    (folder.with_name("current") / "manifest.json").unlink()
+    with pytest.raises(UserError, match="is not there or not whole"):
+        find_judge(LAST, workplace.recipe, layout)
+
+
 def test_unfinished_checkpoints_do_not_count(workplace: Workplace, tmp_path: Path) -> None:
     layout = Layout(tmp_path, "small")
     shutil.copytree(workplace.checkpoint, layout.checkpoints(LAST) / "one")

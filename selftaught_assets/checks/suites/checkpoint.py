@@ -13,7 +13,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.method.examples import training_set_digest
 from selftaught_assets.model_files import ADAPTER_WEIGHTS
 from selftaught_assets.recipe import Recipe
-from selftaught_assets.storage.checkpoints import Manifest, current_checkpoint, read_manifest
+from selftaught_assets.storage.checkpoints import Manifest, find_current_checkpoint, read_manifest
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import adapter_digest
 from selftaught_assets.storage.tables import read_table
@@ -103,7 +103,7 @@ def digest(recipe: Recipe) -> Suite:
 
 
 def _current(layout: Layout, iteration: str) -> tuple[Path, Manifest] | None:
-    folder = current_checkpoint(layout.checkpoints(iteration))
+    folder = find_current_checkpoint(layout.checkpoints(iteration))
     manifest = None if folder is None else read_manifest(folder)
     return None if folder is None or manifest is None else (folder, manifest)
 

@@ -12,7 +12,7 @@ from selftaught_assets.checks.rules import Subject, Suite, holds
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import previous_iteration
 from selftaught_assets.recipe import Recipe
-from selftaught_assets.storage.checkpoints import current_checkpoint, read_manifest
+from selftaught_assets.storage.checkpoints import find_current_checkpoint, read_manifest
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import ModelReference, adapter_digest, read_pointer, reference_model
 
@@ -79,7 +79,7 @@ def _predecessors(recipe: Recipe, layout: Layout, iteration: str) -> list[str]:
     previous = previous_iteration(iteration)
     if previous is None:
         return [reference_model(recipe.judgments.first_annotator or recipe.seed_model).digest]
-    current = current_checkpoint(layout.checkpoints(previous))
+    current = find_current_checkpoint(layout.checkpoints(previous))
     folders = sorted(layout.checkpoints(previous).glob("*"), key=lambda folder: folder != current)
     return [manifest.digest for folder in folders if (manifest := read_manifest(folder)) is not None]
 

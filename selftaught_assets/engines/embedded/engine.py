@@ -4,6 +4,7 @@ Belongs here: the Engine protocol, and what the recipe says of device and dtype.
 choice of the decoder (trial.py), decoding (decoding.py and the decoders) and chat templates (chat.py).
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from datetime import date as Date
 from typing import TYPE_CHECKING
@@ -55,7 +56,9 @@ class TransformersEngine:
         return decode(self._decoder, self._tokenizer, self._limits, list(requests))
 
     def close(self) -> None:
-        """Gives the memory back."""
+        """Gives the memory back; not where Python ends and takes all of it."""
+        if sys.is_finalizing():
+            return
         import gc
 
         import torch
