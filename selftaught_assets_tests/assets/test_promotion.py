@@ -133,8 +133,6 @@ def test_better_checkpoint_is_promoted(gated) -> None:
     made = train(loop)
     assert made["promotion"] == "promoted"
     assert made["validation_gained"] > made["validation_lost"]
-    assert judges(loop)[0] == made["judge_digest"]
-    loop.run("iteration", "iteration_02", ["judge"])
 
 
 def plant_in_office(loop: Loop, digest: str) -> None:
