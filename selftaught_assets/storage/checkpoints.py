@@ -174,7 +174,12 @@ def current_checkpoint(folder: Path) -> Path | None:
 
 
 def find_current_checkpoint(folder: Path) -> Path | None:
-    """The same for whoever shows what there is: None too where `current_checkpoint` says what is wrong."""
+    """The same for whoever shows what there is: None too where `current_checkpoint` says what is wrong.
+
+    Raises:
+        UserError: a newer release named the current one.
+    """
+    read_current(folder / CURRENT)
     try:
         return current_checkpoint(folder)
     except UserError:

@@ -81,8 +81,8 @@ class VllmBase:
             try:
                 config = PEFTHelper.from_local_dir(folder, self.context)
                 config.validate_legal(self.engine.vllm_config.lora_config)
-            except ValueError as error:
-                raise UserError(f"vLLM cannot serve the adapter {folder}: {_reason(error)}") from None
+            except Exception as error:  # Whatever it raises at a file of the user's.
+                raise UserError(f"vLLM cannot serve the adapter {folder}: {_reason(error)}") from error
             self._adapters[model.digest] = LoRARequest(model.digest, len(self._adapters) + 1, folder)
         return self._adapters[model.digest]
 
@@ -114,8 +114,8 @@ def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmB
     with _environment(), guarded_start() as release_guard:
         from vllm import LLM
 
+        tokenizer = chat.load_tokenizer(folder)
         try:
-            tokenizer = chat.load_tokenizer(folder)
             llm = LLM(
                 str(folder),
                 dtype=dtype_of(settings),
@@ -131,8 +131,8 @@ def load_base(settings: VllmSettings, models: Sequence[ModelReference]) -> VllmB
                 **_device(settings, folder),
                 **_adapter_room(models),
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"vLLM cannot load the model {folder}: {_reason(error)}") from None
+        except Exception as error:  # Whatever it raises at the user's files: quantisers, for one, an ImportError.
+            raise UserError(f"vLLM cannot load the model {folder}: {_reason(error)}") from error
     return VllmBase(settings.max_rows, llm, tokenizer, release_guard)
 
 
