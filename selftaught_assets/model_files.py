@@ -92,8 +92,13 @@ def files_of(folder: Path, patterns: Collection[str]) -> dict[str, Path]:
 
 def stamps(folder: Path, patterns: Collection[str]) -> dict[str, Stamp]:
     """What tells, without reading them, whether files were touched, replaced, added or removed."""
-    states = {name: path.stat() for name, path in files_of(folder, patterns).items()}
-    return {name: (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for name, s in states.items()}
+    return {name: stamp(path) for name, path in files_of(folder, patterns).items()}
+
+
+def stamp(path: Path) -> Stamp:
+    """Of one file."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:

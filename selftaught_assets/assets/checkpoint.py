@@ -8,6 +8,7 @@ from selftaught_assets.assets.promotion import consider, is_held_back, promotion
 from selftaught_assets.iterations import next_iteration
 from selftaught_assets.storage.checkpoints import write_current
 from selftaught_assets.storage.models import read_pointer, reference_model
+from selftaught_assets.storage.tables import BASIS
 from selftaught_assets.training.launch import train_checkpoint, training_metadata
 
 
@@ -49,6 +50,7 @@ def build_checkpoint(family: Family) -> dg.AssetsDefinition:
         following = next_iteration(iteration, recipe.iterations)
         return dg.MaterializeResult(
             metadata={
+                BASIS: basis.model_dump(),
                 "path": dg.MetadataValue.path(trained.model.adapter),
                 **training_metadata(trained.manifest),
                 **promotion_metadata(family, iteration, promotion),

@@ -171,7 +171,7 @@ class Checkpoint(TypedDict):
     train_loss: float
     validation_loss: float | None
     current: bool
-    """Whether it is the one that was finished last in its iteration."""
+    """Whether it is the one that counts in its iteration (`current.json`)."""
     same_training_set: bool | None
     """Whether it was trained on the filtered set that is there now; null where the table does not say."""
 

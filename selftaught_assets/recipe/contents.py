@@ -4,14 +4,13 @@ A recipe names its inputs by path; whether a result is still current must not de
 """
 
 import functools
-import hashlib
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import PlainSerializer, SerializationInfo
 
 from selftaught_assets.method.identity import digest
-from selftaught_assets.model_files import CONFIG, MODEL_FILES, files_of
+from selftaught_assets.model_files import CONFIG, MODEL_FILES, file_digest, files_of, stamp
 
 BY_CONTENT = "by content"
 """Context of pydantic's `model_dump` in which an `InputPath` is written as the digest of what is there."""
@@ -24,7 +23,7 @@ def content_of(path: Path) -> str | None:
     and sizes: the asset `seed_model` looks at all of it whenever it is made.
     """
     if path.is_file():
-        return _file_digest(path, *_signs_of_change(path))
+        return _file_digest(path, *stamp(path))
     if not path.is_dir():
         return None
     is_model = (path / CONFIG).is_file()
@@ -42,13 +41,7 @@ InputPath = Annotated[Path, PlainSerializer(_serialized)]
 """A path to something that the recipe's results depend on."""
 
 
-def _signs_of_change(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ino
-
-
 @functools.lru_cache(maxsize=1024)
 def _file_digest(path: Path, *signs: int) -> str:
     """Read once in a process, and again when one of the signs is another one."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path)

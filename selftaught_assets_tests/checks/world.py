@@ -31,6 +31,7 @@ from selftaught_assets.storage.models import (
     reference_model,
     write_pointer,
 )
+from selftaught_assets.storage.stored import VERSION_LENGTH
 from selftaught_assets_tests.checks.tables import BENCHMARK, Tables, changed, make_tables
 
 FIRST, SECOND = "iteration_01", "iteration_02"
@@ -76,7 +77,9 @@ def make_world(recipe: Recipe, folder: Path) -> World:
     write_current(world.layout.current_checkpoint(FIRST), trained, basis_of(recipe, "checkpoint"))
     for iteration, model in ((FIRST, seed), (SECOND, trained)):
         world.layout.judge(iteration).parent.mkdir(exist_ok=True)
-        write_pointer(world.layout.judge(iteration), model, root=folder)
+        made_of = {} if iteration == FIRST else {"checkpoint": model.digest[:VERSION_LENGTH]}
+        basis = basis_of(recipe, "judge", made_of)
+        write_pointer(world.layout.judge(iteration), model, root=folder, basis=basis)
     return world
 
 

@@ -12,9 +12,10 @@ from selftaught_assets.checks.rules import Subject, Suite, holds
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import previous_iteration
 from selftaught_assets.recipe import Recipe
-from selftaught_assets.storage.checkpoints import find_current_checkpoint, read_manifest
+from selftaught_assets.storage.checkpoints import read_manifest
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import ModelReference, adapter_digest, read_pointer, reference_model
+from selftaught_assets.storage.stored import stale
 
 _SCHEMA = {
     "iteration": pl.String,
@@ -44,13 +45,7 @@ def is_predecessor(recipe: Recipe) -> Suite:
         rules=(
             holds("cannot_be_loaded", of, "name weights that cannot be loaded, or are others by now", "loads"),
             holds("not_predecessor", of, "are no checkpoint of the iteration before", "is_predecessor"),
-            holds(
-                "outdated",
-                of,
-                "are not the current checkpoint of the iteration before",
-                "is_current",
-                severity="warning",
-            ),
+            holds("outdated", of, "are not the model that would judge now", "is_current", severity="warning"),
         ),
     )
 
@@ -67,7 +62,9 @@ def _judge(recipe: Recipe, subject: Subject) -> pl.DataFrame:
         judge = read_pointer(layout.judge(iteration), root=layout.root)
         row |= {"digest": judge.digest, "model": str(judge.adapter or judge.base)}
         possible = _predecessors(recipe, layout, iteration)
-        row |= {"is_predecessor": judge.digest in possible, "is_current": judge.digest in possible[:1]}
+        row |= {"is_predecessor": judge.digest in possible}
+        outdated = stale(recipe, layout, "judge", iteration)
+        row |= {"is_current": outdated is None, "problem": outdated and outdated.reason}
         row["loads"] = _digest_now(judge) == judge.digest
     except UserError as error:
         row["problem"] = str(error)
@@ -75,12 +72,11 @@ def _judge(recipe: Recipe, subject: Subject) -> pl.DataFrame:
 
 
 def _predecessors(recipe: Recipe, layout: Layout, iteration: str) -> list[str]:
-    """The digests of the models that may judge an iteration, the one that should first."""
+    """The digests of the models that may judge an iteration."""
     previous = previous_iteration(iteration)
     if previous is None:
         return [reference_model(recipe.judgments.first_annotator or recipe.seed_model).digest]
-    current = find_current_checkpoint(layout.checkpoints(previous))
-    folders = sorted(layout.checkpoints(previous).glob("*"), key=lambda folder: folder != current)
+    folders = layout.checkpoints(previous).glob("*")
     return [manifest.digest for folder in folders if (manifest := read_manifest(folder)) is not None]
 
 
