@@ -16,10 +16,10 @@ import numpy as np
 from selftaught_assets.engines import chat
 from selftaught_assets.engines.embedded import llama_forward
 from selftaught_assets.engines.embedded.decoding import Decoder
+from selftaught_assets.engines.embedded.float32 import in_float32
 from selftaught_assets.engines.embedded.llama_forward import LlamaForward
 from selftaught_assets.engines.embedded.own_forward import own_forward
 from selftaught_assets.engines.embedded.plain import PlainDecoder, last_logits
-from selftaught_assets.engines.embedded.precision import in_float32
 from selftaught_assets.engines.embedded.shared_prefix import SharedPrefixDecoder
 from selftaught_assets.errors import UserError, refused_as
 

@@ -10,9 +10,9 @@ from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from selftaught_assets.engines.embedded.decoding import Decoder
+from selftaught_assets.engines.embedded.float32 import in_float32
 from selftaught_assets.engines.embedded.llama_forward import LlamaForward
 from selftaught_assets.engines.embedded.plain import PlainDecoder
-from selftaught_assets.engines.embedded.precision import in_float32
 from selftaught_assets.engines.embedded.shared_prefix import SharedPrefixDecoder
 from selftaught_assets.engines.embedded.trial import suitable_decoder
 from selftaught_assets.errors import UserError
