@@ -2,7 +2,8 @@
 table is the same.
 
 Each run of the asset is a process of its own with the real seed model, forked from one that has imported everything
-already. A run notes every completion that its engine yields in a file, a byte each, which outlives a kill.
+already. A run notes every completion that its engine yields in a file, a byte each, which outlives a kill. The moments
+are drawn by what was sampled until then, not by the clock, so that a slow machine is killed at the same places.
 """
 
 import gc
@@ -30,7 +31,7 @@ from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
 STORIES, KILLS = 5, 4
 """Folders, and kills in each before a run that nobody disturbs."""
-UNFLUSHED = 12
+UNFLUSHED = 4
 """Completions that a run holds, at most, before it appends them: those in flight. What the engine has begun and not
 finished is no completion yet."""
 ITERATION = "iteration_01"
@@ -91,13 +92,22 @@ def start(place: Place) -> ForkServerProcess:
     return process
 
 
-def finish(place: Place) -> float:
-    """Seconds of a run that nobody disturbs."""
-    started = time.monotonic()
+def finish(place: Place) -> None:
+    """A run that nobody disturbs."""
     process = start(place)
     process.join()
     assert process.exitcode == 0
-    return time.monotonic() - started
+
+
+def kill(place: Place, new: int, delay: float) -> None:
+    """Kills a run `delay` seconds after it yielded `new` completions."""
+    wanted = place.yielded + new
+    victim = start(place)
+    while place.yielded < wanted and victim.is_alive():
+        time.sleep(0.001)
+    time.sleep(delay)
+    victim.kill()
+    victim.join()
 
 
 @pytest.mark.slow
@@ -111,19 +121,16 @@ def test_twenty_kills_lose_at_most_what_was_in_flight_and_change_nothing(tmp_pat
     def copied(name: str) -> Place:
         return Place(prepared.recipe, Path(shutil.copytree(prepared.data, tmp_path / name)))
 
-    finish(copied("first"))  # It waits for the imports of the process that all are forked from.
     undisturbed = copied("undisturbed")
-    seconds = finish(undisturbed)
+    finish(undisturbed)
     assert undisturbed.yielded == undisturbed.journalled == undisturbed.table.height
 
     remembered = []
     for story in range(STORIES):
         place, lost = copied(f"story_{story}"), 0
         for number in range(KILLS):
-            victim = start(place)
-            time.sleep(random.Random(KILLS * story + number).uniform(0, seconds))
-            victim.kill()
-            victim.join()
+            moment = random.Random(KILLS * story + number)
+            kill(place, moment.randint(0, undisturbed.yielded // 3), moment.uniform(0, 0.02))
             on_record = place.journalled
             in_flight = place.yielded - lost - on_record
             assert 0 <= in_flight <= UNFLUSHED
