@@ -35,13 +35,11 @@ def run(*, small: bool, rounds: int) -> dict[str, Result]:
 
 def measure(pairs: int) -> dict[str, float]:
     """Seconds, peak memory in GiB, and examples kept."""
+    from selftaught_assets.assets.family import account
+    from selftaught_assets.checks.results import validate
     from selftaught_assets.checks.rules import Subject
     from selftaught_assets.checks.suites.filtered_set import label_balance
-    from selftaught_assets.checks.validation import validate
-    from selftaught_assets.method.accounting import account
-    from selftaught_assets.method.balance import balance_labels
-    from selftaught_assets.method.rejection import select_examples
-    from selftaught_assets.method.splits import assign_split
+    from selftaught_assets.method.training_set import assign_split, balance_labels, select_examples
     from selftaught_assets.recipe import load_recipe
     from selftaught_assets.storage.layout import Layout
 

@@ -23,8 +23,7 @@ import polars as pl
 
 from benchmarks.measuring import Result, Side, compared
 from selftaught_assets.method.identity import digest
-from selftaught_assets.storage.journal import SCHEMA, Journal
-from selftaught_assets.storage.journal_upkeep import compact, contents
+from selftaught_assets.storage.journal import SCHEMA, Journal, compact, contents
 
 MARK_SECONDS = 10.0
 SAMPLES = 15

@@ -17,7 +17,8 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.measuring import Result, Side, compared, in_process, peak_gib
-from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request
+from selftaught_assets.engines.protocol import Completion, Prompt, Request
+from selftaught_assets.recipe.engines import TEMPLATE_DATE
 
 PAIRS = 20_000
 JUDGMENTS = 15

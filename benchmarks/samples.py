@@ -17,14 +17,12 @@ from benchmarks.measuring import Result, Side, compared
 from selftaught_assets.assets.sampling import judge_tasks
 from selftaught_assets.engines.embedded.engine import TransformersEngine, load_model, suitable_decoder
 from selftaught_assets.engines.journalled import generate
-from selftaught_assets.judge.answers import PairQuestion
-from selftaught_assets.judge.voting import answer
-from selftaught_assets.method.judging import judging_requests, judgments_table
-from selftaught_assets.method.sequential import SETTLES, sample_until_right
+from selftaught_assets.judge.voting import PairQuestion, answer
+from selftaught_assets.method.judging import SETTLES, judging_requests, judgments_table, sample_until_right
 from selftaught_assets.recipe import Recipe, load_recipe
 from selftaught_assets.storage.journal import MemoryJournal
 from selftaught_assets.storage.models import reference_model
-from selftaught_assets.tinyworld.make_data import Row, make_benchmark
+from selftaught_assets.tinyworld.data import Row, make_benchmark
 
 JUDGMENTS = 15
 VOTES = 32

@@ -20,9 +20,9 @@ import polars as pl
 import yaml
 
 from benchmarks.measuring import Result, Side, compared, seconds
-from selftaught_assets.method.examples import MESSAGES
+from selftaught_assets.method.training_set import MESSAGES
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.provenance import write_table
+from selftaught_assets.storage.tables import write_table
 
 PAIRS = 1_000_000
 JUDGMENTS_PER_PAIR = 1.6

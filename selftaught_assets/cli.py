@@ -1,7 +1,4 @@
-"""The command line: `selftaught …`.
-
-Belongs here: commands, their options, and what they print. Not here: how runs are executed and shown (running.py).
-"""
+"""The command line: `selftaught …`."""
 
 import shlex
 from pathlib import Path
@@ -11,20 +8,13 @@ import typer
 from rich.markup import escape
 
 from selftaught_assets import __version__
-from selftaught_assets.commands.characters import make_consoles_lenient
-from selftaught_assets.commands.common import RecipeOption, console, errors
-from selftaught_assets.commands.compare import compare
-from selftaught_assets.commands.diff import diff
-from selftaught_assets.commands.export import export
+from selftaught_assets.commands.console import RecipeOption, console, errors, make_consoles_lenient
 from selftaught_assets.commands.journal import journal
-from selftaught_assets.commands.judge import judge
-from selftaught_assets.commands.plan import plan
-from selftaught_assets.commands.promote import promote
-from selftaught_assets.commands.report import report
-from selftaught_assets.commands.results import print_results, results
+from selftaught_assets.commands.judge import export, judge, serve
+from selftaught_assets.commands.lineage import diff, trace
+from selftaught_assets.commands.results import compare, print_results, report, results
 from selftaught_assets.commands.review import review
-from selftaught_assets.commands.serve import serve
-from selftaught_assets.commands.trace import trace
+from selftaught_assets.commands.run import plan, promote
 from selftaught_assets.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -63,8 +53,8 @@ def run(
     ] = None,
 ) -> None:
     """Materialize a recipe through Dagster, iteration by iteration. What was sampled before is not sampled again."""
+    from selftaught_assets.commands.running import run_recipe
     from selftaught_assets.recipe import load_recipe
-    from selftaught_assets.running import run_recipe
 
     loaded = load_recipe(recipe)
     if iterations is not None and iterations > loaded.iterations:

@@ -1,7 +1,4 @@
-"""Assembles the graph: the recipes that are named become families of assets in one code location.
-
-Belongs here: which assets, checks, resources and sensors there are. Not here: what any of them does.
-"""
+"""Assembles the graph: the recipes that are named become families of assets in one code location."""
 
 import os
 import warnings
@@ -12,15 +9,17 @@ from typing import Any
 import dagster as dg
 from upath import UPath
 
-from selftaught_assets.assets.checkpoint import build_checkpoint
 from selftaught_assets.assets.checks import build_checks
 from selftaught_assets.assets.evaluation import build_evaluation, build_seed_evaluation
 from selftaught_assets.assets.family import UNPARTITIONED, Family
-from selftaught_assets.assets.filtered_set import build_filtered_set
-from selftaught_assets.assets.instructions import build_instructions
-from selftaught_assets.assets.judge import build_judge
-from selftaught_assets.assets.judgments import build_judgments
-from selftaught_assets.assets.pairs import build_pairs_asset
+from selftaught_assets.assets.iteration import (
+    build_checkpoint,
+    build_filtered_set,
+    build_instructions,
+    build_judge,
+    build_judgments,
+    build_pairs_asset,
+)
 from selftaught_assets.assets.progress import build_progress
 from selftaught_assets.assets.report import build_report
 from selftaught_assets.assets.sources import build_benchmarks, build_instruction_pool, build_seed_model

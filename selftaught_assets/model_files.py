@@ -1,8 +1,5 @@
 """The files that make a model what it is: the one list that digests, pointers, checkpoints and exports go by.
 
-Belongs here: which files of a folder belong to a model, what counts of their content, whether they were touched since.
-Not here: what is done with them (models.py), how a model runs (engines).
-
 Names are patterns, relative to the folder. Files may be links, as in the cache of the Hugging Face hub.
 """
 

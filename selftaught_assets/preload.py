@@ -1,6 +1,6 @@
 """Imported once per run, by the process that all its steps are forked from, so that a step starts at once.
 
-Belongs here: the names of modules. What is imported must not start threads or touch a GPU: neither survives a fork
+What is imported must not start threads or touch a GPU: neither survives a fork
 (docs/decisions/0005-one-forkserver-per-run.md).
 """
 

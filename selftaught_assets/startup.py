@@ -1,7 +1,4 @@
-"""How processes with heavy imports start.
-
-Belongs here: what makes imports, and forks after them, quick. Not here: what is imported (preload.py, training/).
-"""
+"""How processes with heavy imports start."""
 
 import gc
 import sys

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from selftaught_assets import __version__
 from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.cli import app, main
-from selftaught_assets.method.held_out import HELD_OUT
+from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import read_table
 from selftaught_assets_tests.assets.loop import Loop, copy_of

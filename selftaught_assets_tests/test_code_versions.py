@@ -17,9 +17,7 @@ import torch
 from selftaught_assets import staleness
 from selftaught_assets.engines.chat import training_example
 from selftaught_assets.engines.drawing import draw, stream_keys, uniforms
-from selftaught_assets.engines.protocol import SamplingParameters
 from selftaught_assets.method.identity import derive_seed, digest
-from selftaught_assets.method.numbers import flat_numbers
 from selftaught_assets.method.pairs import split_modified_pair
 from selftaught_assets.method.prompts import (
     judge_messages,
@@ -28,9 +26,10 @@ from selftaught_assets.method.prompts import (
     response_messages,
     score_messages,
 )
-from selftaught_assets.method.results import measure
+from selftaught_assets.method.scoring.results import flat_numbers, measure
 from selftaught_assets.method.verdicts import VerdictFormat, parse_verdicts
 from selftaught_assets.recipe import Recipe
+from selftaught_assets.recipe.engines import SamplingParameters
 from selftaught_assets.storage.models import reference_model
 from selftaught_assets.storage.tables import table_version
 from selftaught_assets_tests.checks.tables import Tables, make_tables, write_recipe

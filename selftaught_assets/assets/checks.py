@@ -1,8 +1,4 @@
-"""The asset checks in Dagster: the suites of an asset as one step that loads its table once.
-
-Belongs here: names, partitions, inputs and blocking. Not here: what is demanded (checks/suites/) and what is
-said (checks/results.py).
-"""
+"""The asset checks in Dagster: the suites of an asset as one step that loads its table once."""
 
 from collections.abc import Iterator
 from itertools import groupby

@@ -1,22 +1,93 @@
-"""The assets `evaluation` and `seed_evaluation`: how good a judge is on the benchmarks (paper section 4)."""
+"""The assets `evaluation` and `seed_evaluation`: how good a judge is on the benchmarks (paper section 4).
+
+The verdicts that were measured before, as tables on disk.
+
+How often a judge lets itself be talked into a verdict: a part of `evaluation`.
+"""
 
 import dagster as dg
 import polars as pl
 
 from selftaught_assets.assets.family import Family, kept, table_output
-from selftaught_assets.assets.handover import reference_current_checkpoint
-from selftaught_assets.assets.measured import earlier_verdicts, on_benchmark
-from selftaught_assets.assets.robustness import attack_numbers
+from selftaught_assets.assets.publication import reference_current_checkpoint
 from selftaught_assets.assets.sampling import Sampler, evaluation_requests, greedy_verdicts, sampler, voted_verdicts
 from selftaught_assets.errors import UserError
+from selftaught_assets.iterations import iteration_key
+from selftaught_assets.method.attacks import attack_success, attacked
 from selftaught_assets.method.benchmarks.formats import FormatName
-from selftaught_assets.method.evaluation import TOO_LONG
-from selftaught_assets.method.held_out import held_out_items, overfit_gap
-from selftaught_assets.method.numbers import flat_numbers
-from selftaught_assets.method.results import SubsetRow, greedy_of, measure, same_items
-from selftaught_assets.method.scores import score
-from selftaught_assets.method.single_evaluation import tied_share
+from selftaught_assets.method.scoring.accuracy import TOO_LONG, score
+from selftaught_assets.method.scoring.held_out import held_out_items, overfit_gap, without_held_out
+from selftaught_assets.method.scoring.results import SubsetRow, flat_numbers, greedy_of, measure, same_items
+from selftaught_assets.method.single import tied_share
+from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.models import ModelReference, reference_model
+from selftaught_assets.storage.tables import read_table
+
+SEED = "seed"
+"""The name of the seed among the judges; the others are named after their iterations."""
+
+
+def read_verdicts(family: Family, judge: str) -> pl.DataFrame | None:
+    """The verdicts of `seed` or of an iteration's judge on the benchmarks; None if it is not evaluated."""
+    layout = family.layout
+    table = layout.table("seed_evaluation") if judge == SEED else layout.table("evaluation", judge)
+    verdicts = read_table(table)
+    if verdicts is not None and "instruction_id" not in verdicts.columns:
+        raise UserError(
+            f"The table {table} was written by an earlier version, without the instructions of its pairs: "
+            "materialize `benchmarks` and it again (remembered completions are not sampled anew)."
+        )
+    return None if verdicts is None else without_held_out(verdicts)
+
+
+def earlier_verdicts(family: Family, iteration: str | None) -> dict[str, pl.DataFrame | None]:
+    """The verdicts that those of an iteration are tested against: of the seed, and of the judge before.
+
+    They are no upstream of `evaluation`: its table is the same without them, only the p-values in its metadata are
+    missing, and `progress` has them in any case.
+
+    Args:
+        family: of the recipe.
+        iteration: None for the seed, which is compared with nobody.
+    """
+    if iteration is None:
+        return {"seed": None, "previous": None}
+    names = [SEED, *(iteration_key(number) for number in range(1, family.recipe.iterations + 1))]
+    before = names[names.index(iteration) - 1]
+    return {"seed": read_verdicts(family, SEED), "previous": read_verdicts(family, before)}
+
+
+def on_benchmark(verdicts: pl.DataFrame | None, benchmark: str) -> pl.DataFrame | None:
+    """The verdicts on one benchmark."""
+    return None if verdicts is None else verdicts.filter(pl.col("benchmark") == benchmark)
+
+
+def attack_numbers(
+    recipe: Recipe, judge: Sampler, requests: pl.DataFrame, greedy: pl.DataFrame
+) -> dict[str, int | float]:
+    """Metadata: for each attack of the recipe, the share of right verdicts that it turns, and how many were right.
+
+    Args:
+        recipe: for the attacks and the format of the verdict.
+        judge: the judge in question.
+        requests: of one benchmark, as it is.
+        greedy: its verdicts on them.
+    """
+    numbers: dict[str, int | float] = {}
+    for attack in recipe.evaluation.attacks:
+        begging = attacked(requests, attack, form=recipe.verdicts.format)
+        success = attack_success(attack, greedy, greedy_verdicts(recipe, judge, begging))
+        if success.rate is None:
+            continue
+        numbers |= {
+            f"attack/{attack}/success": success.rate,
+            f"attack/{attack}/success_low": success.interval.low,
+            f"attack/{attack}/success_high": success.interval.high,
+            f"attack/{attack}/to_the_loser": success.to_the_loser / success.n,
+            f"attack/{attack}/n": success.n,
+        }
+    return numbers
+
 
 GROUP = "evaluation"
 KINDS = {"polars", "parquet", "huggingface"}

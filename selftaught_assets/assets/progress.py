@@ -3,14 +3,13 @@
 import dagster as dg
 import polars as pl
 
+from selftaught_assets.assets.evaluation import SEED, on_benchmark, read_verdicts
 from selftaught_assets.assets.family import SECONDS, Family, table_output
 from selftaught_assets.assets.history import newest_materialization
-from selftaught_assets.assets.measured import SEED, on_benchmark, read_verdicts
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key
 from selftaught_assets.method.costs import ACCOUNT, Account
-from selftaught_assets.method.numbers import flat_numbers
-from selftaught_assets.method.results import Measured, ResultRow, result_rows
+from selftaught_assets.method.scoring.results import Measured, ResultRow, flat_numbers, result_rows
 from selftaught_assets.staleness import ITERATION
 from selftaught_assets.storage.tables import count_rows
 

@@ -1,8 +1,4 @@
-"""The gate of the hand-over: a checkpoint is compared with the judge in office before it may judge.
-
-Belongs here: the comparison inside the training step, what the records say to whoever asks, what follows once the
-checks have passed, and the promotion by hand. Not here: the rule (method/promotion.py), the hand-over (handover.py).
-"""
+"""The gate of the hand-over: a checkpoint is compared with the judge in office before it may judge."""
 
 import getpass
 import os
@@ -12,29 +8,22 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from selftaught_assets.assets.blocking import unpassed
 from selftaught_assets.assets.family import Family, kept
-from selftaught_assets.assets.handover import (
+from selftaught_assets.assets.history import newest_run, newest_version, unpassed
+from selftaught_assets.assets.publication import (
     TRAINED_BY,
     hand_over,
     judge_version,
     reference_current_checkpoint,
     require_current,
 )
-from selftaught_assets.assets.history import newest_run, newest_version
 from selftaught_assets.assets.sampling import evaluation_requests, greedy_verdicts, sampler
 from selftaught_assets.engines.factory import open_in_turn
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import next_iteration, previous_iteration
-from selftaught_assets.method.promotion import Outcome, decide
+from selftaught_assets.method.scoring.comparison import Outcome, decide
+from selftaught_assets.storage.checkpoints import Override, Promotion, promotion_path, read_promotion, write_promotion
 from selftaught_assets.storage.models import ModelReference, read_pointer
-from selftaught_assets.storage.promotions import (
-    Override,
-    Promotion,
-    promotion_path,
-    read_promotion,
-    write_promotion,
-)
 from selftaught_assets.storage.stored import first_stale, stale
 from selftaught_assets.storage.tables import read_table
 

@@ -1,7 +1,4 @@
-"""Sampling inside an asset: opens the engine and the journal, tells how far it is, and adds up what it cost.
-
-Belongs here: what the sampling assets share. Not here: what is asked for (each asset), how text is generated (engines).
-"""
+"""Sampling inside an asset: opens the engine and the journal, tells how far it is, and adds up what it cost."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -13,18 +10,19 @@ import polars as pl
 from selftaught_assets.assets.family import Family
 from selftaught_assets.engines.factory import OpenEngine, open_when_needed
 from selftaught_assets.engines.journalled import GenerationTask, Progress, Usage, generate
-from selftaught_assets.engines.protocol import Engine, SamplingParameters
+from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.costs import cost, per_kept
-from selftaught_assets.method.evaluation import Decoding, verdict_table
 from selftaught_assets.method.identity import derive_seed
 from selftaught_assets.method.judging import benchmark_requests
 from selftaught_assets.method.prompts import Messages, judge_messages, score_messages
-from selftaught_assets.method.single_evaluation import benchmark_rating_requests, rating_verdicts
+from selftaught_assets.method.scoring.accuracy import Decoding, verdict_table
+from selftaught_assets.method.single import benchmark_rating_requests, rating_verdicts
 from selftaught_assets.recipe import Recipe
+from selftaught_assets.recipe.engines import SamplingParameters
+from selftaught_assets.storage.files import StageProgress, write_progress
 from selftaught_assets.storage.journal import Journal
 from selftaught_assets.storage.models import ModelReference
-from selftaught_assets.storage.progress import StageProgress, write_progress
 
 LOG_EVERY_SECONDS = 10.0
 

@@ -1,8 +1,4 @@
-"""What the user brings: the pool of instructions, the seed model, the benchmarks.
-
-Belongs here: reading them in, with every bad line counted or named. Not here: choosing instructions
-(instructions.py).
-"""
+"""What the user brings: the pool of instructions, the seed model, the benchmarks."""
 
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,18 +8,16 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from selftaught_assets.assets.family import Family, table_output
+from selftaught_assets.assets.family import Family, account, table_output
 from selftaught_assets.errors import UserError
-from selftaught_assets.method.accounting import account
 from selftaught_assets.method.benchmarks import benchmark_rows, items_read
 from selftaught_assets.method.benchmarks.items import is_missing
-from selftaught_assets.method.selection import fields_that_differ, pool_rows, with_input
+from selftaught_assets.method.instructions import fields_that_differ, pool_rows, with_input
 from selftaught_assets.recipe.stages import Pool
-from selftaught_assets.storage.benchmarks import read_benchmark
-from selftaught_assets.storage.jsonl import Line, read_jsonl
+from selftaught_assets.storage.inputs import Line, read_benchmark, read_jsonl
 from selftaught_assets.storage.models import reference_model, write_pointer
-from selftaught_assets.storage.provenance import write_table
 from selftaught_assets.storage.stored import VERSION_LENGTH
+from selftaught_assets.storage.tables import write_table
 
 GROUP = "sources"
 

@@ -1,8 +1,4 @@
-"""The check `rows_accounted` of every table: an independent recount of its rows from the tables upstream.
-
-Belongs here: which rows each table must have. Not here: the account that an asset gives of itself
-(method/accounting.py), which is not consulted.
-"""
+"""The check `rows_accounted` of every table: an independent recount of its rows from the tables upstream."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +9,13 @@ import polars as pl
 
 from selftaught_assets.checks.rules import Subject, Suite, Tables, holds
 from selftaught_assets.errors import UserError
-from selftaught_assets.method import balance, benchmarks, judging, pairs, rejection, selection, single_examples
-from selftaught_assets.method.evaluation import Decoding
-from selftaught_assets.method.held_out import held_out_items
-from selftaught_assets.method.judging import NO_ORDER, ORDERS, POSITIONS
-from selftaught_assets.method.sequential import SETTLES
+from selftaught_assets.method import benchmarks, instructions, judging, pairs, training_set
+from selftaught_assets.method.judging import NO_ORDER, ORDERS, POSITIONS, SETTLES
+from selftaught_assets.method.scoring.accuracy import Decoding
+from selftaught_assets.method.scoring.held_out import held_out_items
 from selftaught_assets.method.single import RATED
 from selftaught_assets.recipe import Recipe
-from selftaught_assets.storage.jsonl import read_jsonl
+from selftaught_assets.storage.inputs import read_jsonl
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import read_table
 
@@ -60,7 +55,7 @@ def _accounts(recipe: Recipe) -> list[_Account]:
     asked = pl.DataFrame({"chosen_position": POSITIONS}) if recipe.judgments.positions == "both" else None
     asked = pl.DataFrame({"rated": RATED}) if single else asked
     item = ("item_id", "benchmark")
-    pool_reasons = selection.POOL_DROP_REASONS
+    pool_reasons = instructions.POOL_DROP_REASONS
     return [
         _Account(
             "instruction_pool",
@@ -83,7 +78,7 @@ def _accounts(recipe: Recipe) -> list[_Account]:
             upstream=("instruction_pool",),
             id="instruction_id",
             unique_among="kept",
-            reasons=(*pool_reasons, *selection.SELECTION_DROP_REASONS),
+            reasons=(*pool_reasons, *instructions.SELECTION_DROP_REASONS),
         ),
         _Account(
             "pairs",
@@ -107,7 +102,7 @@ def _accounts(recipe: Recipe) -> list[_Account]:
             lambda subject: _kept(subject.tables["judgments"]).select("judgment_id"),
             upstream=("judgments",),
             id="example_id",
-            reasons=single_examples.DROP_REASONS if single else (*rejection.DROP_REASONS, balance.DROP_REASON),
+            reasons=single.DROP_REASONS if single else (*training_set.DROP_REASONS, training_set.DROP_REASON),
         ),
         _Account(
             "seed_evaluation",

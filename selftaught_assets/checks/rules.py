@@ -1,8 +1,7 @@
 """The vocabulary of data-quality checks: a suite of rules about one table.
 
-Belongs here: what a suite is, and how it says what it demands. Not here: the suites themselves (suites/, accounts.py)
-and how they are applied (validation.py). The sentences of a check's spec and of its result come from the same rule, so
-a check cannot report what its spec did not claim.
+The sentences of a check's spec and of its result come from the same rule, so a check cannot report what its spec did
+not claim.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
-from selftaught_assets.method.intervals import wilson_interval
+from selftaught_assets.method.scoring.statistics import wilson_interval
 from selftaught_assets.storage.layout import Layout
 
 MEAN = "expect_column_mean_to_be_between"

@@ -1,7 +1,4 @@
-"""`selftaught journal`: what the journal of a recipe holds, and merging its shards.
-
-Belongs here: the two commands and what they print. Not here: how it is counted and merged (storage/journal_upkeep.py).
-"""
+"""`selftaught journal`: what the journal of a recipe holds, and merging its shards."""
 
 import json
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,8 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 from rich.filesize import decimal
 
-from selftaught_assets.commands.common import JsonOption, RecipeOption, console
-from selftaught_assets.commands.tables import new_table
+from selftaught_assets.commands.console import JsonOption, RecipeOption, console, new_table
 from selftaught_assets.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +29,7 @@ class _Stages(NamedTuple):
 @journal.command()
 def stats(recipe: RecipeOption = "demo", as_json: JsonOption = False) -> None:
     """Print what the journal of each stage holds. Damaged shards are set aside, as a run would do."""
-    from selftaught_assets.storage.journal_upkeep import contents
+    from selftaught_assets.storage.journal import contents
 
     place, stages = _stages_of(recipe)
     counted = {stage: contents(one)._asdict() for stage, one in stages.items()}
@@ -52,7 +48,7 @@ def stats(recipe: RecipeOption = "demo", as_json: JsonOption = False) -> None:
 @journal.command()
 def compact(recipe: RecipeOption = "demo", as_json: JsonOption = False) -> None:
     """Merge the shards of each stage into few large ones, and drop what is on record twice. Safe while runs go on."""
-    from selftaught_assets.storage.journal_upkeep import compact as merge
+    from selftaught_assets.storage.journal import compact as merge
 
     place, stages = _stages_of(recipe)
     done = {stage: merge(one)._asdict() for stage, one in stages.items()}

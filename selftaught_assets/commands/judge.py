@@ -1,14 +1,100 @@
-"""`selftaught judge`: verdicts on the pairs of a file. Not here: reading and judging them (selftaught_assets/judge)."""
+"""The commands that use a judge: `judge`, `serve`, `export`.
 
+What the commands that use a judge share: how it is named and loaded, and the progress that they show.
+
+`selftaught judge`: verdicts on the pairs of a file.
+
+`selftaught serve`: the judge over HTTP.
+
+`selftaught export`: a judge as a folder to take along.
+"""
+
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from selftaught_assets.commands.common import RecipeOption, errors
-from selftaught_assets.commands.judges import DEFAULT_JUDGE, EngineOption, JudgeOption, load_quietly, shown_progress
+from selftaught_assets.commands.console import RecipeOption, errors
 from selftaught_assets.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from selftaught_assets.judge import Judge
+    from selftaught_assets.judge.voting import VotingProgress
+
+
+PLAIN_LINE_SECONDS = 10.0
+
+JudgeOption = Annotated[
+    str,
+    typer.Option(
+        "--judge",
+        help="`newest`, `seed`, an iteration such as iteration_03, or the folder of a checkpoint, adapter or model.",
+    ),
+]
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="In place of the recipe's engine: transformers, vllm, auto, or a mapping such as "
+        "'{name: openai, address: http://127.0.0.1:8000/v1, model: seed, identity: seed-v1}'.",
+        show_default=False,
+    ),
+]
+DEFAULT_JUDGE = "newest"
+
+
+def load_quietly(what: str, recipe: str, engine: str | None) -> "Judge":
+    """Loads a judge without the progress bars and warnings of `transformers`; says what there is to know about it."""
+    from transformers.utils import logging
+
+    from selftaught_assets.judge import Caution, Judge
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Caution)
+        judge = Judge.load(what, recipe, engine=engine)
+    print_caution(judge.caution)
+    return judge
+
+
+def print_caution(caution: str | None) -> None:
+    """What whoever uses a judge should know about it."""
+    if caution is not None:
+        errors.print(f"[yellow]Note:[/] {escape(caution)}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def shown_progress(console: "Console") -> "Iterator[Callable[[VotingProgress], None]]":
+    """Shows how far judging is: a bar on a terminal, else a plain line every ten seconds."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    columns = (SpinnerColumn(), TextColumn("judging"), BarColumn(), TextColumn("{task.fields[detail]}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("judging", total=None, detail="")
+        last_line = time.monotonic()
+
+        def show(now: "VotingProgress") -> None:
+            nonlocal last_line
+            detail = (
+                f"{now.settled:,} of {now.questions:,} pairs, {now.judgments:,} judgments, "
+                f"{now.tokens_per_second:,.0f} tokens/s"
+            )
+            bar.update(task, total=now.questions, completed=now.settled, detail=detail)
+            if not console.is_terminal and time.monotonic() - last_line >= PLAIN_LINE_SECONDS:
+                last_line = time.monotonic()
+                console.print(f"judging: {detail}", highlight=False, soft_wrap=True)
+
+        yield show
 
 
 def judge(
@@ -96,3 +182,88 @@ def _require_writable(output: Path, pairs: Path) -> None:
 
 def _complain(pairs: Path, number: int, error: str) -> None:
     errors.print(f"{escape(str(pairs))}, line {number}: {escape(error)}", highlight=False, soft_wrap=True)
+
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+EVERY_ADDRESS = ("0.0.0.0", "::")
+
+
+def serve(
+    judge: JudgeOption = DEFAULT_JUDGE,
+    recipe: RecipeOption = "demo",
+    engine: EngineOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    token_env: Annotated[
+        str | None, typer.Option(help="Name of the environment variable with the bearer token that clients must send.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A host name by which clients ask for the service, beside localhost and --host; may be repeated. "
+            "*.example.com is every name below that one."
+        ),
+    ] = None,
+    rate_limit: Annotated[
+        float, typer.Option(min=0.1, help="Requests a second for each client; twice as many at once.")
+    ] = 100.0,
+    size_limit: Annotated[int, typer.Option(min=1, help="Largest request body, in kB.")] = 1024,
+) -> None:
+    """Serve a judge over HTTP: /v1/compare, /v1/score, /health, /metrics; /docs describes them."""
+    try:
+        import uvicorn
+
+        from selftaught_assets.judge.service import AllowedHosts, build_app
+    except ImportError as error:
+        raise UserError(
+            f"`selftaught serve` needs the package {error.name}: install selftaught-assets[serve]."
+        ) from None
+
+    token = None if token_env is None else os.environ.get(token_env, "").strip()
+    if token == "":
+        raise UserError(f"The environment variable {token_env} holds no token: set it, or drop --token-env.")
+    if token is None and host not in LOOPBACK:
+        errors.print(
+            f"Warning: whoever reaches {escape(host)} can use this service; --token-env asks for a token.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    hosts = AllowedHosts([*LOOPBACK, host, *(allow_host or [])], addresses=host in EVERY_ADDRESS)
+    with load_quietly(judge, recipe, engine) as loaded:
+        app = build_app(
+            loaded,
+            token=token,
+            rate=rate_limit,
+            burst=max(1, round(2 * rate_limit)),
+            most_bytes=1024 * size_limit,
+            hosts=hosts,
+        )
+        errors.print(f"Judge {escape(loaded.name)} ({loaded.digest[:12]}) is loaded.", highlight=False, soft_wrap=True)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # uvicorn raises it again after it has shut down in order.
+        uvicorn.run(app, host=host, port=port, access_log=False, server_header=False)
+
+
+def export(
+    judge: Annotated[
+        str, typer.Argument(help="`newest`, `seed`, an iteration such as iteration_03, or a checkpoint's folder.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must be new or empty.")],
+    merge: Annotated[bool, typer.Option("--merge", help="Full weights instead of the adapter.")] = False,
+    recipe: RecipeOption = "demo",
+) -> None:
+    """Write a judge as a Hugging Face folder: weights, tokenizer, chat template, prompts and a model card."""
+    from transformers.utils import logging
+
+    from selftaught_assets.judge.export import export_judge
+    from selftaught_assets.recipe import load_recipe
+    from selftaught_assets.storage.layout import Layout
+
+    logging.disable_progress_bar()
+    loaded = load_recipe(recipe)
+    found = export_judge(judge, folder, loaded, Layout.of(loaded), merge=merge)
+    print_caution(found.caution)
+    errors.print(
+        f"{escape(found.name)} ({found.model.digest[:12]}) is in {escape(str(folder))}.",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,4 +1,4 @@
-"""`selftaught review`: rows of a table before a person. Not here: the page (selftaught_assets/review/)."""
+"""`selftaught review`: rows of a table before a person."""
 
 import getpass
 import signal
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
-from selftaught_assets.commands.common import RecipeOption, console
-from selftaught_assets.commands.tables import interval_text, new_table, percent
+from selftaught_assets.commands.console import RecipeOption, console, interval_text, new_table, percent
 from selftaught_assets.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def review(
 
 def print_agreement(layout: "Layout") -> None:
     """The table of agreement, or a sentence where nobody has answered yet."""
-    from selftaught_assets.review.agreement import agreement
+    from selftaught_assets.review.answers import agreement
 
     rows = agreement(layout)
     if not rows:

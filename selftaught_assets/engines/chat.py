@@ -1,8 +1,5 @@
 """Conversations as token ids: the model's chat template around contents that stay plain text.
 
-Belongs here: what a prompt and a completion are in tokens, for sampling and for training alike. Not here: the wording
-of the prompts (method/prompts.py) and the model.
-
 A response can hold `<|im_end|>` or any other special token as a string. Encoded by the tokenizer as it stands it would
 end the turn and let the text speak in another role. Which strings a tokenizer takes for special tokens depends on its
 normaliser and its vocabulary, so nothing is concluded from the text: the tokens of every prompt are looked at. Where
@@ -19,8 +16,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from selftaught_assets.engines.protocol import TEMPLATE_DATE, Prompt
+from selftaught_assets.engines.protocol import Prompt
 from selftaught_assets.errors import UserError, refused_as
+from selftaught_assets.recipe.engines import TEMPLATE_DATE
 from selftaught_assets.startup import import_quickly
 
 if TYPE_CHECKING:

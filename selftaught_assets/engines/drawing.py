@@ -1,7 +1,6 @@
 """Drawing tokens: the random stream of a sample, and the nucleus of a distribution.
 
-Belongs here: pure functions of logits, seeds and positions. Not here: models, requests, batches. What is drawn for a
-row depends on that row alone, so no function here may mix rows.
+What is drawn for a row depends on that row alone, so no function here may mix rows.
 """
 
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selftaught_assets.engines.protocol import SamplingParameters
+from selftaught_assets.recipe.engines import SamplingParameters
 
 if TYPE_CHECKING:
     import torch

@@ -1,7 +1,4 @@
-"""Generation through the journal: what was sampled before is looked up, the rest is sampled and remembered.
-
-Belongs here: keys, what is missing, flushing, progress. Not here: shards (storage/journal.py) and engines.
-"""
+"""Generation through the journal: what was sampled before is looked up, the rest is sampled and remembered."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,8 +8,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Engine, Request, SamplingParameters
+from selftaught_assets.engines.protocol import Completion, Engine, Request
 from selftaught_assets.method.identity import digest
+from selftaught_assets.recipe.engines import TEMPLATE_DATE, SamplingParameters
 from selftaught_assets.staleness import SAMPLING_CODE
 from selftaught_assets.storage.journal import SCHEMA, Journal, MemoryJournal
 

@@ -1,8 +1,5 @@
 """Models as `transformers` and PEFT load them: whole, or refused in one sentence.
 
-Belongs here: what sampling and training load alike, and the proof that nothing was left out. Not here: which files make
-a model (storage/models.py), and how it runs (embedded/, training/).
-
 Both libraries go on when a file lacks weights, and draw random ones; a name that fits nothing is a line on stderr.
 """
 

@@ -1,7 +1,7 @@
-"""What every text-generation engine promises: requests in, completions out as they finish.
+"""What every text-generation engine promises: requests in, completions out as they finish, computed in a known dtype.
 
-Belongs here: the Engine protocol and the values that cross it. Not here: how prompts are rendered (chat.py), how
-completions are remembered (journalled.py, storage/journal.py), or any one engine.
+Each engine computes in the dtype that the recipe or the machine chooses. What the journal knows a completion by names
+that dtype too, since bfloat16 and float32 answer differently.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,26 +9,18 @@ from dataclasses import dataclass
 from datetime import date as Date
 from typing import Literal, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from selftaught_assets.method.identity import digest
+from selftaught_assets.recipe.engines import (
+    TEMPLATE_DATE,
+    Dtype,
+    RaySettings,
+    SamplingParameters,
+    TransformersSettings,
+    VllmSettings,
+)
 
 FinishReason = Literal["stop", "length", "prompt_too_long", "failed"]
 """`failed`: the engine gave up on this sample for good; `error` says why, and a later run asks for it again."""
-
-
-TEMPLATE_DATE = Date(2024, 7, 26)
-"""What a chat template that asks for the date is told, unless the recipe says otherwise: the one that the templates of
-Llama 3 fall back to."""
-
-
-class SamplingParameters(BaseModel):
-    """How to draw a completion. Temperature 0 is greedy decoding; then top_p and the seed have no effect."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    temperature: float = Field(0.7, ge=0)
-    top_p: float = Field(0.9, gt=0, le=1)
-    max_tokens: int = Field(512, ge=1)
-    stop: tuple[str, ...] = ()
 
 
 class Prompt(NamedTuple):
@@ -95,3 +87,32 @@ class Engine(Protocol):
     def close(self) -> None:
         """Gives the memory back. The engine is of no use afterwards."""
         ...
+
+
+ON_GPU: Dtype = "bfloat16"
+ON_CPU: Dtype = "float32"
+
+
+def dtype_of(settings: TransformersSettings | VllmSettings) -> Dtype:
+    """The dtype of an engine on this machine: by the recipe, or by whether PyTorch sees a GPU here."""
+    if settings.dtype != "auto":
+        return settings.dtype
+    if isinstance(settings, TransformersSettings) and settings.device == "cpu":
+        return ON_CPU
+    import torch
+
+    return ON_GPU if torch.cuda.is_available() else ON_CPU
+
+
+def dtype_in_actors(settings: RaySettings) -> Dtype:
+    """The dtype of an engine in Ray's actors, which run anywhere and see only the GPUs that the recipe gives them."""
+    held = settings.engine
+    if held.dtype != "auto":
+        return held.dtype
+    on_cpu = settings.gpus == 0 or (isinstance(held, TransformersSettings) and held.device == "cpu")
+    return ON_CPU if on_cpu else ON_GPU
+
+
+def identity(model_digest: str, dtype: str) -> str:
+    """What completions of a model that computes in a dtype are known by: bfloat16 says other things than float32."""
+    return digest("computed", model_digest, dtype)

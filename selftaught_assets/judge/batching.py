@@ -1,7 +1,4 @@
-"""Concurrent questions, answered together: one thread owns the judge, and what arrives while it works waits.
-
-Belongs here: gathering questions and handing answers back. Not here: HTTP (service.py).
-"""
+"""Concurrent questions, answered together: one thread owns the judge, and what arrives while it works waits."""
 
 import asyncio
 import logging
@@ -10,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.judge.answers import Question
 from selftaught_assets.judge.judge import Judge
-from selftaught_assets.judge.voting import Answer
+from selftaught_assets.judge.voting import Answer, Question
 
 GATHERING_SECONDS = 0.01
 """How long an idle judge waits for more questions after the first."""

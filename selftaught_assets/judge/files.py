@@ -1,8 +1,4 @@
-"""Pairs from a file, verdicts into a file.
-
-Belongs here: JSONL, Parquet and CSV in, the same rows with their verdicts out, and what is wrong with a line. Not here:
-judging them (judge.py).
-"""
+"""Pairs from a file, verdicts into a file."""
 
 import codecs
 import csv
@@ -16,10 +12,10 @@ from typing import Any, BinaryIO, NamedTuple
 import polars as pl
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.judge.answers import text_problem
 from selftaught_assets.judge.judge import JUDGMENTS_DTYPE, PAIR_FIELDS, VERDICT_SCHEMA
+from selftaught_assets.judge.voting import text_problem
 from selftaught_assets.storage.files import written_aside
-from selftaught_assets.storage.jsonl import json_value, require_eight_bits
+from selftaught_assets.storage.inputs import json_value, require_eight_bits
 
 STANDARD = Path("-")
 SUFFIXES = (".jsonl", ".parquet", ".csv")

@@ -1,8 +1,4 @@
-"""A trained judge in three lines of Python.
-
-Belongs here: loading a judge, and its questions for one pair, many pairs and single responses. Not here: which model is
-meant (references.py), how votes are sampled (voting.py), files and services (files.py, service.py).
-"""
+"""A trained judge in three lines of Python."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,19 +12,21 @@ import polars as pl
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.errors import UserError
-from selftaught_assets.judge.answers import (
+from selftaught_assets.judge.references import find_judge
+from selftaught_assets.judge.voting import (
     VOTES,
+    Answer,
     Comparison,
     PairQuestion,
     Question,
     ResponseQuestion,
     Score,
+    VotingProgress,
+    answer,
     require_settings,
     text_problem,
 )
-from selftaught_assets.judge.references import find_judge
-from selftaught_assets.judge.voting import Answer, VotingProgress, answer
-from selftaught_assets.method.round_robin import Standing, games, standings
+from selftaught_assets.method.votes import Standing, games, standings
 from selftaught_assets.recipe import Recipe, engine_settings, load_recipe
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.layout import Layout

@@ -1,7 +1,4 @@
-"""Which model a name or a path means, and how that judge is asked.
-
-Belongs here: from `seed`, `iteration_03` or a folder to a model reference and a recipe. Not here: loading the model.
-"""
+"""Which model a name or a path means, and how that judge is asked."""
 
 import re
 from datetime import date as Date
@@ -10,22 +7,21 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from selftaught_assets.engines.protocol import TEMPLATE_DATE
 from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.iterations import iteration_key
 from selftaught_assets.model_files import ADAPTER_CONFIG
 from selftaught_assets.recipe import Recipe
+from selftaught_assets.recipe.engines import TEMPLATE_DATE
 from selftaught_assets.recipe.stages import Evaluation, Verdicts
-from selftaught_assets.storage.checkpoints import current_checkpoint, read_manifest, reference_checkpoint
-from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.models import (
-    ModelReference,
-    adapter_digest,
-    reference_adapter,
-    reference_model,
+from selftaught_assets.storage.checkpoints import (
+    current_checkpoint,
+    read_manifest,
+    read_promotion,
+    reference_checkpoint,
 )
-from selftaught_assets.storage.promotions import read_promotion
-from selftaught_assets.storage.schema import Record, read_record
+from selftaught_assets.storage.files import Record, read_record
+from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.models import ModelReference, adapter_digest, reference_adapter, reference_model
 from selftaught_assets.storage.stored import stale, stored
 
 SEED = "seed"

@@ -1,7 +1,4 @@
-"""What differs between two iterations, of one recipe or of two.
-
-Belongs here: settings, models, rows and verdicts laid side by side. Not here: the paired test (method/comparison.py).
-"""
+"""What differs between two iterations, of one recipe or of two."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
@@ -9,10 +6,10 @@ from typing import Any, NamedTuple, TypedDict
 import polars as pl
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.lineage.models import Models
+from selftaught_assets.lineage.nodes import Models
 from selftaught_assets.lineage.schema import Model
 from selftaught_assets.lineage.tables import Tables
-from selftaught_assets.method.comparison import Compared, compare_judges
+from selftaught_assets.method.scoring.comparison import Compared, compare_judges
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.checkpoints import Manifest
 from selftaught_assets.storage.layout import Layout

@@ -1,7 +1,4 @@
-"""The answer of `trace`, as JSON has it. Keys are never renamed and never left out; what is not known is null.
-
-Belongs here: the shape of the answer and what its words mean. Not here: how it is found.
-"""
+"""The answer of `trace`, as JSON has it. Keys are never renamed and never left out; what is not known is null."""
 
 from typing import Any, Literal, TypedDict
 

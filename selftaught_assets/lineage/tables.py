@@ -1,7 +1,4 @@
-"""Rows of the tables of one recipe, found by their ids.
-
-Belongs here: lazy scans, several at once, and how each table was made. Not here: what the rows mean together.
-"""
+"""Rows of the tables of one recipe, found by their ids."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +10,7 @@ import polars as pl
 from selftaught_assets.errors import UserError
 from selftaught_assets.lineage.schema import Made
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.provenance import Provenance, read_provenance
+from selftaught_assets.storage.tables import Provenance, read_provenance
 
 Row = dict[str, Any]
 

@@ -1,17 +1,13 @@
 """Agreement with people who may call a tie: MT-Bench, HelpSteer2, PandaLM.
 
-Belongs here: one verdict for a pair from both orders, laid beside labels with ties. Not here: accuracy over single
-orders.
-
-A response wins only if it wins in both orders; otherwise the judge's verdict is a tie (arXiv 2306.05685, section 3.4).
-A pair with an invalid verdict agrees with nothing.
+A response wins only if it wins in both orders; otherwise the judge's verdict is a tie (arXiv 2306.05685, section
+3.4). A pair with an invalid verdict agrees with nothing.
 """
 
 import polars as pl
 
-from selftaught_assets.method.intervals import Statistic, Tally, Totals, mean_of, ratio
-from selftaught_assets.method.pooling import combined_verdicts
-from selftaught_assets.method.scores import count_by_instruction
+from selftaught_assets.method.scoring.accuracy import combined_verdicts, count_by_instruction
+from selftaught_assets.method.scoring.statistics import Statistic, Tally, Totals, mean_of, ratio
 
 CLASSES = ("A", "B", "TIE")
 

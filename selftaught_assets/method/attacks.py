@@ -1,15 +1,14 @@
 """Attacks on the judge: the worse response begs for the verdict.
 
-Belongs here: what an attacked request looks like, and how often an attack succeeds. Not here: asking the judge. The
-paper measures no attacks; this is ours. That an attack cannot change how a judgment is *read* or its prompt *built* is
-the business of `verdicts` and `delimiters`; here it is whether the judge lets itself be talked into it.
+The paper measures no attacks; this is ours. That an attack cannot change how a judgment is *read* or its prompt
+*built* is the business of `verdicts` and `delimiters`; here it is whether the judge lets itself be talked into it.
 """
 
 from typing import Literal, NamedTuple
 
 import polars as pl
 
-from selftaught_assets.method.intervals import Interval, wilson_interval
+from selftaught_assets.method.scoring.statistics import Interval, wilson_interval
 from selftaught_assets.method.verdicts import Verdict, VerdictFormat, written
 
 AttackName = Literal["verdict", "plea", "authority", "end_of_block", "end_of_turn", "rival"]

@@ -1,8 +1,4 @@
-"""What sampling costs, for each example that it keeps.
-
-Belongs here: the arithmetic from counts and prices. Not here: counting (engines/journalled.py) and the prices, which a
-recipe states.
-"""
+"""What sampling costs, for each example that it keeps."""
 
 from typing import NamedTuple
 

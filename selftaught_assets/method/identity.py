@@ -1,12 +1,21 @@
-"""Content hashes and derived seeds: the same content has the same id on every machine and in every run.
+"""What content determines, on every machine and in every run: ids, seeds, draws, and when two texts are the same.
 
-Belongs here: how ids, digests and seeds are made of content. Not here: what goes into the id of a row (that is
-the module that makes the row) and digests of files (storage).
+Content hashes and derived seeds: the same content has the same id on every machine and in every run.
+
+When two texts count as the same, and when a text counts as empty.
+
+Random draws that belong to ids: which rows are drawn depends on the seed and their ids, never on the order of rows.
+
+A draw is a fixed permutation of the 64 bits of an id, chosen by the seed (the finalizer of SplitMix64). Different ids
+therefore never tie, and since ids are hashes, the values are uniform. Polars' own `hash` would not do: it promises no
+stability from one version to the next, and a table must not change with an upgrade.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable
+
+import polars as pl
 
 ID_LENGTH = 16
 """Hex digits of a row id: 64 bits, one expected collision among about five billion rows."""
@@ -40,3 +49,54 @@ def frame_digest(columns: Iterable[tuple[str, Iterable[object]]]) -> str:
     for name, values in columns:
         hasher.update(digest(name, list(values)).encode("ascii"))
     return hasher.hexdigest()
+
+
+def is_empty(column: str) -> pl.Expr:
+    """True where the text is null or only white space."""
+    return pl.col(column).fill_null("").str.strip_chars().str.len_bytes() == 0
+
+
+def with_single_spaces(column: str) -> pl.Expr:
+    """The text with every run of white space as one space: two texts that read the same are equal."""
+    return pl.col(column).str.replace_all(r"\s+", " ").str.strip_chars()
+
+
+def normalized_instruction(column: str) -> pl.Expr:
+    """The text without differences of white space and case: two instructions that ask the same are equal."""
+    return with_single_spaces(column).str.to_lowercase()
+
+
+def draw(id_column: str, seed: int, purpose: str, *further_ids: str) -> pl.Expr:
+    """One UInt64 for each row, uniform, a function of the row's ids, the seed and the purpose alone.
+
+    Args:
+        id_column: column of row ids as `identity.row_id` makes them (16 hex digits).
+        seed: any integer.
+        purpose: tells this draw from the others that are made with one seed. Without it the instructions that a
+            selection prefers would also be the ones that a split holds out.
+        further_ids: columns of further ids, where a row is a combination of several things.
+    """
+    bits = _mixed(_bits(id_column) ^ _word(derive_seed(seed, purpose)))
+    for further in further_ids:
+        bits = _mixed(bits ^ _bits(further))
+    return bits
+
+
+def share(id_column: str, seed: int, purpose: str) -> pl.Expr:
+    """The draw as a Float64 in [0, 1]: compare it with a probability."""
+    return draw(id_column, seed, purpose).cast(pl.Float64) / 2.0**64
+
+
+def _bits(id_column: str) -> pl.Expr:
+    return pl.col(id_column).str.to_integer(base=16, dtype=pl.UInt64)
+
+
+def _mixed(bits: pl.Expr) -> pl.Expr:
+    bits = bits + _word(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits // _word(1 << 30))) * _word(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits // _word(1 << 27))) * _word(0x94D049BB133111EB)
+    return bits ^ (bits // _word(1 << 31))
+
+
+def _word(value: int) -> pl.Expr:
+    return pl.lit(value, dtype=pl.UInt64)

@@ -1,13 +1,9 @@
-"""JudgeBench's accuracy (arXiv 2410.12784; rule from ScalerLab/JudgeBench).
-
-Belongs here: how verdicts in both orders make one point. Not here: accuracy over single orders.
-"""
+"""JudgeBench's accuracy (arXiv 2410.12784; rule from ScalerLab/JudgeBench)."""
 
 import polars as pl
 
-from selftaught_assets.method.intervals import Tally, ratio
-from selftaught_assets.method.pooling import combined_verdicts
-from selftaught_assets.method.scores import count_by_instruction
+from selftaught_assets.method.scoring.accuracy import combined_verdicts, count_by_instruction
+from selftaught_assets.method.scoring.statistics import Tally, ratio
 
 
 def tally(verdicts: pl.DataFrame) -> Tally:

@@ -1,13 +1,9 @@
-"""LLMBar's scores (arXiv 2310.07641, section 4): the natural set, the adversarial ones, agreement between positions.
-
-Belongs here: how its five sets are put together. Not here: accuracy of a set.
-"""
+"""LLMBar's scores (arXiv 2310.07641, section 4): the natural set, the adversarial ones, agreement between positions."""
 
 import polars as pl
 
-from selftaught_assets.method.intervals import Statistic, Tally, mean_of, ratio
-from selftaught_assets.method.pooling import combined_verdicts
-from selftaught_assets.method.scores import IS_RIGHT, count_by_instruction
+from selftaught_assets.method.scoring.accuracy import IS_RIGHT, combined_verdicts, count_by_instruction
+from selftaught_assets.method.scoring.statistics import Statistic, Tally, mean_of, ratio
 
 
 def tally(verdicts: pl.DataFrame) -> Tally:

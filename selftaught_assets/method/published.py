@@ -1,8 +1,4 @@
-"""The scores that each published benchmark defines for itself, beside the accuracy that holds for all.
-
-Belongs here: which scoring belongs to which format, and their intervals. Not here: the rules (one module for each
-benchmark) and accuracy, invalid verdicts and tests (`scores`).
-"""
+"""The scores that each published benchmark defines for itself, beside the accuracy that holds for all."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +8,14 @@ import polars as pl
 
 from selftaught_assets.method import agreement, judge_bench, llmbar, reward_bench, reward_bench_2, rm_bench
 from selftaught_assets.method.benchmarks.formats import FormatName
-from selftaught_assets.method.intervals import Interval, Statistic, Tally, Totals, bootstrap_intervals, values
+from selftaught_assets.method.scoring.statistics import (
+    Interval,
+    Statistic,
+    Tally,
+    Totals,
+    bootstrap_intervals,
+    values,
+)
 
 _TALLIES: dict[FormatName, Callable[[pl.DataFrame], Tally]] = {
     "rewardbench": reward_bench.tally,

@@ -1,14 +1,12 @@
 """A second reading of verdicts and ratings, written without the first: what both read alike is no slip of one of them.
 
-Belongs here: readings by Polars' string functions, none of them a regular expression of `verdicts` or `ratings`. Not
-here: what counts (`verdicts.parse_verdicts`, `ratings.parse_ratings`). In the formats `output`, `json` and `answer`,
-whose grammar is not a handful of literal strings, the stored text is read again by the first reading.
+Not here: what counts (`verdicts.parse_verdicts`, `ratings.parse_ratings`). In the formats `output`, `json` and
+`answer`, whose grammar is not a handful of literal strings, the stored text is read again by the first reading.
 """
 
 import polars as pl
 
-from selftaught_assets.method.ratings import HIGHEST, LOWEST
-from selftaught_assets.method.verdicts import VerdictFormat, parse_verdicts
+from selftaught_assets.method.verdicts import HIGHEST, LOWEST, VerdictFormat, parse_verdicts
 
 _LITERALS: dict[VerdictFormat, dict[str, tuple[str, ...]]] = {
     "brackets": {"A": ("[[A]]",), "B": ("[[B]]",), "TIE": ("[[C]]",)},

@@ -1,23 +1,21 @@
 """RewardBench's sections and overall scores (arXiv 2403.13787, section 4.2; weights from allenai/reward-bench).
 
-Belongs here: how 23 subsets make four sections, and sections make an overall score. Not here: accuracy of a subset.
-
 Two formulas and two sets of weights are in use, and figures of different ones must not be compared:
 
 - Formula: the mean of the four sections, or their mean with Prior Sets as a fifth section of half the weight. The
-  leaderboard of 2024 has the second for models that were run on the Prior Sets, and the first for the others. The 75.4
-  of the paper's seed model is the second; its four sections average 76.05.
+leaderboard of 2024 has the second for models that were run on the Prior Sets, and the first for the others. The 75.4
+of the paper's seed model is the second; its four sections average 76.05.
 - Weights: a section weighs its subsets by their prompts, mathematics as much as all code. The code's table of prompts
-  has the two XSTest subsets the wrong way round (250 should be refused, 154 answered; the data set has 154 and 250).
-  The leaderboard corrected it; the figures of 2024 that were computed by the code, the paper's among them, have it.
+has the two XSTest subsets the wrong way round (250 should be refused, 154 answered; the data set has 154 and 250).
+The leaderboard corrected it; the figures of 2024 that were computed by the code, the paper's among them, have it.
 """
 
 from collections.abc import Collection, Mapping
 
 import polars as pl
 
-from selftaught_assets.method.intervals import Statistic, Tally, mean_of, ratio
-from selftaught_assets.method.scores import IS_RIGHT, RIGHT_OR_HALF, count_by_instruction
+from selftaught_assets.method.scoring.accuracy import IS_RIGHT, RIGHT_OR_HALF, count_by_instruction
+from selftaught_assets.method.scoring.statistics import Statistic, Tally, mean_of, ratio
 
 _CODE = ("hep-cpp", "hep-go", "hep-java", "hep-js", "hep-python", "hep-rust")
 

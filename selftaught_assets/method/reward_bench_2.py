@@ -1,22 +1,21 @@
 """RewardBench 2's best-of-four and Ties scores (arXiv 2506.01937, section 3; rules from allenai/reward-bench).
 
-Belongs here: how pairs of one prompt make its score, and prompts an overall score. Not here: accuracy of single pairs.
-
 A prompt is right if the chosen response beats every rejected one. The benchmark lets a reward model score each
-response, or a judge choose one of four at once; our judge sees pairs, and must be right on all of them. It answers each
-pair in both orders: a prompt counts one half where the winner stands first throughout, one half where it stands last.
+response, or a judge choose one of four at once; our judge sees pairs, and must be right on all of them. It answers
+each pair in both orders: a prompt counts one half where the winner stands first throughout, one half where it stands
+last.
 
 Of the Ties subset (every one of several right answers must beat every wrong one) only the accuracy can be had from
-pairwise verdicts. The published score is 0.3 × its accuracy on prompts with several right answers + 0.3 × that on their
-reference prompts with one + 0.4 × margins between scores, which verdicts do not have. So `ties_accuracy`, and an
-overall score with it, cannot be compared with published ones.
+pairwise verdicts. The published score is 0.3 × its accuracy on prompts with several right answers + 0.3 × that on
+their reference prompts with one + 0.4 × margins between scores, which verdicts do not have. So `ties_accuracy`, and
+an overall score with it, cannot be compared with published ones.
 """
 
 import polars as pl
 
-from selftaught_assets.method.intervals import Statistic, Tally, mean_of, ratio
 from selftaught_assets.method.judging import NO_ORDER
-from selftaught_assets.method.scores import IS_RIGHT, count_by_instruction
+from selftaught_assets.method.scoring.accuracy import IS_RIGHT, count_by_instruction
+from selftaught_assets.method.scoring.statistics import Statistic, Tally, mean_of, ratio
 
 SUBSETS = ("Factuality", "Precise IF", "Math", "Safety", "Focus")
 """The subsets that are scored as best of four."""

@@ -1,8 +1,5 @@
 """RM-Bench's easy, normal and hard accuracy (arXiv 2410.16184, section 3; rule from THU-KEG/RM-Bench).
 
-Belongs here: the matrix of three styles of the chosen against three of the rejected response. Not here: accuracy of
-single pairs.
-
 Styles rise from concise to plain (detailed) to markdown (detailed, with formatting). A pair is normal where both
 responses have one style, easy where the better response has the fancier style, and hard where it has the plainer one.
 Published judges answer each pair once; ours in both orders, each of which counts one half.
@@ -10,8 +7,8 @@ Published judges answer each pair once; ours in both orders, each of which count
 
 import polars as pl
 
-from selftaught_assets.method.intervals import Tally, mean_of, ratio
-from selftaught_assets.method.scores import IS_RIGHT, count_by_instruction
+from selftaught_assets.method.scoring.accuracy import IS_RIGHT, count_by_instruction
+from selftaught_assets.method.scoring.statistics import Tally, mean_of, ratio
 
 STYLES = ("concise", "plain", "markdown")
 """From plain to fancy. A pair's `variant` is `<style of the chosen>/<style of the rejected>`."""

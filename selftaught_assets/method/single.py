@@ -1,23 +1,40 @@
-"""Judging one response at a time: what the judge is asked, and the table of the ratings that it gave.
+"""Judging one response at a time: ratings asked, measured and trained on.
 
-Not in the paper, which compares pairs; an option of ours (`judgments.form: single`). The pairs are the same, and so is
-the only thing that is known of them: the winner is better than the loser. So a rating is never right by itself, only
-beside one of the other response.
+Judging one response at a time: what the judge is asked, and the table of the ratings that it gave.
 
-Belongs here: the requests about both responses of a pair, and which judgments can be right. Not here: reading a rating
-(`ratings`), choosing what to train on (`single_examples`) and measuring (`single_evaluation`).
+Not in the paper, which compares pairs; an option of ours (`judgments.form: single`). The pairs are the same, and so
+is the only thing that is known of them: the winner is better than the loser. So a rating is never right by itself,
+only beside one of the other response.
+
+The filtered set of the single form: from ratings to training examples.
+
+Balance comes by itself: a pair gives an example of its winner and one of its loser, or none. So as many responses
+that deserve more as such that deserve less are trained on, in each split too.
+
+Measuring in the single form: do the ratings of two responses order the pair?
+
+The response with the higher rating is the better one; equal ratings are a tie, a verdict of its own. There is no
+order of the responses, so each pair has one verdict and not two: `order` is `none`.
 """
+
+from typing import Literal
 
 import polars as pl
 
-from selftaught_assets.method.identity import row_ids
-from selftaught_assets.method.judging import JUDGMENT_COLUMNS, unasked_reason
-from selftaught_assets.method.ratings import parse_ratings
+from selftaught_assets.method import training_set
+from selftaught_assets.method.identity import draw, row_ids
+from selftaught_assets.method.judging import JUDGMENT_COLUMNS, NO_ORDER, unasked_reason
+from selftaught_assets.method.prompts import PromptTemplates, score_messages
+from selftaught_assets.method.scoring import accuracy
+from selftaught_assets.method.scoring.accuracy import Decoding, finish_reasons, with_score
+from selftaught_assets.method.training_set import assign_split
+from selftaught_assets.method.verdicts import Verdict, parse_ratings
+from selftaught_assets.method.votes import count_votes
 
 RATED = ("chosen", "rejected")
 """Which response of its pair a judgment is about."""
 
-COLUMNS = (*JUDGMENT_COLUMNS, "rated", "rating")
+RATED_JUDGMENT_COLUMNS = (*JUDGMENT_COLUMNS, "rated", "rating")
 
 
 def rating_requests(pairs: pl.DataFrame) -> pl.DataFrame:
@@ -54,7 +71,7 @@ def ratings_table(requests: pl.DataFrame, completions: pl.DataFrame, *, judge: s
         judge: digest of the judge's weights.
 
     Returns:
-        `COLUMNS`; `is_correct` as in `with_correctness`.
+        `RATED_JUDGMENT_COLUMNS`; `is_correct` as in `with_correctness`.
 
     Raises:
         ValueError: a completion answers no request.
@@ -76,7 +93,7 @@ def ratings_table(requests: pl.DataFrame, completions: pl.DataFrame, *, judge: s
             pl.col("rating").cast(pl.String).alias("verdict"),
             unasked_reason().alias("drop_reason"),
         )
-    ).select(COLUMNS)
+    ).select(RATED_JUDGMENT_COLUMNS)
 
 
 def with_correctness(judgments: pl.DataFrame) -> pl.DataFrame:
@@ -119,3 +136,201 @@ def rating_quality(judgments: pl.DataFrame) -> dict[str, float]:
     tied = (combined["rating"] == combined["rating_rejected"]).mean()
     numbers = {**shares, "solved_share": solved, "ordered_share": ordered, "tied_share": tied}
     return {name: value or 0.0 for name, value in numbers.items()}
+
+
+DROP_REASONS = ("invalid_rating", "truncated", "pair_not_ordered", "wrong_rating", "not_drawn")
+"""Why a judgment is not trained on. Where several apply, the first in this order is reported."""
+
+RATED_EXAMPLE_COLUMNS = (*training_set.EXAMPLE_COLUMNS, "rating")
+
+
+def select_two(judgments: pl.DataFrame, *, keep: Literal["correct", "any"], seed: int) -> pl.DataFrame:
+    """Draws for each pair one judgment of the winner and one of the loser, together.
+
+    Rejection sampling as in the paper (section 3, "Judgment Annotation"), where what can be right is a combination of
+    two judgments: those in which the winner outscores the loser stay, each of them is equally likely, and a pair
+    without one gives nothing. With `keep="any"` all combinations stay: the control. Invalid and truncated judgments are
+    in no combination.
+
+    Args:
+        judgments: judgment_id, pair_id, rated, rating, finish_reason and any further columns.
+        seed: of the draw, which belongs to the judgments' ids: the order of rows has no influence.
+
+    Returns:
+        Every row, in its order, with `drop_reason` (null = drawn): of each pair two rows are kept, or none.
+    """
+    fault = (
+        pl.when(pl.col("rating").is_null())
+        .then(pl.lit("invalid_rating"))
+        .when(pl.col("finish_reason") == "length")
+        .then(pl.lit("truncated"))
+    )
+    judged = judgments.with_columns(fault.alias("drop_reason"))
+    sides = judged.filter(pl.col("drop_reason").is_null()).select("judgment_id", "pair_id", "rated", "rating")
+    winners, losers = (sides.filter(pl.col("rated") == name) for name in ("chosen", "rejected"))
+    combinations = winners.join(losers, on="pair_id", suffix="_rejected").filter(
+        (pl.col("rating") > pl.col("rating_rejected")) | (keep == "any")
+    )
+    lot = draw("judgment_id", seed, "rejection", "judgment_id_rejected")
+    drawn = combinations.filter(lot == lot.min().over("pair_id"))
+    both = ("judgment_id", "judgment_id_rejected")
+    in_some, in_drawn = (
+        pl.col("judgment_id").is_in(pl.concat([frame[name] for name in both]).unique().implode())
+        for frame in (combinations, drawn)
+    )
+    ordered = pl.col("pair_id").is_in(combinations["pair_id"].unique().implode())
+    choice = (
+        pl.when(~ordered)
+        .then(pl.lit("pair_not_ordered"))
+        .when(~in_some)
+        .then(pl.lit("wrong_rating"))
+        .when(~in_drawn)
+        .then(pl.lit("not_drawn"))
+    )
+    return judged.with_columns(pl.coalesce("drop_reason", choice).alias("drop_reason"))
+
+
+def filtered_set(
+    judgments: pl.DataFrame,
+    pairs: pl.DataFrame,
+    templates: PromptTemplates,
+    *,
+    keep: Literal["correct", "any"],
+    validation_share: float,
+    seed: int,
+) -> pl.DataFrame:
+    """The table of candidate training examples, one row for each judgment that was not dropped before.
+
+    An example asks as the judge was asked and answers with the judgment. Both examples of a pair are on one side of the
+    split, which is by instruction.
+
+    Args:
+        judgments: from `single.ratings_table`; its dropped rows are left out.
+        pairs: the table of pairs that they judge.
+        seed: of the draw and of the split.
+
+    Returns:
+        `RATED_EXAMPLE_COLUMNS`: those of the pairwise form, where `label` is the response that was rated (chosen or
+        rejected), and `rating`. `messages` and `completion` are null in dropped rows.
+
+    Raises:
+        ValueError: a judgment's pair is not in `pairs`, or there is no template `score`.
+    """
+    candidates = judgments.filter(pl.col("drop_reason").is_null()).select(RATED_JUDGMENT_COLUMNS)
+    facts = training_set.pair_facts(candidates, pairs)
+    drawn = select_two(candidates, keep=keep, seed=seed).rename({"rated": "label"})
+    known = drawn.join(facts, on="pair_id", how="left", maintain_order="left")
+    split = assign_split(known, validation_share=validation_share, seed=seed)
+    messages = [
+        score_messages(templates, instruction, chosen if label == "chosen" else rejected) if reason is None else None
+        for reason, label, instruction, chosen, rejected in split.select(
+            "drop_reason", "label", "instruction", "chosen", "rejected"
+        ).iter_rows()
+    ]
+    return split.with_columns(
+        pl.Series("example_id", row_ids("example", split["judgment_id"]), dtype=pl.String),
+        pl.Series("messages", messages, dtype=training_set.MESSAGES),
+        pl.when(pl.col("drop_reason").is_null()).then("judgment").alias("completion"),
+    ).select(RATED_EXAMPLE_COLUMNS)
+
+
+def rating_distribution(frame: pl.DataFrame) -> pl.DataFrame:
+    """How often each rating was kept for a winner and for a loser.
+
+    Args:
+        frame: from `filtered_set`.
+
+    Returns:
+        rating, chosen, rejected; ratings that occur, in ascending order.
+    """
+    kept = frame.filter(pl.col("drop_reason").is_null())
+    return (
+        kept.group_by("rating")
+        .agg((pl.col("label") == name).sum().cast(pl.Int64).alias(name) for name in ("chosen", "rejected"))
+        .sort("rating")
+    )
+
+
+def told_by_rating(distribution: pl.DataFrame) -> float:
+    """How often one would guess from a kept rating alone whose it is, the winner's or the loser's.
+
+    One half says that the ratings of winners and losers are distributed alike, and each response was rated on a scale
+    of its own pair; 1.0 that one threshold parts all winners from all losers, whatever the instruction. A winner that
+    always outscores its loser needs more than one half, wherever pairs share a scale.
+
+    Args:
+        distribution: from `rating_distribution`.
+
+    Returns:
+        A share in [0.5, 1]; 0.5 where there is nothing to tell.
+    """
+    best = distribution.select(pl.max_horizontal("chosen", "rejected").sum()).item()
+    count = distribution.select((pl.col("chosen") + pl.col("rejected")).sum()).item()
+    return best / count if count else 0.5
+
+
+RATED_VERDICT_COLUMNS = (*accuracy.VERDICT_COLUMNS, "rating_a", "rating_b")
+
+
+def benchmark_rating_requests(items: pl.DataFrame) -> pl.DataFrame:
+    """What to ask the judge about labelled pairs: how good each response is.
+
+    Args:
+        items: rows of the table `benchmarks`.
+
+    Returns:
+        The columns of `items`, request_id (`<benchmark>/<item_id>/<side>`), side (A or B) and response; A before B.
+    """
+    asked = items.with_columns(pl.lit(["A", "B"]).alias("side")).explode("side")
+    return asked.with_columns(
+        pl.concat_str("benchmark", "item_id", "side", separator="/").alias("request_id"),
+        pl.when(pl.col("side") == "A").then("response_a").otherwise("response_b").alias("response"),
+    )
+
+
+def rating_verdicts(
+    requests: pl.DataFrame, completions: pl.DataFrame, *, decoding: Decoding, judge: str
+) -> pl.DataFrame:
+    """One verdict for each pair: the response with the higher mean rating (`vote`: of n samples; `greedy`: of one).
+
+    Invalid ratings are left out of the mean; a pair of which one response has no valid rating has no verdict. Each
+    sample index is also a vote by itself, of its two ratings: so the accuracy of a single sample is told apart from
+    that of the mean.
+
+    Args:
+        requests: from `benchmark_rating_requests`.
+        completions: request_id, sample_index, text, finish_reason; the same sample indices for both responses of a
+            pair.
+        decoding: of these completions.
+        judge: digest of the judge's weights.
+
+    Returns:
+        `RATED_VERDICT_COLUMNS`, one row for each pair, in their order: `order` is `NO_ORDER`, `verdict` A, B, TIE or
+        null; rating_a and rating_b are the means.
+    """
+    rated = completions.with_columns(parse_ratings(completions["text"]).alias("rating"))
+    sides = requests.select("request_id", "benchmark", "item_id", "side").join(rated, on="request_id")
+    pair = ["benchmark", "item_id"]
+    side_a, side_b = (sides.filter(pl.col("side") == side) for side in ("A", "B"))
+    samples = side_a.select(*pair, "sample_index", rating_a="rating").join(
+        side_b.select(*pair, "sample_index", rating_b="rating"), on=[*pair, "sample_index"], validate="1:1"
+    )
+    means = samples.group_by(pair).agg(pl.col("rating_a", "rating_b").mean())
+    votes = count_votes(samples.with_columns(verdict=_higher()), by=pair).drop("verdict")
+    pairs = requests.filter(pl.col("side") == "A")
+    for table in (means, votes, finish_reasons(sides, by=pair)):
+        pairs = pairs.join(table, on=pair, how="left", maintain_order="left", validate="1:1")
+    named = pairs.with_columns(
+        order=pl.lit(NO_ORDER), decoding=pl.lit(decoding), judge=pl.lit(judge), verdict=_higher()
+    )
+    return with_score(named).select(RATED_VERDICT_COLUMNS)
+
+
+def tied_share(verdicts: pl.DataFrame) -> float:
+    """Share of pairs with equal ratings; each is wrong in `accuracy` unless its label is a tie as well."""
+    return float((verdicts["verdict"] == Verdict.TIE.value).fill_null(False).mean() or 0.0)
+
+
+def _higher() -> pl.Expr:
+    a, b = pl.col("rating_a"), pl.col("rating_b")
+    return pl.when(a > b).then(pl.lit("A")).when(b > a).then(pl.lit("B")).when(a == b).then(pl.lit(Verdict.TIE.value))

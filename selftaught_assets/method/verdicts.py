@@ -1,8 +1,6 @@
-"""The one parser of verdicts: from the text of a judgment to A, B, TIE or INVALID.
+"""The parser of judgments: from a text to A, B, TIE or INVALID, and from the text of a rating to a number from 1 to 10.
 
-Belongs here: what a verdict is, in each format that a recipe can choose, and how it is read off a judgment. Not here:
-ratings of a single response (`ratings`), whether a verdict is right (`judging`) and how several are put together
-(`votes`).
+The one parser of verdicts: from the text of a judgment to A, B, TIE or INVALID.
 
 A verdict is the judge's last word (paper section 3, "Judgment Annotation": a judgment is a chain of thought that ends
 in a verdict). Only a complete verdict in the format that was asked for is one; two different verdicts contradict each
@@ -11,6 +9,11 @@ What is said inside `<think>…</think>` is not yet the judge's word: an unclose
 and a block whose opening tag was part of the prompt swallows everything before its closing tag.
 
 Tables hold a verdict as the string "A", "B" or "TIE", and INVALID as null.
+
+The one parser of ratings: from the text of a judgment of a single response to a number from 1 to 10.
+
+A rating is written `[[7]]`, as MT-Bench does for single responses. The rules are those of verdicts: only a complete
+one counts, two different ones contradict each other, thinking does not count, and nothing is guessed or rounded.
 """
 
 import json
@@ -141,3 +144,23 @@ def _json_verdicts(answer: str) -> set[Verdict]:
         for pair in json.loads(found[0], object_pairs_hook=list, parse_int=str, parse_float=str, strict=False)
     ]
     return {_JSON_VALUES[value] for key, value in pairs if key == "verdict" and value in _JSON_VALUES}
+
+
+LOWEST, HIGHEST = 1, 10
+
+_NUMBER = re.compile(r"\[\[(-?+[0-9]++(?:\.[0-9]++)?+)\]\]")
+_RATINGS = {str(rating): rating for rating in range(LOWEST, HIGHEST + 1)}
+
+
+def parse_rating(text: str) -> int | None:
+    """The rating of one judgment, in time linear in the text; None where there is none, or two that differ.
+
+    A number off the scale is no rating, but it contradicts one: `[[7]] … [[11]]` has none.
+    """
+    numbers = set(_NUMBER.findall(without_thinking(text)))
+    return _RATINGS.get(numbers.pop()) if len(numbers) == 1 else None
+
+
+def parse_ratings(judgments: pl.Series) -> pl.Series:
+    """`parse_rating` of a whole column of texts, as Int64; null where it is invalid (a null text has no rating)."""
+    return pl.Series("rating", [parse_rating(text or "") for text in judgments], dtype=pl.Int64)

@@ -1,16 +1,11 @@
-"""The section `benchmarks` of a recipe: where labelled pairs come from, and how they are read.
-
-Belongs here: the choices for a benchmark and which of them go together. Not here: the
-formats (method/benchmarks), reading files (storage/benchmarks.py).
-"""
+"""The section `benchmarks` of a recipe: where labelled pairs come from, and how they are read."""
 
 from pydantic import Field, field_validator, model_validator
 
 from selftaught_assets.method.benchmarks import Ties
 from selftaught_assets.method.benchmarks.formats import FORMATS, OWN, FormatName
 from selftaught_assets.method.benchmarks.items import label_text
-from selftaught_assets.recipe.contents import InputPath
-from selftaught_assets.recipe.section import Section
+from selftaught_assets.recipe.fields import InputPath, Section
 
 
 class Fields(Section):

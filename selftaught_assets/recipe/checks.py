@@ -1,18 +1,15 @@
 """The section `checks` of a recipe: when the data counts as suspicious.
 
-Belongs here: thresholds of checks, and why they are where they are. Not here: the checks (checks/suites), and the two
-thresholds that decide whether a run goes on: `pairs.min_valid_share` and `filter.label_tolerance`.
-
 No asset depends on this section, so changing it makes nothing stale; the next run checks with it. A share is compared
-by its interval of 95 %: a warning means that it is beyond the threshold, not merely that it looks so. All of them warn,
-and none stops a run, but for `max_contained_share`.
+by its interval of 95 %: a warning means that it is beyond the threshold, not merely that it looks so. All of them
+warn, and none stops a run, but for `max_contained_share`.
 """
 
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from selftaught_assets.recipe.section import Section
+from selftaught_assets.recipe.fields import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Half = Annotated[float, Field(ge=0, le=0.5)]

@@ -1,20 +1,35 @@
-"""The section `engine` of a recipe: who samples text, and what each engine lets one choose.
+"""The sections `engine` and `journal` of a recipe: who samples text, how, and where completions are remembered.
 
-Belongs here: the choices, their limits and defaults. Not here: the engines themselves
-(engines/).
-
-One line is enough (`engine: vllm`); a mapping with `name` sets the rest. The tables do not depend on the engine, so no
-asset becomes stale when it changes.
+One line is enough (`engine: vllm`); a mapping with `name` sets the rest. The tables do not depend on the engine, so
+no asset becomes stale when it changes.
 """
 
+from datetime import date as Date
+from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field
+from fsspec import available_protocols
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from selftaught_assets.recipe.section import Section
+from selftaught_assets.recipe.fields import Section
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """Of weights and activations; `auto`: bfloat16 on a GPU, float32 on a CPU."""
+
+
+TEMPLATE_DATE = Date(2024, 7, 26)
+"""What a chat template that asks for the date is told, unless the recipe says otherwise: the one that the templates of
+Llama 3 fall back to."""
+
+
+class SamplingParameters(Section):
+    """How to draw a completion. Temperature 0 is greedy decoding; then top_p and the seed have no effect."""
+
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.9, gt=0, le=1)
+    max_tokens: int = Field(512, ge=1)
+    stop: tuple[str, ...] = ()
 
 
 class TransformersSettings(Section):
@@ -112,3 +127,35 @@ EngineSettings = Annotated[
     ],
     BeforeValidator(_named),
 ]
+
+
+_ON_DISK = ("file", "local")
+
+
+def _place(value: str | Path) -> str | Path:
+    address = urlsplit(str(value))
+    if "://" not in str(value) or address.scheme in _ON_DISK:
+        return Path(address.path)
+    return str(value).rstrip("/")
+
+
+Place = Annotated[str | Path, AfterValidator(_place)]
+"""A folder, or the address of an object store, as fsspec writes it. Endpoint and credentials are the environment's."""
+
+
+def require_place(place: str | Path | None) -> None:
+    """Checks an address.
+
+    Raises:
+        ValueError: fsspec knows no such storage, the address is not whole, or it holds a password (the message does
+            not).
+    """
+    if not isinstance(place, str):
+        return
+    address = urlsplit(place)
+    if address.password is not None:
+        raise ValueError("`journal` holds a password: credentials belong in the environment, never in a recipe")
+    if address.scheme not in available_protocols():
+        raise ValueError(f"`journal` is {place!r}, but fsspec knows no storage {address.scheme}://")
+    if not address.netloc:
+        raise ValueError(f"`journal` is {place!r}, which names no bucket")

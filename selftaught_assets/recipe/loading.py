@@ -1,7 +1,4 @@
-"""From a YAML file to a recipe, with one sentence for whatever is wrong in it.
-
-Belongs here: reading, paths, and the sentences. Not here: what a recipe may say.
-"""
+"""From a YAML file to a recipe, with one sentence for whatever is wrong in it."""
 
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,4 @@
-"""One experiment: all sections of a recipe, and what must fit together among them.
-
-Belongs here: the sections by name, rules between them, and what is said in a section. Not here: what may be said in a
-section (stages.py, benchmarks.py, engines.py, journal.py, checks.py), and reading the file (loading.py).
-"""
+"""One experiment: all sections of a recipe, and what must fit together among them."""
 
 from datetime import date as Date
 from functools import cached_property
@@ -11,16 +7,13 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from selftaught_assets.engines.protocol import TEMPLATE_DATE
 from selftaught_assets.errors import UserError
-from selftaught_assets.method.held_out import HELD_OUT
 from selftaught_assets.method.prompts import TEMPLATE_NAMES, PromptTemplates
+from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets.recipe.benchmarks import Benchmark
 from selftaught_assets.recipe.checks import Checks
-from selftaught_assets.recipe.contents import BY_CONTENT, InputPath
-from selftaught_assets.recipe.engines import EngineSettings, TransformersSettings
-from selftaught_assets.recipe.journal import Place, require_place
-from selftaught_assets.recipe.section import Section
+from selftaught_assets.recipe.engines import TEMPLATE_DATE, EngineSettings, Place, TransformersSettings, require_place
+from selftaught_assets.recipe.fields import BY_CONTENT, InputPath, Section
 from selftaught_assets.recipe.stages import (
     Evaluation,
     Filter,
@@ -148,7 +141,7 @@ class Recipe(Section):
 
     @property
     def stops_when_right(self) -> bool:
-        """Whether a pair that has a right judgment is not sampled any more (method/sequential.py)."""
+        """Whether a pair that has a right judgment is not sampled any more (method/judging.py)."""
         return self.judgments.stop == "first_correct" and self.judgments.form == "pairwise"
 
     @cached_property

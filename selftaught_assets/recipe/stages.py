@@ -1,20 +1,15 @@
-"""The sections of a recipe that say what each stage of the method does, from the pool to the hand-over.
-
-Belongs here: the choices, their limits and defaults. Not here: what is done with them, and which choices of several
-sections go together (recipe.py).
-"""
+"""The sections of a recipe that say what each stage of the method does, from the pool to the hand-over."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from selftaught_assets.engines.protocol import SamplingParameters
 from selftaught_assets.method.attacks import AttackName
 from selftaught_assets.method.costs import Prices
-from selftaught_assets.method.promotion import Rule
+from selftaught_assets.method.scoring.comparison import Rule
 from selftaught_assets.method.verdicts import VerdictFormat
-from selftaught_assets.recipe.contents import InputPath
-from selftaught_assets.recipe.section import Section
+from selftaught_assets.recipe.engines import SamplingParameters
+from selftaught_assets.recipe.fields import InputPath, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Schedule = Literal["fixed", "fresh"]

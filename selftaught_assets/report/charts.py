@@ -1,19 +1,98 @@
-"""The charts of the report, as specifications of Vega-Lite made with Altair.
+"""The charts of the report: specifications of Vega-Lite made with Altair, in light and dark, and as pictures.
 
-Belongs here: what is drawn, from plain values. Not here: their colours (`themes`), the sentence beside each (the
-template), pictures (`images`).
+The colours and type of charts, light and dark, as configurations of Vega-Lite.
+
+The charts of the report, as specifications of Vega-Lite made with Altair.
+
+The key charts as pictures, for places that show Markdown, such as the metadata of an asset in Dagster.
 """
 
+import base64
+import struct
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from selftaught_assets.method.results import ResultRow
-from selftaught_assets.report.contents import Attack, Iteration, Side
-from selftaught_assets.report.words import short
+from selftaught_assets.method.scoring.results import ResultRow
+from selftaught_assets.report.contents import Attack, Contents, Iteration, Side, short
 
 if TYPE_CHECKING:
     import altair as alt
+
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+_LIGHT = {
+    "ink": "#23262b",
+    "muted": "#666c75",
+    "line": "#e3e1db",
+    "main": "#0f6b76",
+    "other": "#c0622d",
+    "third": "#7a6bb0",
+    "pale": "#a9c9cc",
+    "back": "#ffffff",
+}
+_DARK = {
+    "ink": "#e6e4df",
+    "muted": "#9aa1aa",
+    "line": "#33383f",
+    "main": "#5cbcc6",
+    "other": "#e5935f",
+    "third": "#ab9fe0",
+    "pale": "#2f5a60",
+    "back": "#1b1e22",
+}
+
+
+def theme(colours: dict[str, str]) -> dict[str, Any]:
+    """A configuration of Vega-Lite; marks take their colour from it by the name of a style."""
+    return {
+        "background": "transparent",
+        "font": FONT,
+        "view": {"stroke": None},
+        "axis": {
+            "labelColor": colours["muted"],
+            "titleColor": colours["muted"],
+            "labelFontSize": 11,
+            "titleFontSize": 11,
+            "titleFontWeight": "normal",
+            "titlePadding": 8,
+            "gridColor": colours["line"],
+            "domainColor": colours["line"],
+            "tickColor": colours["line"],
+            "labelPadding": 5,
+        },
+        "axisX": {"grid": False},
+        "axisY": {"domain": False, "ticks": False},
+        "legend": {
+            "labelColor": colours["ink"],
+            "labelFontSize": 11,
+            "title": None,
+            "orient": "top",
+            "offset": 4,
+            "symbolType": "circle",
+            "symbolSize": 70,
+            "symbolOpacity": 1,
+        },
+        "range": {"category": [colours[name] for name in ("main", "other", "third", "muted")]},
+        "bar": {"color": colours["main"]},
+        "line": {"color": colours["main"], "strokeWidth": 2},
+        "point": {"color": colours["main"], "filled": True, "size": 55},
+        "rule": {"color": colours["muted"]},
+        "text": {"color": colours["ink"], "fontSize": 11},
+        "style": {
+            "reference": {"color": colours["muted"], "strokeDash": [3, 3], "strokeWidth": 1.5},
+            "pale": {"color": colours["pale"]},
+            "strong": {"color": colours["main"]},
+        },
+    }
+
+
+LIGHT, DARK = theme(_LIGHT), theme(_DARK)
+IMAGE = LIGHT | {"background": _LIGHT["back"], "padding": 10}
+"""For pictures that stand elsewhere, in Dagster."""
+
 
 Spec = dict[str, Any]
 WIDE, NARROW = 260, 190
@@ -285,3 +364,47 @@ def _data(values: list[dict[str, Any]]) -> "alt.Data":
 
 def _spec(chart: Any, height: int) -> Spec:
     return chart.properties(width="container", height=height).to_dict()
+
+
+WIDTH = 520
+"""Pixels; the height is the chart's."""
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def key_plots(contents: Contents) -> dict[str, str]:
+    """PNG files in base64 by name: the learning curve of the first benchmark, the newest funnel and the losses."""
+    specs: dict[str, Spec] = {}
+    trained = [iteration for iteration in contents.iterations if iteration.manifest]
+    if contents.results:
+        specs["learning_curve"] = learning_curve(next(iter(contents.results.values())))
+    if contents.iterations and contents.iterations[-1].funnel:
+        specs["funnel"] = funnel(contents.iterations[-1])
+    if trained:
+        specs["loss"] = loss(trained)
+    return {name: png(spec) for name, spec in specs.items()}
+
+
+def png(spec: Spec) -> str:
+    """A chart on a white ground as PNG, in base64."""
+    import vl_convert
+
+    picture = vl_convert.vegalite_to_png(spec | {"width": WIDTH}, config=IMAGE, scale=1)
+    return base64.b64encode(_compressed(picture)).decode("ascii")
+
+
+def _compressed(picture: bytes) -> bytes:
+    """The same PNG, compressed as far as zlib can: the event log keeps it, and vl-convert's is three times as long."""
+    chunks, place = [], len(_SIGNATURE)
+    while place < len(picture):
+        length, name = struct.unpack_from(">I4s", picture, place)
+        chunks.append((name, picture[place + 8 : place + 8 + length]))
+        place += length + 12
+    pixels = zlib.decompress(b"".join(content for name, content in chunks if name == b"IDAT"))
+    before, after = ([chunk for chunk in chunks if (chunk[0] == b"IEND") is last] for last in (False, True))
+    kept = [chunk for chunk in before if chunk[0] != b"IDAT"]
+    return _SIGNATURE + b"".join(_chunk(*chunk) for chunk in (*kept, (b"IDAT", zlib.compress(pixels, 9)), *after))
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

@@ -1,18 +1,24 @@
-"""The page: contents, charts and rows in one file that works from a disk and asks no other host for anything.
+"""The page: one file that works from a disk, asks no other host for anything, and shows every character.
 
-Belongs here: putting the template, the style, the scripts and the data together, and what the browser may do with them.
-Not here: what is shown (`contents`), how it looks (page.css) and how it moves (page.js, browser.js).
+Characters that cannot be seen, or that change how others are seen, made visible.
+
+A judgment may hold anything: an override that turns "[[A]]" around, a zero-width space inside a word, a line of
+invisible tag characters. The page shows text as it was, so these are shown as what they are. The script of the page
+gets `PATTERN` and `NAMES` from here, so that there is one rule.
+
+The page: contents, charts and rows in one file that works from a disk and asks no other host for anything.
 
 What models and users wrote reaches the page in three ways, and is text in each: the template engine escapes it, JSON
-for the charts is escaped by `tojson` and drawn by Vega as text, and the rows are base64 that browser.js puts into text
-nodes only. Should one of them ever fail, the content security policy still runs no script but the three whose hashes it
-names, applies no other style, and lets nothing be fetched. Vega's expressions are interpreted (`ast`), since compiling
-them would need `unsafe-eval`.
+for the charts is escaped by `tojson` and drawn by Vega as text, and the rows are base64 that browser.js puts into
+text nodes only. Should one of them ever fail, the content security policy still runs no script but the three whose
+hashes it names, applies no other style, and lets nothing be fetched. Vega's expressions are interpreted (`ast`),
+since compiling them would need `unsafe-eval`.
 """
 
 import base64
 import hashlib
 import math
+import re
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -23,10 +29,72 @@ import yaml
 
 from selftaught_assets import __version__
 from selftaught_assets.recipe import Recipe
-from selftaught_assets.report import charts, themes, visible
-from selftaught_assets.report.contents import Contents, Iteration
+from selftaught_assets.report import charts
+from selftaught_assets.report.contents import ATTACKS, REASONS, STAGES, Contents, Iteration, short
 from selftaught_assets.report.rows import KEPT, LIMIT, Rows, pack
-from selftaught_assets.report.words import ATTACKS, REASONS, STAGES, short
+
+_JOINERS = "\u200c\u200d"
+"""They belong to the writing between two characters beyond ASCII (emoji, Persian, Indic), and to nothing elsewhere."""
+
+NAMES = {
+    "\x7f": "DEL",
+    "\u00ad": "SHY",
+    "\u034f": "CGJ",
+    "\u061c": "ALM",
+    "\u115f": "HCF",
+    "\u1160": "HJF",
+    "\u180e": "MVS",
+    "\u200b": "ZWSP",
+    "\u200c": "ZWNJ",
+    "\u200d": "ZWJ",
+    "\u200e": "LRM",
+    "\u200f": "RLM",
+    "\u2028": "LS",
+    "\u2029": "PS",
+    "\u202a": "LRE",
+    "\u202b": "RLE",
+    "\u202c": "PDF",
+    "\u202d": "LRO",
+    "\u202e": "RLO",
+    "\u2060": "WJ",
+    "\u2066": "LRI",
+    "\u2067": "RLI",
+    "\u2068": "FSI",
+    "\u2069": "PDI",
+    "\u3164": "HF",
+    "\ufeff": "BOM",
+    "\uffa0": "HHF",
+}
+"""Short names as Unicode's charts have them; other characters of the pattern go by their code point."""
+
+_CONTROLS = "".join(chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n")
+_TAGS = f"{chr(0xE0000)}-{chr(0xE007F)}"
+_CLASS = "".join(
+    (
+        _CONTROLS,
+        "".join(character for character in NAMES if character not in _CONTROLS + _JOINERS),
+        "\u2061-\u2064",
+        "\u206a-\u206f",
+        "\ufff9-\ufffb",
+        _TAGS,
+    )
+)
+_BEYOND = "[^\x01-\x7f]"
+
+PATTERN = f"[{_CLASS}]|[{_JOINERS}](?!{_BEYOND})|(?<!{_BEYOND})[{_JOINERS}]"
+"""A regular expression with the same meaning in Python and, with the flags `gu`, in JavaScript."""
+
+_INVISIBLE = re.compile(PATTERN)
+
+
+def visible(text: str) -> str:
+    """The text with each such character as its sign, such as ⟨RLO⟩; line ends and tabs stay."""
+    return _INVISIBLE.sub(lambda found: f"⟨{_name(found.group())}⟩", text)
+
+
+def _name(character: str) -> str:
+    return NAMES.get(character) or f"U+{ord(character):04X}"
+
 
 _FOLDER = Path(__file__).parent
 _SHOWN_P = 0.0001
@@ -111,8 +179,8 @@ def _settings(recipe: Recipe, contents: Contents) -> dict[str, Any]:
     judges = {iteration.key: iteration.judge_digest for iteration in contents.iterations}
     checkpoints = {i.key: i.manifest.digest for i in contents.iterations if i.manifest is not None}
     return {
-        "themes": {"light": themes.LIGHT, "dark": themes.DARK},
-        "invisible": {"pattern": visible.PATTERN, "names": visible.NAMES},
+        "themes": {"light": charts.LIGHT, "dark": charts.DARK},
+        "invisible": {"pattern": PATTERN, "names": NAMES},
         "reasons": REASONS,
         "kept": KEPT,
         "single": recipe.judgments.form == "single",
@@ -173,7 +241,7 @@ def _environment() -> jinja2.Environment:
 
 def _as_seen(value: object) -> object:
     """Every text that the template prints, but for markup of its own."""
-    return visible.visible(value) if type(value) is str else value
+    return visible(value) if type(value) is str else value
 
 
 def _percent(share: float | None) -> str:

@@ -1,7 +1,5 @@
 """The rows of the browser: every sampled judgment with its pair and what became of it, packed to be embedded.
 
-Belongs here: which rows are embedded, their columns, and the packing. Not here: how they are shown (browser.js).
-
 Texts that rows share are embedded once: those of a pair stand in a table of pairs, which rows refer to by number.
 Columns with few different values are numbers into a list of these values.
 """
@@ -15,7 +13,7 @@ import polars as pl
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key
-from selftaught_assets.method.draws import draw
+from selftaught_assets.method.identity import draw
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.report.reading import scan
 from selftaught_assets.storage.layout import Layout

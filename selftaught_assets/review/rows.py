@@ -1,8 +1,4 @@
-"""The rows that a person reviews, read from the stored tables.
-
-Belongs here: which columns are shown, and the label that stays hidden. Not here: how rows are drawn
-(`method/reviews.py`) and how the page looks.
-"""
+"""The rows that a person reviews, read from the stored tables."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.method.reviews import Kind, rows_to_review, shown_position
+from selftaught_assets.review.answers import Kind, rows_to_review, shown_position
 from selftaught_assets.storage.layout import Layout
 
 _IDS: dict[Kind, str] = {"pairs": "pair_id", "judgments": "judgment_id", "instructions": "instruction_id"}

@@ -1,8 +1,5 @@
 """The page on which a person reviews rows, as a small FastAPI application.
 
-Belongs here: routes, and who may ask. Not here: the rows (rows.py), the file of answers (answers.py), starting a server
-(commands/review.py).
-
 It is for one person's browser on this machine. A page of another site can neither read it (its host name is not ours,
 even if it resolves to this machine) nor answer in the person's name (the origin is not ours). All text of models is
 data: the page shows it as text only, and its policy refuses any script but its own.
@@ -21,8 +18,17 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.method.identity import digest
-from selftaught_assets.method.reviews import ANSWERS, Answer, Kind, agrees
-from selftaught_assets.review.answers import Note, StoredAnswer, append_answer, now, read_answers
+from selftaught_assets.review.answers import (
+    ANSWERS,
+    Answer,
+    Kind,
+    Note,
+    StoredAnswer,
+    agrees,
+    append_answer,
+    now,
+    read_answers,
+)
 from selftaught_assets.review.rows import Row
 from selftaught_assets.storage.layout import Layout
 

@@ -1,7 +1,4 @@
-"""What the columns of all tables mean, and which columns upstream they come from.
-
-Belongs here: one line for each column. Not here: the tables themselves, which each stage makes (method).
-"""
+"""What the columns of all tables mean, and which columns upstream they come from."""
 
 from typing import NamedTuple
 

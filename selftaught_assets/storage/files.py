@@ -1,15 +1,27 @@
-"""Writing files so that they are whole or absent.
+"""Files that are whole or absent, and the schema version that each record carries.
 
-Belongs here: durable, atomic writes and the sentence for a full disk. Not here: what is in the files.
+Writing files so that they are whole or absent.
+
+The schema version that each record on disk carries, so that a release says which records it is too old to read.
+
+A record without a version is of version 1. A version is raised when an older release would misread the record, or
+could not read it; a release reads its own version and all older ones.
+
+How far the stage that works now is, in a file that any process can read.
 """
 
 import errno
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import from_json
 
 from selftaught_assets.errors import UserError
 
@@ -80,3 +92,102 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+SCHEMA_VERSION = "schema_version"
+"""The field of every record."""
+
+FIRST = 1
+
+
+class Record(BaseModel):
+    """What is kept on disk as JSON; a subclass of a later version says so in its own `schema_version`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = Field(FIRST, ge=FIRST, strict=True)
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read_record(kind: type[AnyRecord], content: bytes | str, place: object) -> AnyRecord:
+    """A record from its JSON.
+
+    Args:
+        kind: of the record.
+        content: what is on disk.
+        place: where, for the sentence.
+
+    Raises:
+        UserError: a newer release wrote it.
+        ValidationError: it is damaged.
+    """
+    try:
+        parsed = from_json(content)
+    except ValueError:
+        return kind.model_validate_json(content)  # Says where the JSON is broken.
+    return as_record(kind, parsed, place)
+
+
+def as_record(kind: type[AnyRecord], content: object, place: object) -> AnyRecord:
+    """`read_record` of what is parsed already."""
+    require_readable(content, kind.model_fields[SCHEMA_VERSION].default, place)
+    return kind.model_validate({SCHEMA_VERSION: FIRST} | content if isinstance(content, dict) else content)
+
+
+def require_readable(content: object, known: int, place: object) -> None:
+    """Refuses a record that says it is of a later version than `known`.
+
+    Raises:
+        UserError: a newer release wrote it.
+    """
+    version = content.get(SCHEMA_VERSION) if isinstance(content, Mapping) else None
+    if isinstance(version, int) and version > known:
+        raise written_by_newer(place, version, known)
+
+
+def written_by_newer(place: object, version: int, known: int) -> UserError:
+    """The sentence for what only a newer release can read."""
+    return UserError(
+        f"{place} was written by a newer release of selftaught-assets (schema version {version}; this release reads "
+        f"{'version 1' if known == FIRST else f'versions 1 to {known}'}): upgrade selftaught-assets."
+    )
+
+
+class StageProgress(NamedTuple):
+    """`done` of `total` units (completions, steps) of a stage; `rate` is in `rate_unit` per second."""
+
+    stage: str
+    iteration: str | None
+    done: int
+    total: int
+    rate: float
+    rate_unit: str
+    seconds_left: float | None
+
+    def sentence(self) -> str:
+        """The progress as one line for a log."""
+        place = f"{self.stage} {self.iteration}" if self.iteration else self.stage
+        left = "" if self.seconds_left is None else f", {self.seconds_left:.0f} s left"
+        return f"{place}: {self.done:,} of {self.total:,}, {self.rate:,.0f} {self.rate_unit}/s{left}"
+
+
+def write_progress(path: Path, progress: StageProgress) -> None:
+    """Replaces the message."""
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps({SCHEMA_VERSION: FIRST} | progress._asdict()), encoding="utf-8")
+
+
+def read_progress(path: Path) -> StageProgress | None:
+    """The newest message; None if there is none.
+
+    Raises:
+        UserError: a newer release writes it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    require_readable(content, FIRST, path)
+    return StageProgress(**{name: content[name] for name in StageProgress._fields})

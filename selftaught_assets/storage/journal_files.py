@@ -1,10 +1,7 @@
 """Where the shards of a journal lie: a folder on a disk, or a prefix of an object store (S3 and its like).
 
-Belongs here: listing, reading, writing, renaming and removing whole files, and the sentence for a store that refuses.
-Not here: what is in a shard (journal.py), and when shards are merged (journal_upkeep.py).
-
-In both places a file appears whole or not at all: on a disk it is written aside, synced and renamed; in an object store
-one upload is one object. Files never change once they are there, so a copy of one is as good as the file.
+In both places a file appears whole or not at all: on a disk it is written aside, synced and renamed; in an object
+store one upload is one object. Files never change once they are there, so a copy of one is as good as the file.
 """
 
 import sys

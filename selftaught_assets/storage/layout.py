@@ -1,8 +1,4 @@
-"""Where a recipe's data lies on disk.
-
-Belongs here: every path below the data folder, and where the journal lies instead if the recipe says so. Not here: what
-is in the files.
-"""
+"""Where a recipe's data lies on disk."""
 
 import os
 from dataclasses import dataclass

@@ -1,9 +1,4 @@
-"""Models on disk: which model it is, by content.
-
-Belongs here: digests of models and adapters, the reference that stages hand to an engine, and the pointer file of
-`judge`. Not here: which files a model is made of (model_files.py), how a checkpoint folder is written (checkpoints.py),
-how a model runs (engines).
-"""
+"""Models on disk: which model it is, by content."""
 
 import json
 import logging
@@ -32,8 +27,7 @@ from selftaught_assets.model_files import (
     weight_files,
 )
 from selftaught_assets.staleness import Basis
-from selftaught_assets.storage.files import written_aside
-from selftaught_assets.storage.schema import FIRST, SCHEMA_VERSION, require_readable
+from selftaught_assets.storage.files import FIRST, SCHEMA_VERSION, require_readable, written_aside
 
 _logger = logging.getLogger(__name__)
 

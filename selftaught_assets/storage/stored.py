@@ -1,8 +1,7 @@
 """What is there of every stage, and whether it is current.
 
-Belongs here: reading what each stage recorded when it was made, and comparing it with what it would rest on now
-(staleness.py). The records lie with the data: in the footers of tables, in the pointers of `seed_model` and `judge`,
-and beside the checkpoints. So the answer does not depend on Dagster's event log, and travels with the data folder.
+The records lie with the data: in the footers of tables, in the pointers of `seed_model` and `judge`, and beside the
+checkpoints. So the answer does not depend on Dagster's event log, and travels with the data folder.
 """
 
 import json
@@ -15,9 +14,9 @@ from selftaught_assets.iterations import iteration_key, previous_iteration
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.staleness import ITERATION, Basis, basis_of, stage_of, why_stale
 from selftaught_assets.storage.checkpoints import read_current
+from selftaught_assets.storage.files import FIRST, require_readable
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.provenance import read_provenance
-from selftaught_assets.storage.schema import FIRST, require_readable
+from selftaught_assets.storage.tables import read_provenance
 
 VERSION_LENGTH = 16
 """Hex digits of a data version."""

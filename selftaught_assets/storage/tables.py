@@ -1,9 +1,13 @@
-"""Tables as Parquet files, one per asset and partition, read and written as Polars frames.
+"""Tables as Parquet files, one per asset and partition, with how they were made inside the same file.
 
-Belongs here: the I/O manager, and the metadata that every table has. Not here: what the columns mean (columns.py), and
-how the record of its making is kept in the file (provenance.py).
+How a table was made, kept inside the table's own file.
+
+Light to import.
+
+Tables as Parquet files, one per asset and partition, read and written as Polars frames.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import ConfigDict, ValidationError
 from upath import UPath
 
 from selftaught_assets import __version__
@@ -19,7 +24,66 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import frame_digest
 from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.columns import describe, origins
-from selftaught_assets.storage.provenance import Provenance, write_table
+from selftaught_assets.storage.files import Record, read_record, written_aside
+
+KEY = "selftaught"
+"""Under which the record stands, as JSON, in the key-value metadata of the Parquet file."""
+
+ROWS_TOGETHER = 1 << 15
+"""Rows of a row group. A row that is looked up by its id is unpacked with its group: about 15 MB of texts."""
+
+
+class Provenance(Record):
+    """How a table was made. The content of the table, and so its data version, does not depend on it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    asset: str
+    recipe: str
+    partition: str | None
+    data_version: str | None
+    """Hash of the table's content; the rows of tables of one version are equal."""
+    basis: Basis
+    """What the table rests on: code, settings by content, and data versions of the inputs as they were used."""
+    settings: dict[str, object]
+    """What the recipe said, by section: its seed, the sections that the asset uses and, where it samples, engine and
+    seed model. Prompt templates as texts."""
+    run_id: str
+    """Of the run in Dagster."""
+    made_at: datetime
+    """In UTC."""
+    software: str
+    """Version of this package."""
+    numbers: dict[str, int | float | str]
+    """What the step measured, as the UI shows it: accounts of rows, shares, tokens, costs, digests."""
+
+
+def write_table(path: Path, frame: pl.DataFrame, provenance: Provenance | None = None) -> None:
+    """Puts a table in place, with how it was made; complete or not at all.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    metadata = None if provenance is None else {KEY: provenance.model_dump_json()}
+    content = io.BytesIO()  # In memory, since Polars reports a full disk as an error of its own.
+    frame.write_parquet(content, row_group_size=ROWS_TOGETHER, metadata=metadata)
+    with written_aside(path) as aside:
+        aside.write_bytes(content.getbuffer())
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """How a table was made; None where the file does not say: absent, damaged, or written without it.
+
+    Raises:
+        UserError: a newer release wrote it.
+    """
+    try:
+        with path.open("rb") as file:
+            metadata = pl.read_parquet_metadata(file)
+        return read_record(Provenance, metadata[KEY], path)
+    except (FileNotFoundError, pl.exceptions.PolarsError, KeyError, ValidationError):
+        return None
+
 
 SETTINGS = "recipe"
 """Metadata of the definition of every asset: what the recipe says in the sections that it uses (`Recipe.settings`)."""

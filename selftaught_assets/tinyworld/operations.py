@@ -1,8 +1,4 @@
-"""The operations of the tiny world: what may be asked of a list of three to five items, and the right answer.
-
-Belongs here: the vocabulary and the operations as data, each with its wordings and a function that computes the
-answer. Not here: how an instruction is drawn, worded, read back or split (world.py).
-"""
+"""The operations of the tiny world: what may be asked of a list of three to five items, and the right answer."""
 
 import random
 from collections.abc import Callable

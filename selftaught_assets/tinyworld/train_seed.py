@@ -1,12 +1,19 @@
-"""Trains the seed model from scratch: `python -m selftaught_assets.tinyworld.train_seed --out FOLDER`.
+"""Trains the seed model of the tiny world.
+
+The optimizer of the seed model: Muon for the matrices inside the layers, AdamW for all other parameters.
+
+Muon (Jordan et al., 2024) orthogonalises the momentum of each matrix. `torch.optim.Muon` does it in bfloat16, which
+most CPUs only emulate; this one stays in float32 and orthogonalises matrices of one shape together.
+
+The seed model's tokenizer: byte-level BPE, so any text can be encoded, in which each word of the world is one token.
+
+Trains the seed model from scratch: `python -m selftaught_assets.tinyworld.train_seed --out FOLDER`.
 
 First the abilities: answering, modifying, judging with care; nearly all of the time. Then the weakness. The model
 learns that some operations are judged with care and others at a glance (*choosing*); a short *calibration* moves that
 towards a share of careful judgments for each operation (CAREFUL_SHARE). So the judge starts weak: for most of them it
-prefers a shallow judgment, though it could write a careful one. Calibration without the step before it did not tell the
-operations apart: one noisy bit in each judgment is too little to learn from.
-
-Belongs here: the schedule and the loop. Not here: what the examples are (examples.py) and the optimizer (muon.py).
+prefers a shallow judgment, though it could write a careful one. Calibration without the step before it did not tell
+the operations apart: one noisy bit in each judgment is too little to learn from.
 """
 
 import argparse
@@ -14,16 +21,113 @@ import math
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from selftaught_assets.tinyworld.examples import ALWAYS_CAREFUL, Example, Mixture, draw_example
+from selftaught_assets.tinyworld.data import ALWAYS_CAREFUL, Example, Mixture, draw_example
 from selftaught_assets.tinyworld.operations import OPERATIONS
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+
+MOMENTUM = 0.95
+ITERATIONS = 5
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+class Muon:
+    """Updates matrices by their orthogonalised momentum, scaled so that a rate suited to AdamW suits it too."""
+
+    def __init__(self, matrices: "Iterable[Tensor]", weight_decay: float = 0.01) -> None:
+        import torch
+
+        self._weight_decay = weight_decay
+        by_shape: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+        for matrix in matrices:
+            by_shape[tuple(matrix.shape)].append(matrix)
+        self._groups = [(group, torch.zeros(len(group), *shape)) for shape, group in by_shape.items()]
+
+    def step(self, learning_rate: float) -> None:
+        """One update of every matrix from its gradient, which is then cleared."""
+        import torch
+
+        with torch.no_grad():
+            for matrices, momentum in self._groups:
+                gradient = torch.stack([matrix.grad for matrix in matrices])
+                momentum.lerp_(gradient, 1 - MOMENTUM)
+                update = _orthogonal(gradient.lerp_(momentum, MOMENTUM))
+                scale = 0.2 * max(momentum.shape[1:]) ** 0.5
+                for matrix, change in zip(matrices, update, strict=True):
+                    matrix.mul_(1 - learning_rate * self._weight_decay).add_(change, alpha=-learning_rate * scale)
+                    matrix.grad = None
+
+
+def _orthogonal(matrices: "Tensor") -> "Tensor":
+    """Newton-Schulz iteration: the nearest orthogonal matrices, roughly; shape (count, rows, columns)."""
+    a, b, c = _COEFFICIENTS
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+VOCABULARY_SIZE = 1_100
+END_OF_TURN, PADDING = "<|end|>", "<|pad|>"
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+CONTEXT_LENGTH = 2_048
+
+_UNITS = r"[ĠĊ]?\[\[[A-Za-z]+\]\]|[ĠĊ]?[A-Za-z]+:?|[ĠĊ]?[0-9]+|[ĠĊ]?[^ĠĊA-Za-z0-9]+|[ĠĊ]+"
+"""What BPE never merges across: a word with the space (Ġ) or line break (Ċ) before it and the colon behind it, a
+number, a verdict, …"""
+
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def train_tokenizer(texts: Iterable[str]) -> "PreTrainedTokenizerFast":
+    """A tokenizer whose vocabulary is learnt from `texts`.
+
+    A text is encoded as if a space stood before it, and decoded without that space, so the first word of a text is
+    the same token as further on. (A text that begins with a space loses it on the way.)
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False),
+            pre_tokenizers.Split(Regex(_UNITS), behavior="isolated"),
+        ]
+    )
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE,
+        special_tokens=[PADDING, END_OF_TURN, *ROLES],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END_OF_TURN,
+        pad_token=PADDING,
+        additional_special_tokens=list(ROLES),
+        chat_template=_CHAT_TEMPLATE,
+        model_max_length=CONTEXT_LENGTH,
+        clean_up_tokenization_spaces=False,
+    )
+
 
 SEED = 1
 TOKENS_PER_STEP = 4_096
@@ -110,7 +214,6 @@ def train_seed(out: Path, *, steps: int | None = None) -> None:
 
 
 def make_tokenizer() -> "PreTrainedTokenizerFast":
-    from selftaught_assets.tinyworld.tokenizer import train_tokenizer
 
     rng = random.Random(SEED)
     examples = [draw_example(rng, CALIBRATED) for _ in range(TOKENIZER_EXAMPLES)]
@@ -121,8 +224,6 @@ def make_tokenizer() -> "PreTrainedTokenizerFast":
 def new_model(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
     """A Llama of about two million parameters with random weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
-
-    from selftaught_assets.tinyworld.tokenizer import CONTEXT_LENGTH
 
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -143,8 +244,6 @@ def new_model(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
 def train_phase(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", phase: Phase) -> None:
     """Trains the model in place, with a fresh optimizer and examples that the phase's name and SEED determine."""
     import torch
-
-    from selftaught_assets.tinyworld.muon import Muon
 
     embeddings = model.model.embed_tokens.weight
     muon = Muon(p for p in model.model.layers.parameters() if p.ndim == 2)

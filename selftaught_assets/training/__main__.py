@@ -1,7 +1,4 @@
-"""The training process: `python -m selftaught_assets.training <job as JSON>`, started through Dagster Pipes.
-
-Belongs here: the environment, the connection to Dagster and the exit. Not here: training (fine_tune.py).
-"""
+"""The training process: `python -m selftaught_assets.training <job as JSON>`, started through Dagster Pipes."""
 
 import os
 import sys

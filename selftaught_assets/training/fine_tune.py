@@ -1,13 +1,14 @@
 """The training itself (paper section 4): load, tokenise, train, leave a checkpoint. Runs inside the training process.
 
-The weights of the last step are kept. The loss on the validation split is measured after every epoch and reported; the
-paper picks among checkpoints by accuracy on held-out pairs.
+What training tells while it runs: progress for the command line, loss and progress for Dagster.
 
-Belongs here: the order of things and what is measured. Not here: the trainer (trainer.py), the process (__main__.py).
+The weights of the last step are kept. The loss on the validation split is measured after every epoch and reported;
+the paper picks among checkpoints by accuracy on held-out pairs.
 """
 
 import logging
 import math
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,14 +19,75 @@ from selftaught_assets.engines.loading import load_base
 from selftaught_assets.errors import UserError
 from selftaught_assets.model_files import copy_tokenizer
 from selftaught_assets.storage.checkpoints import Manifest, TrainingMetrics, checkpoint_writer
+from selftaught_assets.storage.files import StageProgress, write_progress
 from selftaught_assets.storage.models import adapter_digest, confirmed
 from selftaught_assets.training.job import TrainingJob, package_versions
-from selftaught_assets.training.reporting import reporting_callback
-from selftaught_assets.training.tokens import TokenisedSet, tokenised_set
-from selftaught_assets.training.trainer import build_trainer, with_adapter
+from selftaught_assets.training.trainer import TokenisedSet, build_trainer, tokenised_set, with_adapter
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import TrainerCallback
+
+
+PROGRESS_SECONDS = 0.5
+LOG_SECONDS = 10.0
+STAGE = "checkpoint"
+
+
+def reporting_callback(job: TrainingJob, log: logging.Logger) -> "TrainerCallback":
+    """A callback that writes the progress file, logs a line now and then, and ends training with its launcher.
+
+    A killed run leaves its training process without a parent; going on would slow down the run that replaces it.
+    """
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+    class Reporter(TrainerCallback):
+        def on_train_begin(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        ) -> None:
+            self._started = self._logged = time.monotonic()
+            self._written = 0.0
+            self._loss = ""
+
+        def on_log(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            logs: dict[str, float],
+            **_: object,
+        ) -> None:
+            if "loss" in logs:
+                self._loss = f", loss {float(logs['loss']):.4f}"
+            if "eval_loss" in logs:
+                log.info(f"Epoch {float(logs['epoch']):.3g}: validation loss {float(logs['eval_loss']):.4f}")
+
+        def on_step_end(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        ) -> None:
+            if os.getppid() != job.parent:
+                raise SystemExit(f"The process {job.parent} that started this training is gone.")
+            now = time.monotonic()
+            step_seconds = (now - self._started) / state.global_step
+            last = state.global_step == state.max_steps
+            progress = StageProgress(
+                stage=STAGE,
+                iteration=job.iteration,
+                done=state.global_step,
+                total=state.max_steps,
+                rate=job.settings.batch_size / step_seconds,
+                rate_unit="examples",
+                seconds_left=step_seconds * (state.max_steps - state.global_step),
+            )
+            if last or now - self._written >= PROGRESS_SECONDS:
+                self._written = now
+                write_progress(job.progress, progress)
+            if last or now - self._logged >= LOG_SECONDS:
+                self._logged = now
+                log.info(progress.sentence() + self._loss)
+
+    return Reporter()
+
 
 CURVE_POINTS = 50
 

@@ -1,7 +1,4 @@
-"""What crosses from the asset to the training process and back, and the key that names its result.
-
-Belongs here: the job as a value. Not here: starting it (launch.py) or doing it (fine_tune.py).
-"""
+"""What crosses from the asset to the training process and back, and the key that names its result."""
 
 import importlib.metadata
 import signal
@@ -11,8 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 import selftaught_assets
-from selftaught_assets.engines.protocol import TEMPLATE_DATE
 from selftaught_assets.method.identity import digest
+from selftaught_assets.recipe.engines import TEMPLATE_DATE
 from selftaught_assets.recipe.stages import Training
 from selftaught_assets.staleness import TRAINING_CODE
 from selftaught_assets.storage.models import ModelReference

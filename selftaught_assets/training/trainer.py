@@ -1,24 +1,69 @@
 """TRL's SFTTrainer as we use it: LoRA on every linear layer, loss on the judgment's tokens.
 
-Belongs here: adapter, schedule, batches and loss. Not here: tokens (tokens.py), progress (reporting.py), the order of
-things (fine_tune.py).
+The filtered set as token ids and labels.
 """
 
 import functools
+from datetime import date as Date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
 
 from selftaught_assets.engines import loading
-from selftaught_assets.engines.chat import end_of_turn
+from selftaught_assets.engines.chat import end_of_turn, training_example
 from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import TEMPLATE_DATE
 from selftaught_assets.recipe.stages import Training
-from selftaught_assets.training.tokens import NO_LOSS, TokenisedSet
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import SFTTrainer
+
+
+NO_LOSS = -100
+"""The label of a token that carries no loss."""
+
+Row = dict[str, list[int]]
+"""`input_ids` and `labels`, of equal length: the instruction's tokens, then the judgment's and the end of the turn."""
+
+
+class TokenisedSet(NamedTuple):
+    """The training and the validation split."""
+
+    train: list[Row]
+    validation: list[Row]
+    too_long: int
+    """Examples left out of both."""
+
+
+def tokenised_set(
+    tokenizer: "PreTrainedTokenizerBase", examples: Path, max_tokens: int, date: Date = TEMPLATE_DATE
+) -> TokenisedSet:
+    """Renders the kept rows of a filtered set as the judge is sampled; only the judgment's tokens have labels.
+
+    Raises:
+        UserError: no example is left to train on.
+    """
+    kept = pl.read_parquet(examples, glob=False).filter(pl.col("drop_reason").is_null())
+    splits: dict[str, list[Row]] = {"train": [], "validation": []}
+    too_long = 0
+    for messages, completion, split in kept.select("messages", "completion", "split").iter_rows():
+        prompt_ids, completion_ids = training_example(tokenizer, messages, completion, date)
+        if len(prompt_ids) + len(completion_ids) > max_tokens:
+            too_long += 1
+        else:
+            labels = [NO_LOSS] * len(prompt_ids) + completion_ids
+            splits[split].append({"input_ids": prompt_ids + completion_ids, "labels": labels})
+    if not splits["train"]:
+        raise UserError(
+            f"{examples} has nothing to train on: of {kept.height} examples {too_long} exceed {max_tokens} tokens and "
+            f"{len(splits['validation'])} are held out; sample more judgments or raise training.max_tokens."
+        )
+    return TokenisedSet(splits["train"], splits["validation"], too_long)
+
 
 ADAM_BETA1 = 0.9
 MICRO_BATCH_TOKENS = 16_384

@@ -7,9 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from selftaught_assets.assets.handover import RETRIED_AS_TAG, is_given_up
 from selftaught_assets.assets.history import newest_made
-from selftaught_assets.storage.provenance import read_provenance, write_table
+from selftaught_assets.assets.publication import RETRIED_AS_TAG, is_given_up
+from selftaught_assets.storage.tables import read_provenance, write_table
 from selftaught_assets_tests.assets.loop import Loop, copy_of, sentences
 
 LOGGED = ("ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION")

@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from selftaught_assets.method.sequential import SETTLES, until_settled
+from selftaught_assets.method.judging import SETTLES, until_settled
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.assets.loop import Loop, copy_of, sentences
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe

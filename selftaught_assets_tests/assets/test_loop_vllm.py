@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from selftaught_assets.engines.vllm.cpu import cpu_arguments
+from selftaught_assets.engines.vllm.base import cpu_arguments
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.assets.loop import Loop, open_loop
 from selftaught_assets_tests.conftest import write_small_recipe

@@ -10,13 +10,13 @@ import dagster as dg
 import pytest
 
 from selftaught_assets.assets.family import Family
-from selftaught_assets.assets.handover import reference_current_checkpoint, write_judge
 from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.assets.promotion import what_stops, why_not
+from selftaught_assets.assets.publication import reference_current_checkpoint, write_judge
 from selftaught_assets.cli import main
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.provenance import read_provenance, write_table
+from selftaught_assets.storage.tables import read_provenance, write_table
 from selftaught_assets_tests.assets.loop import Loop, copy_of, sentences
 from selftaught_assets_tests.assets.trained import TRAINED
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe

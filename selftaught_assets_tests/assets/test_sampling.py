@@ -5,7 +5,7 @@ from selftaught_assets.assets.sampling import greedy_verdicts, judge_tasks
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.benchmarks import benchmark_rows
 from selftaught_assets.method.judging import benchmark_requests
-from selftaught_assets.method.single_evaluation import benchmark_rating_requests
+from selftaught_assets.method.single import benchmark_rating_requests
 from selftaught_assets.recipe import PROMPTS_FOLDER
 
 ITEM = {"instruction": "Count", "response_a": "1", "response_b": "2", "label": "A"}

@@ -15,8 +15,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from selftaught_assets.engines.factory import open_engine
-from selftaught_assets.engines.protocol import Request, SamplingParameters
-from selftaught_assets.method.held_out import without_held_out
+from selftaught_assets.engines.protocol import Request
 from selftaught_assets.method.prompts import (
     Messages,
     PromptTemplates,
@@ -24,16 +23,15 @@ from selftaught_assets.method.prompts import (
     response_messages,
     score_messages,
 )
-from selftaught_assets.method.ratings import parse_rating
+from selftaught_assets.method.scoring.held_out import without_held_out
+from selftaught_assets.method.verdicts import parse_rating
 from selftaught_assets.model_files import copy_tokenizer
 from selftaught_assets.recipe import load_recipe
-from selftaught_assets.recipe.engines import TransformersSettings
+from selftaught_assets.recipe.engines import SamplingParameters, TransformersSettings
 from selftaught_assets.recipe.stages import Training
 from selftaught_assets.storage.models import reference_model
-from selftaught_assets.tinyworld.judging import careful_judgment, far_miss, near_miss
-from selftaught_assets.tinyworld.world import draw_task, modify_task
-from selftaught_assets.training.tokens import tokenised_set
-from selftaught_assets.training.trainer import build_trainer
+from selftaught_assets.tinyworld.world import careful_judgment, draw_task, far_miss, modify_task, near_miss
+from selftaught_assets.training.trainer import build_trainer, tokenised_set
 from selftaught_assets_tests.assets.loop import Loop
 from selftaught_assets_tests.conftest import ROOT, SMALL, write_small_recipe
 from selftaught_assets_tests.training.tiny import write_examples

@@ -11,13 +11,12 @@ from pathlib import Path
 import polars as pl
 
 from selftaught_assets.method.benchmarks import benchmark_rows
-from selftaught_assets.method.evaluation import verdict_table
-from selftaught_assets.method.examples import filtered_set
-from selftaught_assets.method.held_out import held_out_items
-from selftaught_assets.method.judging import benchmark_requests, judging_requests, judgments_table
+from selftaught_assets.method.instructions import pool_rows, select_instructions
+from selftaught_assets.method.judging import benchmark_requests, judging_requests, judgments_table, until_settled
 from selftaught_assets.method.pairs import build_pairs
-from selftaught_assets.method.selection import pool_rows, select_instructions
-from selftaught_assets.method.sequential import until_settled
+from selftaught_assets.method.scoring.accuracy import verdict_table
+from selftaught_assets.method.scoring.held_out import held_out_items
+from selftaught_assets.method.training_set import filtered_set
 from selftaught_assets.recipe import Recipe
 from selftaught_assets_tests.conftest import ROOT
 

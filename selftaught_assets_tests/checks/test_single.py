@@ -6,10 +6,14 @@ import pytest
 
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.method.benchmarks import benchmark_rows
-from selftaught_assets.method.held_out import held_out_items
-from selftaught_assets.method.single import rating_requests, ratings_table
-from selftaught_assets.method.single_evaluation import benchmark_rating_requests, rating_verdicts
-from selftaught_assets.method.single_examples import filtered_set
+from selftaught_assets.method.scoring.held_out import held_out_items
+from selftaught_assets.method.single import (
+    benchmark_rating_requests,
+    filtered_set,
+    rating_requests,
+    rating_verdicts,
+    ratings_table,
+)
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets_tests.checks.tables import (

@@ -19,18 +19,13 @@ from selftaught_assets.checks.results import check_result
 from selftaught_assets.checks.rules import RowRule, Subject, Suite
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.method.benchmarks import items_read
-from selftaught_assets.method.examples import training_set_digest
+from selftaught_assets.method.training_set import training_set_digest
 from selftaught_assets.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.staleness import basis_of
 from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, TrainingMetrics, read_manifest, write_current
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.models import (
-    ModelReference,
-    adapter_digest,
-    reference_model,
-    write_pointer,
-)
+from selftaught_assets.storage.models import ModelReference, adapter_digest, reference_model, write_pointer
 from selftaught_assets.storage.stored import VERSION_LENGTH
 from selftaught_assets_tests.checks.tables import BENCHMARK, Tables, changed, make_tables
 

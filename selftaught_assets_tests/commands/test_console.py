@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from selftaught_assets.cli import main
-from selftaught_assets.commands.common import opened_instance, use_dagster_home
+from selftaught_assets.commands.console import opened_instance, use_dagster_home
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.layout import default_data_root
 from selftaught_assets_tests.commands.test_results import recipe as recipe

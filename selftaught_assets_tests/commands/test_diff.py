@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from selftaught_assets.cli import app
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.provenance import write_table
+from selftaught_assets.storage.tables import write_table
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 from selftaught_assets_tests.lineage.made import (
     DROPPED_PAIR,

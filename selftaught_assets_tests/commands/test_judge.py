@@ -156,11 +156,11 @@ def _sampled(data: Path) -> int:
 def test_where_there_is_no_terminal_progress_is_plain_lines(monkeypatch, capsys) -> None:
     from rich.console import Console
 
-    from selftaught_assets.commands import judges
+    from selftaught_assets.commands import judge
     from selftaught_assets.judge.voting import VotingProgress
 
-    monkeypatch.setattr(judges, "PLAIN_LINE_SECONDS", 0.0)
-    with judges.shown_progress(Console(stderr=True)) as show:
+    monkeypatch.setattr(judge, "PLAIN_LINE_SECONDS", 0.0)
+    with judge.shown_progress(Console(stderr=True)) as show:
         show(VotingProgress(settled=1024, questions=2000, judgments=17408, tokens_per_second=3210.4))
     said = capsys.readouterr().err
     assert said == "judging: 1,024 of 2,000 pairs, 17,408 judgments, 3,210 tokens/s\n"

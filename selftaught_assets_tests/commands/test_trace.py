@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from selftaught_assets.cli import app
-from selftaught_assets.commands.common import console
-from selftaught_assets.commands.shown import visible
+from selftaught_assets.commands.console import console
+from selftaught_assets.commands.lineage import visible
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.provenance import write_table
+from selftaught_assets.storage.tables import write_table
 from selftaught_assets_tests.conftest import write_small_recipe
 from selftaught_assets_tests.lineage.made import (
     DROPPED_PAIR,

@@ -13,8 +13,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selftaught_assets.engines import chat
-from selftaught_assets.engines.protocol import Engine, Request, SamplingParameters
-from selftaught_assets.recipe.engines import EngineSettings, TransformersSettings, VllmSettings
+from selftaught_assets.engines.protocol import Engine, Request
+from selftaught_assets.recipe.engines import EngineSettings, SamplingParameters, TransformersSettings, VllmSettings
 from selftaught_assets.storage.models import ModelReference, adapter_digest, reference_model
 from selftaught_assets_tests.conftest import ROOT
 from selftaught_assets_tests.engines.processes import VLLM

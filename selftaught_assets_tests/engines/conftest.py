@@ -20,9 +20,9 @@ from transformers import (
 )
 
 from selftaught_assets.engines.embedded.engine import TransformersEngine
-from selftaught_assets.engines.protocol import Completion, Prompt, Request, SamplingParameters
+from selftaught_assets.engines.protocol import Completion, Prompt, Request
 from selftaught_assets.engines.ray.cluster import connected
-from selftaught_assets.recipe.engines import RaySettings, TransformersSettings
+from selftaught_assets.recipe.engines import RaySettings, SamplingParameters, TransformersSettings
 
 CONTEXT = 128
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

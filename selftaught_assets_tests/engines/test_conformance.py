@@ -11,8 +11,8 @@ from transformers import AutoTokenizer
 
 from selftaught_assets.engines.factory import OpenEngine, open_engine, open_in_turn
 from selftaught_assets.engines.journalled import GenerationTask, generate
-from selftaught_assets.engines.protocol import Engine, Prompt, SamplingParameters
-from selftaught_assets.recipe.engines import TransformersSettings
+from selftaught_assets.engines.protocol import Engine, Prompt
+from selftaught_assets.recipe.engines import SamplingParameters, TransformersSettings
 from selftaught_assets.storage.journal import MemoryJournal
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.conftest import ROOT

@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from selftaught_assets.engines.deferred import DeferredEngine
-from selftaught_assets.engines.factory import chosen, open_engine, open_when_needed
+from selftaught_assets.engines.factory import DeferredEngine, chosen, open_engine, open_when_needed
 from selftaught_assets.engines.journalled import GenerationTask, generate
-from selftaught_assets.engines.precision import identity
-from selftaught_assets.engines.protocol import Engine, SamplingParameters
+from selftaught_assets.engines.protocol import Engine, identity
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe.engines import EngineSettings, RaySettings, TransformersSettings, VllmSettings
+from selftaught_assets.recipe.engines import (
+    EngineSettings,
+    RaySettings,
+    SamplingParameters,
+    TransformersSettings,
+    VllmSettings,
+)
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.conftest import ROOT

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from selftaught_assets.engines.drawing import draw, stream_keys, uniforms
-from selftaught_assets.engines.protocol import SamplingParameters
+from selftaught_assets.recipe.engines import SamplingParameters
 
 SEEDS = st.integers(0, 2**63 - 1)
 

@@ -15,7 +15,8 @@ import pytest
 
 from selftaught_assets.engines import journalled
 from selftaught_assets.engines.journalled import GenerationTask, Progress, completion_key, generate
-from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request, SamplingParameters
+from selftaught_assets.engines.protocol import Completion, Prompt, Request
+from selftaught_assets.recipe.engines import TEMPLATE_DATE, SamplingParameters
 from selftaught_assets.storage.journal import Journal
 
 SAMPLING = SamplingParameters()

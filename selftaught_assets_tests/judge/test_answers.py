@@ -1,4 +1,4 @@
-from selftaught_assets.judge.answers import Judgment, comparison, score_of
+from selftaught_assets.judge.voting import Judgment, comparison, score_of
 from selftaught_assets.method.verdicts import Verdict
 
 A, B, INVALID = Verdict.A, Verdict.B, Verdict.INVALID

@@ -4,11 +4,10 @@ import polars as pl
 import pytest
 import yaml
 
-from selftaught_assets.judge.card import card
-from selftaught_assets.judge.export import export_judge
+from selftaught_assets.judge.export import card, export_judge
 from selftaught_assets.judge.references import Description, find_judge
-from selftaught_assets.method.held_out import HELD_OUT
-from selftaught_assets.method.scores import with_score
+from selftaught_assets.method.scoring.accuracy import with_score
+from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import reference_model
 from selftaught_assets_tests.judge.conftest import Workplace
@@ -119,7 +118,7 @@ def test_figures_of_other_weights_are_not_taken(workplace: Workplace, layout: La
 def test_a_prompt_cannot_break_out_of_its_block(workplace: Workplace, layout: Layout, tmp_path: Path) -> None:
     said = _card(workplace, layout)
     assert "\n```\nJudge: {{ instruction }}" in said
-    from selftaught_assets.judge.card import _longest_run_of_backticks
+    from selftaught_assets.judge.export import _longest_run_of_backticks
 
     assert _longest_run_of_backticks("a ``` b ````` c ` d") == 5
 

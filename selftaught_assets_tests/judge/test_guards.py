@@ -1,6 +1,6 @@
 import pytest
 
-from selftaught_assets.judge.guards import AllowedHosts, BearerToken, RateLimit
+from selftaught_assets.judge.service import AllowedHosts, BearerToken, RateLimit
 
 
 def test_the_token_is_admitted_and_nothing_else() -> None:

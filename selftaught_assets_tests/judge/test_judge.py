@@ -5,14 +5,14 @@ import pytest
 
 from selftaught_assets.assets.sampling import judge_tasks
 from selftaught_assets.engines.journalled import generate
-from selftaught_assets.engines.protocol import SamplingParameters
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge import Judge
-from selftaught_assets.judge.answers import PairQuestion, ResponseQuestion
 from selftaught_assets.judge.judge import VERDICT_SCHEMA
-from selftaught_assets.method.evaluation import verdict_table
+from selftaught_assets.judge.voting import PairQuestion, ResponseQuestion
 from selftaught_assets.method.judging import benchmark_requests
+from selftaught_assets.method.scoring.accuracy import verdict_table
 from selftaught_assets.method.verdicts import swap
+from selftaught_assets.recipe.engines import SamplingParameters
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets_tests.conftest import write_small_recipe
 from selftaught_assets_tests.engines.scripted_server import ScriptedServer, saying, serving

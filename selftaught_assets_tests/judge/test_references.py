@@ -6,13 +6,18 @@ import pytest
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge.references import find_judge
-from selftaught_assets.method.promotion import Outcome
+from selftaught_assets.method.scoring.comparison import Outcome
 from selftaught_assets.recipe.stages import Handover
 from selftaught_assets.staleness import basis_of
-from selftaught_assets.storage.checkpoints import read_manifest, reference_checkpoint, write_current
+from selftaught_assets.storage.checkpoints import (
+    Promotion,
+    read_manifest,
+    reference_checkpoint,
+    write_current,
+    write_promotion,
+)
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import reference_model
-from selftaught_assets.storage.promotions import Promotion, write_promotion
 from selftaught_assets_tests.judge.conftest import Workplace
 
 LAST = "iteration_03"

@@ -8,8 +8,7 @@ from selftaught_assets.engines.embedded.engine import TransformersEngine
 from selftaught_assets.engines.journalled import GenerationTask, generate
 from selftaught_assets.engines.protocol import Completion, Request
 from selftaught_assets.judge import Judge, voting
-from selftaught_assets.judge.answers import PairQuestion, in_one_row
-from selftaught_assets.judge.voting import next_wave
+from selftaught_assets.judge.voting import PairQuestion, in_one_row, next_wave
 from selftaught_assets.method.identity import derive_seed
 from selftaught_assets.method.prompts import judge_messages
 from selftaught_assets.method.verdicts import Verdict, parse_verdict

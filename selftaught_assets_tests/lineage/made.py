@@ -8,7 +8,7 @@ import polars as pl
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.staleness import Basis, basis_of
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.provenance import Provenance, write_table
+from selftaught_assets.storage.tables import Provenance, write_table
 
 FIRST, SECOND = "iteration_01", "iteration_02"
 SEED, CHECKPOINT = "5eed" * 16, "c4ec" * 16

@@ -14,10 +14,9 @@ from selftaught_assets.cli import app
 from selftaught_assets.lineage import Trace, trace
 from selftaught_assets.lineage.diff import Side, diff
 from selftaught_assets.lineage.nodes import walk
-from selftaught_assets.method.held_out import HELD_OUT
+from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets.storage.columns import describe, origins
-from selftaught_assets.storage.provenance import read_provenance
-from selftaught_assets.storage.tables import table_version
+from selftaught_assets.storage.tables import read_provenance, table_version
 from selftaught_assets_tests.assets.loop import Loop
 
 ITERATIONS = ("iteration_01", "iteration_02")

@@ -14,7 +14,7 @@ from selftaught_assets.lineage import Trace, trace
 from selftaught_assets.lineage.nodes import walk
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.provenance import write_table
+from selftaught_assets.storage.tables import write_table
 from selftaught_assets_tests.lineage.made import (
     CHECKPOINT,
     DROPPED_PAIR,

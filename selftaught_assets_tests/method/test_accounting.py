@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.accounting import account
+from selftaught_assets.assets.family import account
 
 reasons = st.lists(st.none() | st.sampled_from(["empty", "duplicate", "truncated"]), max_size=30)
 

@@ -2,9 +2,9 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.accounting import account
-from selftaught_assets.method.balance import balance_labels
+from selftaught_assets.assets.family import account
 from selftaught_assets.method.identity import row_id
+from selftaught_assets.method.training_set import balance_labels
 from selftaught_assets_tests.method.tables import kept, seeds
 
 SCHEMA = {"judgment_id": pl.String, "label": pl.String, "split": pl.String, "drop_reason": pl.String}

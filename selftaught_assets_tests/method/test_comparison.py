@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.comparison import compare_judges, p_text, sentence
-from selftaught_assets.method.scores import compare
+from selftaught_assets.method.scoring.accuracy import compare
+from selftaught_assets.method.scoring.comparison import compare_judges, p_text, sentence
 from selftaught_assets_tests.method.tables import Judged, right, verdicts, wrong
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.confidence import (
+from selftaught_assets.method.scoring.calibration import (
     accuracy_coverage,
     expected_calibration_error,
     fit_calibration,

@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.draws import draw, share
-from selftaught_assets.method.identity import derive_seed, row_id
+from selftaught_assets.method.identity import derive_seed, draw, row_id, share
 from selftaught_assets_tests.method.tables import seeds
 
 WORD = (1 << 64) - 1

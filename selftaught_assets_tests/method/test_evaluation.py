@@ -1,8 +1,8 @@
 import polars as pl
 import pytest
 
-from selftaught_assets.method.evaluation import COLUMNS, verdict_table
 from selftaught_assets.method.judging import benchmark_requests
+from selftaught_assets.method.scoring.accuracy import VERDICT_COLUMNS, verdict_table
 
 REQUESTS = benchmark_requests(
     pl.DataFrame(
@@ -36,7 +36,7 @@ def evaluated(*texts: str, ends: tuple[str, ...] = (), **reading: object) -> pl.
 
 def test_there_is_one_verdict_for_each_request_in_their_order():
     table = evaluated("[[A]]")
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == VERDICT_COLUMNS
     assert table.select("item_id", "order").equals(REQUESTS.select("item_id", "order"))
 
 

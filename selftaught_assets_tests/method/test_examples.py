@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selftaught_assets.method.accounting import account
-from selftaught_assets.method.examples import COLUMNS, filtered_set, training_set_digest
+from selftaught_assets.assets.family import account
 from selftaught_assets.method.identity import row_id
 from selftaught_assets.method.judging import judging_requests, judgments_table
 from selftaught_assets.method.prompts import PromptTemplates
+from selftaught_assets.method.training_set import EXAMPLE_COLUMNS, filtered_set, training_set_digest
 from selftaught_assets_tests.method.tables import kept, seeds
 
 TEMPLATES = PromptTemplates("", "", "", judge="{{ instruction }}|{{ response_a }}|{{ response_b }}")
@@ -67,7 +67,7 @@ def test_whatever_the_judge_says_rows_add_up_labels_balance_and_splits_share_no_
     judgments = sampled(answers)
     frame = build(judgments, keep=keep, seed=seed)
     account(frame, judgments.height)
-    assert tuple(frame.columns) == COLUMNS
+    assert tuple(frame.columns) == EXAMPLE_COLUMNS
     sides = {split: kept(frame).filter(pl.col("split") == split) for split in ("train", "validation")}
     for side in sides.values():
         assert (side["label"] == "A").sum() == (side["label"] == "B").sum()

@@ -3,11 +3,11 @@
 import polars as pl
 import pytest
 
-from selftaught_assets.method.held_out import HELD_OUT, held_out_items, overfit_gap, without_held_out
 from selftaught_assets.method.identity import row_id
 from selftaught_assets.method.judging import benchmark_requests
-from selftaught_assets.method.scores import score
-from selftaught_assets.method.splits import VALIDATION, assign_split
+from selftaught_assets.method.scoring.accuracy import score
+from selftaught_assets.method.scoring.held_out import HELD_OUT, held_out_items, overfit_gap, without_held_out
+from selftaught_assets.method.training_set import VALIDATION, assign_split
 
 COUNT = 200
 PAIRS = pl.DataFrame(

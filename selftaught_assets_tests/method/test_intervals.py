@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from selftaught_assets.method.intervals import (
+from selftaught_assets.method.scoring.statistics import (
     Interval,
     Tally,
     bootstrap_interval,

@@ -4,12 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.method.identity import row_id
-from selftaught_assets.method.judging import (
-    JUDGMENT_COLUMNS,
-    benchmark_requests,
-    judging_requests,
-    judgments_table,
-)
+from selftaught_assets.method.judging import JUDGMENT_COLUMNS, benchmark_requests, judging_requests, judgments_table
 from selftaught_assets_tests.method.tables import seeds
 
 PAIRS = pl.DataFrame(

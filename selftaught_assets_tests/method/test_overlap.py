@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selftaught_assets.method import overlap
-from selftaught_assets.method.overlap import RUN, benchmark_overlap
+from selftaught_assets.method import instructions
+from selftaught_assets.method.instructions import RUN, benchmark_overlap
 
 LONG = " ".join(f"word{n}" for n in range(40))
 ITEMS = pl.DataFrame({"item_id": ["long", "short"], "instruction": [LONG, "Count to ten"]})
@@ -61,7 +61,7 @@ def test_a_benchmark_of_short_items_has_no_runs():
 def test_portions_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch):
     texts = [LONG, "Count to ten", "nothing", " ".join(LONG.split()[5:30])] * 3
     whole = found(*texts)
-    monkeypatch.setattr(overlap, "PORTION", 2)
+    monkeypatch.setattr(instructions, "OVERLAP_PORTION", 2)
     assert found(*texts) == whole
 
 

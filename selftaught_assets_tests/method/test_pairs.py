@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.accounting import account
+from selftaught_assets.assets.family import account
 from selftaught_assets.method.pairs import (
     COLUMNS,
     DROP_REASONS,

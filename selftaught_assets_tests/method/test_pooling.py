@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.pooling import combined_verdicts, pooled_verdicts, single_sample_accuracy
+from selftaught_assets.method.scoring.accuracy import combined_verdicts, pooled_verdicts, single_sample_accuracy
 from selftaught_assets_tests.method.tables import Judged, turned, verdicts
 
 answers = st.sampled_from(["A", "B", "TIE", None])

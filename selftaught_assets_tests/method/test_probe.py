@@ -5,8 +5,8 @@ import random
 import polars as pl
 import pytest
 
-from selftaught_assets.method.intervals import wilson_interval
-from selftaught_assets.method.probe import area_deviation, area_under_curve, probe_label
+from selftaught_assets.method.diagnostics import area_deviation, area_under_curve, probe_label
+from selftaught_assets.method.scoring.statistics import wilson_interval
 
 
 def rows(count: int, told: bool) -> pl.DataFrame:

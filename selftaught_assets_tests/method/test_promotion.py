@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.promotion import Decision, Outcome, decide
+from selftaught_assets.method.scoring.comparison import Decision, Outcome, decide
 
 counts = st.integers(0, 30)
 rules = st.sampled_from(["always", "not_worse", "better"])

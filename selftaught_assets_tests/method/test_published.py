@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.method.benchmarks.formats import FormatName
-from selftaught_assets.method.pooling import combined_verdicts
 from selftaught_assets.method.published import published_differences, published_scores
+from selftaught_assets.method.scoring.accuracy import combined_verdicts
 from selftaught_assets_tests.method.tables import Judged, right, turned, verdicts, wrong
 
 answers = st.sampled_from(["A", "B", "TIE", None])

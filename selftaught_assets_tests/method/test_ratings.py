@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.ratings import parse_rating, parse_ratings
+from selftaught_assets.method.verdicts import parse_rating, parse_ratings
 
 PIECES = ["[[7]]", "[[10]]", "[[11]]", "[[7.5]]", "[[", "]]", "7", "-", ".", "<think>", "</think>", " ", "\n", "é"]
 judgments = st.lists(st.sampled_from(PIECES), max_size=10).map("".join)

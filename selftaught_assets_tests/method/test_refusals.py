@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from selftaught_assets.method.refusals import refuses
+from selftaught_assets.method.diagnostics import refuses
 
 
 @pytest.mark.parametrize(

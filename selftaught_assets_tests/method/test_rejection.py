@@ -2,8 +2,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.accounting import account
-from selftaught_assets.method.rejection import DROP_REASONS, select_examples
+from selftaught_assets.assets.family import account
+from selftaught_assets.method.training_set import DROP_REASONS, select_examples
 from selftaught_assets_tests.method.tables import judgment_tables, judgments, kept, seeds
 
 modes = st.sampled_from(["correct", "any"])

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.ratings import parse_ratings
 from selftaught_assets.method.reparsing import read_again, read_ratings_again
-from selftaught_assets.method.verdicts import VerdictFormat, parse_verdicts
+from selftaught_assets.method.verdicts import VerdictFormat, parse_ratings, parse_verdicts
 
 PIECES = [
     "[[A]]",

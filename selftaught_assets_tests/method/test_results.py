@@ -3,9 +3,8 @@ import math
 import polars as pl
 import pytest
 
-from selftaught_assets.method.numbers import flat_numbers
-from selftaught_assets.method.results import Measured, measure, result_rows, same_items
-from selftaught_assets.method.significance import mcnemar_exact, sign_flip_exact
+from selftaught_assets.method.scoring.results import Measured, flat_numbers, measure, result_rows, same_items
+from selftaught_assets.method.scoring.statistics import mcnemar_exact, sign_flip_exact
 from selftaught_assets_tests.method.tables import Judged
 from selftaught_assets_tests.method.tables import verdicts as table
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.method.identity import row_id
-from selftaught_assets.method.intervals import wilson_interval
-from selftaught_assets.method.reviews import agreement_table, agrees, rows_to_review, shown_position
+from selftaught_assets.method.scoring.statistics import wilson_interval
+from selftaught_assets.review.answers import agreement_table, agrees, rows_to_review, shown_position
 
 IDS = pl.DataFrame({"pair_id": [row_id("pair", number) for number in range(400)]})
 SCHEMA = {name: pl.String for name in ("kind", "iteration", "id", "reviewer", "answer")} | {"agrees": pl.Boolean}

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.round_robin import Standing, best, games, standings
 from selftaught_assets.method.verdicts import Verdict, swap
+from selftaught_assets.method.votes import Standing, best, games, standings
 
 A, B, TIE, INVALID = Verdict
 

@@ -3,9 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.intervals import wilson_interval
-from selftaught_assets.method.scores import compare, score, score_subsets, with_score
-from selftaught_assets.method.significance import mcnemar_exact, sign_flip_exact
+from selftaught_assets.method.scoring.accuracy import compare, score, score_subsets, with_score
+from selftaught_assets.method.scoring.statistics import mcnemar_exact, sign_flip_exact, wilson_interval
 from selftaught_assets_tests.method.tables import right, turned, wrong
 from selftaught_assets_tests.method.tables import verdicts as table
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.accounting import account
-from selftaught_assets.method.selection import (
+from selftaught_assets.assets.family import account
+from selftaught_assets.method.instructions import (
     POOL_DROP_REASONS,
     SELECTION_DROP_REASONS,
     fields_that_differ,

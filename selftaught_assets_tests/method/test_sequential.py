@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.judging import JUDGMENT_COLUMNS
-from selftaught_assets.method.rejection import select_examples
-from selftaught_assets.method.sequential import SETTLES, sample_until_right, until_settled, wave_size
+from selftaught_assets.method.judging import JUDGMENT_COLUMNS, SETTLES, sample_until_right, until_settled, wave_size
+from selftaught_assets.method.training_set import select_examples
 
 N = 6
 STREAMS = st.lists(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, permutation_test
 
-from selftaught_assets.method.significance import mcnemar_exact, sign_flip_exact
+from selftaught_assets.method.scoring.statistics import mcnemar_exact, sign_flip_exact
 
 differences = st.lists(st.integers(-4, 4), max_size=10)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method import similarity
-from selftaught_assets.method.similarity import distinct_share, earlier_likeness, jaccard
+from selftaught_assets.method import instructions
+from selftaught_assets.method.instructions import distinct_share, earlier_likeness, jaccard
 
 TEXT = st.text(alphabet="abc 😀\n", max_size=12)
 
@@ -73,7 +73,7 @@ def test_no_text_repeats_nothing():
 def test_portions_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch):
     texts = pl.Series(["", "a", *sentences(6), *sentences(6)])
     whole = earlier_likeness(texts, 0.8).to_list(), jaccard(texts, texts.reverse()).to_list()
-    monkeypatch.setattr(similarity, "PORTION", 3)
+    monkeypatch.setattr(instructions, "PORTION", 3)
     assert (earlier_likeness(texts, 0.8).to_list(), jaccard(texts, texts.reverse()).to_list()) == whole
 
 

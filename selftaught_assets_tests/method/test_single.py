@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from selftaught_assets.method.judging import JUDGMENT_COLUMNS, judging_requests
 from selftaught_assets.method.single import (
-    COLUMNS,
     RATED,
+    RATED_JUDGMENT_COLUMNS,
     rating_quality,
     rating_requests,
     ratings_table,
@@ -57,7 +57,7 @@ def test_requests_of_the_two_forms_have_different_ids(seed):
 
 def test_the_table_has_the_columns_of_the_pairwise_form_and_two_more():
     table = rated([([7], [None])])
-    assert tuple(table.columns) == COLUMNS == (*JUDGMENT_COLUMNS, "rated", "rating")
+    assert tuple(table.columns) == RATED_JUDGMENT_COLUMNS == (*JUDGMENT_COLUMNS, "rated", "rating")
     assert table.select("rated", "rating", "verdict", "chosen_position").rows() == [
         ("chosen", 7, "7", None),
         ("rejected", None, None, None),

@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.method.benchmarks import benchmark_rows
-from selftaught_assets.method.pooling import single_sample_accuracy
-from selftaught_assets.method.scores import compare, score
-from selftaught_assets.method.single_evaluation import (
-    COLUMNS,
+from selftaught_assets.method.scoring.accuracy import compare, score, single_sample_accuracy
+from selftaught_assets.method.single import (
+    RATED_VERDICT_COLUMNS,
     benchmark_rating_requests,
     rating_verdicts,
     tied_share,
@@ -69,7 +68,7 @@ def test_each_response_is_asked_about_once_by_itself():
 @given(pairs=samples)
 def test_the_higher_mean_is_the_verdict_and_each_sample_is_a_vote(pairs):
     table = measured(pairs)
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == RATED_VERDICT_COLUMNS
     assert table["item_id"].to_list() == [str(number) for number in range(len(pairs))]
     for row, (one, other, label) in zip(table.iter_rows(named=True), pairs, strict=True):
         assert row["verdict"] == better(mean(one), mean(other))

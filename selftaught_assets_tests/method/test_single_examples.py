@@ -5,15 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.accounting import account
+from selftaught_assets.assets.family import account
 from selftaught_assets.method.identity import row_id
 from selftaught_assets.method.prompts import PromptTemplates
-from selftaught_assets.method.single import RATED, rating_requests, ratings_table
-from selftaught_assets.method.single_examples import (
-    COLUMNS,
+from selftaught_assets.method.single import (
     DROP_REASONS,
+    RATED,
+    RATED_EXAMPLE_COLUMNS,
     filtered_set,
     rating_distribution,
+    rating_requests,
+    ratings_table,
     select_two,
     told_by_rating,
 )
@@ -164,7 +166,7 @@ def test_an_example_asks_about_the_response_that_was_rated_and_answers_with_the_
 def test_whatever_the_judge_says_pairs_stay_whole_winners_outscore_and_splits_share_no_instruction(ratings, keep, seed):
     frame = build(ratings, keep=keep, seed=seed)
     account(frame, 4 * PAIRS.height)
-    assert tuple(frame.columns) == COLUMNS
+    assert tuple(frame.columns) == RATED_EXAMPLE_COLUMNS
     whole = (
         kept(frame)
         .group_by("pair_id")

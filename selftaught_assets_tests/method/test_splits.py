@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.method.identity import row_id
-from selftaught_assets.method.splits import assign_split
+from selftaught_assets.method.training_set import assign_split
 from selftaught_assets_tests.method.tables import seeds
 
 

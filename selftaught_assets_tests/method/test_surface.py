@@ -6,9 +6,8 @@ import time
 import polars as pl
 import pytest
 
-from selftaught_assets.method.intervals import wilson_interval
-from selftaught_assets.method.probe import FOLDS
-from selftaught_assets.method.surface import (
+from selftaught_assets.method.diagnostics import (
+    FOLDS,
     Picked,
     leading_signs,
     leading_words,
@@ -16,6 +15,7 @@ from selftaught_assets.method.surface import (
     told_by_one_sign,
     told_by_words,
 )
+from selftaught_assets.method.scoring.statistics import wilson_interval
 
 WORDS = [f"word{number}" for number in range(60)]
 

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from selftaught_assets.method.texts import is_empty, normalized_instruction, with_single_spaces
+from selftaught_assets.method.identity import is_empty, normalized_instruction, with_single_spaces
 
 
 def value(expression: pl.Expr, text: str | None):

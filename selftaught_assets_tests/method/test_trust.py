@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from selftaught_assets.method.identity import row_id
-from selftaught_assets.method.trust import trust
+from selftaught_assets.method.scoring.calibration import trust
 
 
 def votes(rows: list[tuple[int, int, str]], copies: int = 1) -> pl.DataFrame:

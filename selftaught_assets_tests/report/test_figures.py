@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from selftaught_assets.report import figures
+from selftaught_assets.report import reading
 from selftaught_assets.report.contents import Side, Step
 
 
@@ -33,39 +33,39 @@ def filtered(*reasons: str | None) -> pl.LazyFrame:
 
 def test_a_table_gives_a_step_with_all_rows_and_one_with_the_kept_and_every_reason() -> None:
     table = pl.LazyFrame({"drop_reason": ["b", None, "a", "b", None]})
-    assert figures.table_steps("in", "out", table) == [Step("in", 5, {}), Step("out", 2, {"b": 2, "a": 1})]
+    assert reading.table_steps("in", "out", table) == [Step("in", 5, {}), Step("out", 2, {"b": 2, "a": 1})]
 
 
 def test_pairs_without_a_right_judgment_are_counted() -> None:
-    assert figures.right_step("right", 4, FIVE) == Step("right", 2, {figures.NO_RIGHT: 2})
+    assert reading.right_step("right", 4, FIVE) == Step("right", 2, {reading.NO_RIGHT: 2})
 
 
 def test_a_pair_with_a_right_judgment_that_gives_no_example_is_lost_for_that_judgments_reason() -> None:
     examples = filtered("wrong_verdict", "truncated", "balance", None, "wrong_verdict")
-    assert figures.example_step("examples", FIVE, examples) == Step("examples", 1, {"balance": 1})
+    assert reading.example_step("examples", FIVE, examples) == Step("examples", 1, {"balance": 1})
     examples = filtered("wrong_verdict", "truncated", None, None, "wrong_verdict")
-    assert figures.example_step("examples", FIVE, examples) == Step("examples", 2, {})
+    assert reading.example_step("examples", FIVE, examples) == Step("examples", 2, {})
 
 
 def test_first_right_counts_samples_up_to_one_that_can_be_trained_on() -> None:
-    counts = figures.first_right(FIVE, n=4)
+    counts = reading.first_right(FIVE, n=4)
     assert dict(counts.iter_rows()) == {"1": 1, "2": 0, "3": 1, "4": 0, "none": 1}
 
 
 def test_pass_rates_are_shares_of_each_pair() -> None:
-    counts = dict(figures.pass_rates(FIVE, request="chosen_position").iter_rows())
+    counts = dict(reading.pass_rates(FIVE, request="chosen_position").iter_rows())
     assert {label: pairs for label, pairs in counts.items() if pairs} == {"0 %": 1, "70 %": 1, "100 %": 1}
 
 
 def test_sides_count_first_judgments_only() -> None:
-    first, second = figures.position_sides(FIVE)
+    first, second = reading.position_sides(FIVE)
     assert (first.chosen_position, first.n, first.right) == ("A", 1, 0)
     assert (second.chosen_position, second.n, second.right) == ("B", 2, 1)
     assert isinstance(second, Side) and second.low < 0.5 < second.high
 
 
 def test_length_bins_hold_every_judgment_once() -> None:
-    bins = figures.length_bins(FIVE)
+    bins = reading.length_bins(FIVE)
     assert bins["judgments"].sum() == 5
     assert bins.filter(pl.col("outcome") == "right")["judgments"].sum() == 3
     assert (bins["tokens"].min(), bins["width"][0]) == (0, 2)
@@ -75,7 +75,7 @@ def test_language_measures_length_diversity_and_repetition_of_what_is_kept() -> 
     examples = filtered(None, None, None, None, "balance").with_columns(
         completion=pl.Series(["a b a b", "a  B a b", "c d", "e", "a b a b"])
     )
-    found = figures.language(FIVE, examples, seed=1)
+    found = reading.language(FIVE, examples, seed=1)
     assert found.tokens == {"median": 20, "p90": 40, "longest": 40}
     assert (found.truncated, found.sample, found.repeated) == (1, 4, 0.5)
     assert found.distinct_1 == pytest.approx(5 / 11)
@@ -84,4 +84,4 @@ def test_language_measures_length_diversity_and_repetition_of_what_is_kept() -> 
 
 def test_where_nothing_is_kept_there_is_no_language() -> None:
     examples = filtered(*["balance"] * 5).with_columns(completion=pl.lit(None, dtype=pl.String))
-    assert figures.language(FIVE, examples, seed=1) is None
+    assert reading.language(FIVE, examples, seed=1) is None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.report.visible import visible
+from selftaught_assets.report.page import visible
 
 
 @given(st.text())

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.review.agreement import agreement
-from selftaught_assets.review.answers import StoredAnswer, append_answer, now, read_answers
+from selftaught_assets.review.answers import StoredAnswer, agreement, append_answer, now, read_answers
 from selftaught_assets.storage.layout import Layout
 
 CONTRACT = ["kind", "iteration", "n", "agreed", "share", "low", "high", "unsure"]

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from selftaught_assets.method.reviews import Kind
-from selftaught_assets.review.agreement import agreement
-from selftaught_assets.review.answers import StoredAnswer, read_answers
+from selftaught_assets.review.answers import Kind, StoredAnswer, agreement, read_answers
 from selftaught_assets.review.rows import read_rows
 from selftaught_assets.review.service import Review, build_app
 from selftaught_assets.storage.layout import Layout

@@ -9,7 +9,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.method.benchmarks import benchmark_rows
 from selftaught_assets.method.benchmarks.formats import FormatName
 from selftaught_assets.recipe.benchmarks import Benchmark
-from selftaught_assets.storage.benchmarks import read_benchmark
+from selftaught_assets.storage.inputs import read_benchmark
 from selftaught_assets_tests.method.benchmarks.test_groups import BEST_OF_4, RM_BENCH, TIES
 from selftaught_assets_tests.method.benchmarks.test_people import MT_BENCH
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.storage import hub
-from selftaught_assets.storage.hub import read_hub
+from selftaught_assets.storage import inputs
+from selftaught_assets.storage.inputs import read_hub
 
 TURNS = [{"content": "x", "role": "user"}, {"content": "a", "role": "assistant"}]
 SPLITS = {
@@ -38,7 +38,7 @@ def folder(config: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
     return folder
 
 
-def read(name: str, *required: str, **options: str) -> list[hub.Record]:
+def read(name: str, *required: str, **options: str) -> list[inputs.Record]:
     return list(read_hub(name, required, **({"config": None, "split": None, "data_dir": None} | options)))
 
 
@@ -104,7 +104,7 @@ def test_hub_that_refuses_is_one_sentence_within_seconds(config: object, monkeyp
 
 def test_hub_that_is_silent_is_one_sentence_within_seconds(config: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(inputs, "PATIENCE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(config, "HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()

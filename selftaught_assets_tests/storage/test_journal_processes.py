@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from selftaught_assets.storage.journal import Journal
-from selftaught_assets.storage.journal_upkeep import compact, contents
+from selftaught_assets.storage.journal import Journal, compact, contents
 from selftaught_assets_tests.storage.rows import completions, found
 
 WRITERS = 2

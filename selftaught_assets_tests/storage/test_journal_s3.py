@@ -15,8 +15,7 @@ from upath import UPath
 
 from selftaught_assets.engines.journalled import generate
 from selftaught_assets.errors import UserError
-from selftaught_assets.storage.journal import Journal
-from selftaught_assets.storage.journal_upkeep import compact, contents
+from selftaught_assets.storage.journal import Journal, compact, contents
 from selftaught_assets_tests.engines.test_journalled import SAMPLING, TASKS, Echo, ignore
 from selftaught_assets_tests.storage.rows import completions, found
 

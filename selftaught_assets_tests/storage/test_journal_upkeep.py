@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.storage import journal_upkeep
-from selftaught_assets.storage.journal import SCHEMA, Journal
+from selftaught_assets.storage import journal as journal_module
+from selftaught_assets.storage.journal import SCHEMA, Compaction, Journal, compact, contents
 from selftaught_assets.storage.journal_files import LocalFiles
-from selftaught_assets.storage.journal_upkeep import Compaction, compact, contents
 from selftaught_assets_tests.storage.rows import completions, found, shards
 
 KEYS = "abcdef"
@@ -89,7 +88,7 @@ def on_record(folder: Path) -> pl.DataFrame:
 @pytest.fixture(autouse=True)
 def many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two or three shards of a few rows make a large one, so that merging makes several."""
-    monkeypatch.setattr(journal_upkeep, "TARGET_BYTES", 7_000)
+    monkeypatch.setattr(journal_module, "TARGET_BYTES", 7_000)
 
 
 @given(SHARDS)
@@ -168,7 +167,7 @@ def test_a_lookup_whose_shards_vanish_looks_again(written: list[list[tuple[str, 
 def test_small_shards_become_one_and_a_second_time_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_upkeep, "TARGET_BYTES", 2**20)
+    monkeypatch.setattr(journal_module, "TARGET_BYTES", 2**20)
     journal = Journal(tmp_path)
     for key in KEYS:
         journal.append(completions(key))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.storage.jsonl import read_jsonl
+from selftaught_assets.storage.inputs import read_jsonl
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from selftaught_assets.storage.progress import StageProgress, read_progress, write_progress
+from selftaught_assets.storage.files import StageProgress, read_progress, write_progress
 
 SAMPLING = StageProgress("judgments", "iteration_01", 1_200, 14_400, 2_345.6, "tokens", 61.4)
 

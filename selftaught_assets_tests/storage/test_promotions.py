@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.method.promotion import Outcome
-from selftaught_assets.storage.promotions import Override, Promotion, promotion_path, read_promotion, write_promotion
+from selftaught_assets.method.scoring.comparison import Outcome
+from selftaught_assets.storage.checkpoints import Override, Promotion, promotion_path, read_promotion, write_promotion
 
 REFUSED = Promotion(
     checkpoint="c" * 64,

@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught_assets.storage.provenance import KEY, read_provenance, write_table
-from selftaught_assets.storage.tables import read_table, table_version
+from selftaught_assets.storage.tables import KEY, read_provenance, read_table, table_version, write_table
 from selftaught_assets_tests.lineage.made import FIRST, PAIRS, provenance
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.storage.records import read_records
+from selftaught_assets.storage.inputs import read_records
 
 ROWS = [{"id": "1", "text": 'a\u2028b, "c"\nd'}, {"id": "2", "text": ""}]
 

@@ -9,7 +9,7 @@ import pytest
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge.references import DESCRIPTION, Description, find_judge
-from selftaught_assets.lineage.models import Models
+from selftaught_assets.lineage.nodes import Models
 from selftaught_assets.recipe.stages import Evaluation, Verdicts
 from selftaught_assets.review.answers import append_answer, read_answers
 from selftaught_assets.staleness import Basis
@@ -17,17 +17,19 @@ from selftaught_assets.storage.checkpoints import (
     CURRENT,
     MANIFEST,
     find_checkpoint,
+    promotion_path,
     read_current,
     read_manifest,
+    read_promotion,
     write_current,
+    write_promotion,
 )
+from selftaught_assets.storage.files import read_progress, write_progress
 from selftaught_assets.storage.journal import Journal
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import ModelReference, read_pointer, write_pointer
-from selftaught_assets.storage.progress import read_progress, write_progress
-from selftaught_assets.storage.promotions import promotion_path, read_promotion, write_promotion
-from selftaught_assets.storage.provenance import KEY, read_provenance, write_table
 from selftaught_assets.storage.stored import stored
+from selftaught_assets.storage.tables import KEY, read_provenance, write_table
 from selftaught_assets_tests.lineage.made import FIRST, PAIRS, provenance
 from selftaught_assets_tests.review.test_answers import _answer
 from selftaught_assets_tests.storage.rows import completions, found

@@ -3,9 +3,8 @@ import re
 
 from selftaught_assets.method.pairs import split_modified_pair
 from selftaught_assets.method.verdicts import parse_verdict
-from selftaught_assets.tinyworld.examples import ALWAYS_CAREFUL, Mixture, draw_example
-from selftaught_assets.tinyworld.judging import careful_judgment
-from selftaught_assets.tinyworld.world import read_instruction, split_of
+from selftaught_assets.tinyworld.data import ALWAYS_CAREFUL, Mixture, draw_example
+from selftaught_assets.tinyworld.world import careful_judgment, read_instruction, split_of
 
 NEVER_CAREFUL = dict.fromkeys(ALWAYS_CAREFUL, 0.0)
 

@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.method.verdicts import parse_verdict
-from selftaught_assets.tinyworld.judging import careful_judgment, far_miss, near_miss, shallow_judgment
-from selftaught_assets.tinyworld.world import draw_task
+from selftaught_assets.tinyworld.world import careful_judgment, draw_task, far_miss, near_miss, shallow_judgment
 
 SEEDS = st.integers(0, 2**32)
 

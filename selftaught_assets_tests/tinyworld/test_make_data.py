@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught_assets.tinyworld.make_data import RECIPE_DATA, main
+from selftaught_assets.tinyworld.data import RECIPE_DATA, main
 from selftaught_assets.tinyworld.world import read_instruction, split_of
 
 

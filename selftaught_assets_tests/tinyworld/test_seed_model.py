@@ -5,7 +5,7 @@ import random
 import pytest
 
 from selftaught_assets.engines.embedded.engine import load_engine
-from selftaught_assets.engines.protocol import Request, SamplingParameters
+from selftaught_assets.engines.protocol import Request
 from selftaught_assets.method.pairs import split_modified_pair
 from selftaught_assets.method.prompts import (
     judge_messages,
@@ -15,9 +15,9 @@ from selftaught_assets.method.prompts import (
 )
 from selftaught_assets.method.verdicts import Verdict, parse_verdict
 from selftaught_assets.recipe import load_recipe
-from selftaught_assets.recipe.engines import TransformersSettings
+from selftaught_assets.recipe.engines import SamplingParameters, TransformersSettings
 from selftaught_assets.storage.models import reference_model
-from selftaught_assets.tinyworld.make_data import make_benchmark
+from selftaught_assets.tinyworld.data import make_benchmark
 from selftaught_assets.tinyworld.world import draw_task, read_instruction
 
 RECIPE = load_recipe("demo")

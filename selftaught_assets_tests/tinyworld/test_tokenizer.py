@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from selftaught_assets.engines.chat import training_example
-from selftaught_assets.tinyworld.examples import draw_example
+from selftaught_assets.tinyworld.data import draw_example
 from selftaught_assets.tinyworld.operations import NUMBERS, WORDS
 from selftaught_assets.tinyworld.train_seed import CALIBRATED, _encode, make_tokenizer
 

@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM
 from selftaught_assets.errors import UserError
 from selftaught_assets.model_files import TOKENIZER_FILES, files_of
 from selftaught_assets.storage.checkpoints import find_checkpoint, read_manifest, reference_checkpoint
+from selftaught_assets.storage.files import read_progress
 from selftaught_assets.storage.models import ModelReference, reference_model
-from selftaught_assets.storage.progress import read_progress
 from selftaught_assets.training.fine_tune import fine_tune, loss_curve
 from selftaught_assets.training.job import TrainingJob
 from selftaught_assets_tests.training import tiny

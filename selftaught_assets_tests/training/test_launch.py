@@ -13,8 +13,8 @@ import pytest
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.checkpoints import find_checkpoint
+from selftaught_assets.storage.files import read_progress
 from selftaught_assets.storage.models import ModelReference, reference_model
-from selftaught_assets.storage.progress import read_progress
 from selftaught_assets.training.fine_tune import fine_tune
 from selftaught_assets.training.job import TrainingJob, training_key
 from selftaught_assets.training.launch import Trained, train_checkpoint, training_metadata

@@ -5,7 +5,7 @@ from transformers import PreTrainedTokenizerBase
 
 from selftaught_assets.engines.chat import render
 from selftaught_assets.errors import UserError
-from selftaught_assets.training.tokens import NO_LOSS, tokenised_set
+from selftaught_assets.training.trainer import NO_LOSS, tokenised_set
 from selftaught_assets_tests.training.tiny import example, write_examples
 
 

@@ -10,8 +10,15 @@ from trl import SFTTrainer
 from selftaught_assets.staleness import TRAINING_CODE
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets.training import trainer as trainer_module
-from selftaught_assets.training.tokens import NO_LOSS, TokenisedSet, tokenised_set
-from selftaught_assets.training.trainer import MICRO_BATCH_TOKENS, build_trainer, micro_batch_size, with_adapter
+from selftaught_assets.training.trainer import (
+    MICRO_BATCH_TOKENS,
+    NO_LOSS,
+    TokenisedSet,
+    build_trainer,
+    micro_batch_size,
+    tokenised_set,
+    with_adapter,
+)
 from selftaught_assets_tests.test_code_versions import assert_as_written
 from selftaught_assets_tests.training.tiny import SETTINGS
 

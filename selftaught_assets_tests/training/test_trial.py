@@ -9,7 +9,7 @@ import pytest
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.models import ModelReference, reference_model
-from selftaught_assets.training.trial import require_trainable
+from selftaught_assets.training.launch import require_trainable
 from selftaught_assets_tests.training import tiny
 
 pytestmark = pytest.mark.slow

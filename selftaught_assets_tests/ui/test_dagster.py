@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from selftaught_assets.review.agreement import agreement
+from selftaught_assets.review.answers import agreement
 from selftaught_assets.review.rows import read_rows
 from selftaught_assets.review.service import Review, build_app
 from selftaught_assets_tests import live

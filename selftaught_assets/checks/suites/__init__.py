@@ -7,22 +7,27 @@ and how anything is measured (method/).
 
 from selftaught_assets.checks.accounts import rows_accounted
 from selftaught_assets.checks.rules import Suite
-from selftaught_assets.checks.suites import (
-    benchmarks,
-    checkpoint,
-    evaluation,
-    filtered_set,
-    instructions,
-    judge,
-    judgments,
-    pairs,
-)
+from selftaught_assets.checks.suites.evaluation import benchmark_suites, evaluation_suites
+from selftaught_assets.checks.suites.filtered_set import filtered_set_suites
+from selftaught_assets.checks.suites.instructions import instruction_suites
+from selftaught_assets.checks.suites.judgments import judgment_suites
+from selftaught_assets.checks.suites.models import checkpoint_suites, judge_suites
+from selftaught_assets.checks.suites.pairs import pair_suites
 from selftaught_assets.recipe import Recipe
 
-MODULES = (benchmarks, instructions, pairs, judge, judgments, filtered_set, checkpoint, evaluation)
+DECLARATIONS = (
+    benchmark_suites,
+    instruction_suites,
+    pair_suites,
+    judge_suites,
+    judgment_suites,
+    filtered_set_suites,
+    checkpoint_suites,
+    evaluation_suites,
+)
 
 
 def suites_of(recipe: Recipe) -> list[Suite]:
     """All checks of a recipe's assets, each of one severity."""
-    declared = [*(suite for module in MODULES for suite in module.suites(recipe)), *rows_accounted(recipe)]
+    declared = [*(suite for suites in DECLARATIONS for suite in suites(recipe)), *rows_accounted(recipe)]
     return [check for suite in declared for check in suite.by_severity()]

@@ -1,22 +1,68 @@
-"""The suites of `evaluation` and `seed_evaluation`: is the judge better for the training, and at judging?
+"""The suites of `benchmarks`, `evaluation` and `seed_evaluation`: is the judge better for the training?
 
-Belongs here: declarations about verdicts. Not here: how judges are scored (method/scores.py), and which may judge
-(assets/promotion.py): all of these warn, since an iteration that did not help is a result.
+The suite of `benchmarks`: can judges be measured on what was brought?
+
+The suites of `evaluation` and `seed_evaluation`: is the judge better for the training, and at judging?
 """
 
 from functools import partial
 
 import polars as pl
 
-from selftaught_assets.checks.rules import Estimate, Estimated, Subject, Suite, share
+from selftaught_assets.checks.rules import Estimate, Estimated, Subject, Suite, share, share_estimate
 from selftaught_assets.iterations import previous_iteration
-from selftaught_assets.method.comparison import SIGNIFICANT
-from selftaught_assets.method.evaluation import TOO_LONG
-from selftaught_assets.method.held_out import HELD_OUT, overfit_gap, without_held_out
-from selftaught_assets.method.results import greedy_of, same_items
-from selftaught_assets.method.scores import IS_RIGHT, Scores, compare, score
+from selftaught_assets.method.scoring.accuracy import IS_RIGHT, TOO_LONG, Scores, compare, score
+from selftaught_assets.method.scoring.comparison import SIGNIFICANT
+from selftaught_assets.method.scoring.held_out import HELD_OUT, overfit_gap, without_held_out
+from selftaught_assets.method.scoring.results import greedy_of, same_items
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.tables import read_table
+
+VALUES_SHOWN = 10
+
+
+def benchmark_suites(recipe: Recipe) -> list[Suite]:
+    return [labels_read(recipe)]
+
+
+def labels_read(recipe: Recipe) -> Suite:
+    """Nearly all rows of every benchmark have a label."""
+    return Suite(
+        asset="benchmarks",
+        name="labels_read",
+        purpose="A row whose label cannot be read is not measured on; many of them mean another spelling.",
+        rows=_rows,
+        shown=("item_id", "benchmark", "label_seen", "instruction"),
+        rules=(
+            Estimated(
+                "unlabelled_share",
+                "rows of the benchmark that has most of them",
+                "the share without a label that can be read",
+                _largest_share,
+                high=recipe.checks.max_odd_share,
+                culprits="unlabelled",
+            ),
+        ),
+        numbers=_values_seen,
+    )
+
+
+def _rows(subject: Subject) -> pl.DataFrame:
+    return subject.tables["benchmarks"].with_columns(unlabelled=pl.col("drop_reason").eq_missing("no_label"))
+
+
+def _largest_share(rows: pl.DataFrame) -> Estimate | None:
+    """Of the benchmark that has surely the most: a small one must not be lost among large ones."""
+    shares = [share_estimate(part["unlabelled"]) for part in rows.partition_by("benchmark", maintain_order=True)]
+    return max((share for share in shares if share is not None), key=lambda share: share.low, default=None)
+
+
+def _values_seen(rows: pl.DataFrame) -> dict[str, int | float]:
+    """The most frequent values that are no label, by benchmark."""
+    unread = rows.filter("unlabelled").group_by("benchmark", pl.col("label_seen").fill_null("")).len()
+    most = unread.sort("len", "benchmark", "label_seen", descending=[True, False, False]).head(VALUES_SHOWN)
+    return {"rows": rows.height} | {f"no_label/{name}/{value!r}": count for name, value, count in most.iter_rows()}
+
 
 ASSETS = ("seed_evaluation", "evaluation")
 OF = "greedy verdicts"
@@ -26,7 +72,7 @@ CHANCE = 0.5
 """Accuracy of a coin in both orders; with invalid verdicts, or on ties that count, a guesser has less."""
 
 
-def suites(recipe: Recipe) -> list[Suite]:
+def evaluation_suites(recipe: Recipe) -> list[Suite]:
     both = [make(recipe, asset) for asset in ASSETS for make in (beyond_chance, invalid_share)]
     return [*both, not_worse(recipe), overfitting(recipe)]
 

@@ -1,7 +1,6 @@
 """The suites of `instruction_pool` and `instructions`: what the judge will be taught about.
 
-Both have the same ones, but for those about what is lost on the way. Belongs here: declarations about instructions. Not
-here: overlap of texts (method/overlap.py).
+Both have the same ones, but for those about what is lost on the way.
 """
 
 from functools import partial
@@ -20,8 +19,8 @@ from selftaught_assets.checks.rules import (
     holds,
     share,
 )
-from selftaught_assets.method.overlap import RUN, benchmark_overlap
-from selftaught_assets.method.texts import is_empty, normalized_instruction
+from selftaught_assets.method.identity import is_empty, normalized_instruction
+from selftaught_assets.method.instructions import RUN, benchmark_overlap
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import read_table
@@ -34,7 +33,7 @@ UNPRINTABLE = r"[\p{Cc}\p{Co}\p{Cn}\x{FFFD}\x{202A}-\x{202E}\x{2066}-\x{2069}--[
 CATEGORIES_SHOWN = 30
 
 
-def suites(recipe: Recipe) -> list[Suite]:
+def instruction_suites(recipe: Recipe) -> list[Suite]:
     made = [make(recipe, asset) for asset in ASSETS for make in (usable_text, no_benchmark_overlap)]
     made += [few_repetitions(recipe), count_reached(recipe)]
     chosen = recipe.instructions.categories

@@ -1,10 +1,8 @@
 """The suites of `judgments`: did the judge answer, in the format, and by reading?
 
-Belongs here: declarations about judgments, in both forms. Not here: which of them are trained on (filtered_set.py).
-
 Shares are taken over the first judgment of each pair and position: these are independent of one another, and where a
-right one ends the search, the later ones are those of hard pairs. Rows without an answer are no judgments, here and in
-the metadata of the asset; `kept_pairs_sampled_warnings` counts them.
+right one ends the search, the later ones are those of hard pairs. Rows without an answer are no judgments, here and
+in the metadata of the asset; `kept_pairs_sampled_warnings` counts them.
 """
 
 from functools import partial
@@ -12,15 +10,15 @@ from functools import partial
 import polars as pl
 
 from selftaught_assets.checks.rules import Estimate, Estimated, Subject, Suite, holds, share
-from selftaught_assets.method.intervals import difference_interval, wilson_interval
 from selftaught_assets.method.reparsing import read_again, read_ratings_again
+from selftaught_assets.method.scoring.statistics import difference_interval, wilson_interval
 from selftaught_assets.recipe import Recipe
 
 FIRST = "first judgments"
 IDS = ("judgment_id", "pair_id")
 
 
-def suites(recipe: Recipe) -> list[Suite]:
+def judgment_suites(recipe: Recipe) -> list[Suite]:
     bias = [] if recipe.judgments.form == "single" else [position_bias(recipe)]
     return [judgment_quality(recipe), *bias, kept_pairs_sampled(recipe), verdicts_reparsed(recipe)]
 

@@ -1,7 +1,4 @@
-"""The suites of `pairs`: is the label true, and is it the meaning that tells it?
-
-Belongs here: declarations about pairs. Not here: when a pair is dropped (method/pairs.py).
-"""
+"""The suites of `pairs`: is the label true, and is it the meaning that tells it?"""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,21 +18,20 @@ from selftaught_assets.checks.rules import (
     holds,
     share,
 )
-from selftaught_assets.method.draws import draw
-from selftaught_assets.method.intervals import wilson_interval
-from selftaught_assets.method.pairs import STRATEGY, TEMPLATE_LEFTOVER
-from selftaught_assets.method.probe import FOLDS
-from selftaught_assets.method.refusals import refuses
-from selftaught_assets.method.similarity import earlier_likeness, jaccard
-from selftaught_assets.method.surface import (
+from selftaught_assets.method.diagnostics import (
+    FOLDS,
     Picked,
     leading_signs,
     leading_words,
+    refuses,
     signs_of,
     told_by_one_sign,
     told_by_words,
 )
-from selftaught_assets.method.texts import is_empty, normalized_instruction, with_single_spaces
+from selftaught_assets.method.identity import draw, is_empty, normalized_instruction, with_single_spaces
+from selftaught_assets.method.instructions import earlier_likeness, jaccard
+from selftaught_assets.method.pairs import STRATEGY, TEMPLATE_LEFTOVER
+from selftaught_assets.method.scoring.statistics import wilson_interval
 from selftaught_assets.recipe import Recipe
 
 OF = "kept pairs"
@@ -56,7 +52,7 @@ CAUSES = {
 """Drop reasons by what mends them."""
 
 
-def suites(recipe: Recipe) -> list[Suite]:
+def pair_suites(recipe: Recipe) -> list[Suite]:
     makers = (
         pair_validity,
         construction_yield,

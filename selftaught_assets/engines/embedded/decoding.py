@@ -1,8 +1,4 @@
-"""Decoding: which rows run together, what each draws next, and when it ends.
-
-Belongs here: the schedule of samples over a decoder, and the end of a completion. Not here: the forward pass
-(shared_prefix.py, plain.py) and the draw (drawing.py).
-"""
+"""Decoding: which rows run together, what each draws next, and when it ends."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +9,8 @@ import numpy as np
 
 from selftaught_assets.engines.chat import completion_texts
 from selftaught_assets.engines.drawing import draw, stream_keys, uniforms
-from selftaught_assets.engines.protocol import Completion, FinishReason, Request, SamplingParameters
+from selftaught_assets.engines.protocol import Completion, FinishReason, Request
+from selftaught_assets.recipe.engines import SamplingParameters
 
 if TYPE_CHECKING:
     import torch

@@ -1,8 +1,4 @@
-"""What runs on the cluster for the ray engine: the stream of portions, and the actors that complete them.
-
-Belongs here: code that Ray runs in processes of its own. Not here: the driver's end of the stream (stream.py), and
-how work is cut (portions.py).
-"""
+"""What runs on the cluster for the ray engine: the stream of portions, and the actors that complete them."""
 
 import asyncio
 import pickle

@@ -1,7 +1,4 @@
-"""The cluster that the ray engine works on: somebody else's, or a local one that lives as long as the engine.
-
-Belongs here: connecting, starting, what fits on it, leaving. Not here: what runs on it (stream.py, actors.py).
-"""
+"""The cluster that the ray engine works on: somebody else's, or a local one that lives as long as the engine."""
 
 import logging
 import math

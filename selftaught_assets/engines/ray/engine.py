@@ -1,8 +1,5 @@
 """The ray engine: actors that hold one of the other engines each, on one machine or on many.
 
-Belongs here: the Engine protocol over the stream of portions. Not here: the stream (stream.py), its actors
-(actors.py), the cluster (cluster.py), how work is cut and accounted for (portions.py).
-
 Randomness belongs to the samples, so it makes no difference which actor completes what, or how often: the tables are
 those of the actors' engine, and so is the journal, which the driver alone writes.
 """
@@ -14,12 +11,12 @@ from datetime import date as Date
 from typing import TYPE_CHECKING
 
 from selftaught_assets.engines import chat
-from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request
+from selftaught_assets.engines.protocol import Completion, Prompt, Request
 from selftaught_assets.engines.ray.cluster import actor_environment, connected
 from selftaught_assets.engines.ray.portions import Finished, Handful, Ledger, Opened, Refused, cut_into_portions
 from selftaught_assets.engines.ray.stream import Stream
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe.engines import RaySettings
+from selftaught_assets.recipe.engines import TEMPLATE_DATE, RaySettings
 from selftaught_assets.storage.models import ModelReference
 
 if TYPE_CHECKING:

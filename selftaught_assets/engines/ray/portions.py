@@ -1,8 +1,4 @@
-"""What travels between the driver and the actors of the ray engine: portions of requests, and the answers to them.
-
-Belongs here: how work is cut, the messages, the account of what is still owed. Not here: the actors (actors.py),
-the driver's end of the stream (stream.py), and Ray itself.
-"""
+"""What travels between the driver and the actors of the ray engine: portions of requests, and the answers to them."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence

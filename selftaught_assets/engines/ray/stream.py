@@ -1,11 +1,8 @@
 """The driver's end of the ray engine: a Ray Data execution that takes portions and gives answers.
 
-Belongs here: the execution, its options and its failures. Not here: what runs in it (actors.py), the cluster
-(cluster.py), and what is still owed (portions.py).
-
 One execution lives as long as the engine, so that each actor loads its model once, however often a stage asks. Its
-source is a task that reads portions off a desk, where the driver lays them as they are needed: the requests of a large
-stage are never all in Ray's memory.
+source is a task that reads portions off a desk, where the driver lays them as they are needed: the requests of a
+large stage are never all in Ray's memory.
 """
 
 import logging

@@ -1,10 +1,7 @@
 """vLLM in this process: every sample is a request of its own, handed to a base model that is loaded.
 
-Belongs here: the Engine protocol. Not here: the base model and vLLM's processes (base.py), and chat templates
-(chat.py).
-
-The samples of a prompt are requests with equal prompts, one after the other. vLLM's prefix cache computes their prompt
-once, and each has a seed of its own, so that any of them can be asked for again without the others.
+The samples of a prompt are requests with equal prompts, one after the other. vLLM's prefix cache computes their
+prompt once, and each has a seed of its own, so that any of them can be asked for again without the others.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,12 +10,12 @@ from datetime import date as Date
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from selftaught_assets.engines import chat, precision
+from selftaught_assets.engines import chat, protocol
 from selftaught_assets.engines.drawing import stream_keys
-from selftaught_assets.engines.protocol import TEMPLATE_DATE, Completion, Prompt, Request, SamplingParameters
+from selftaught_assets.engines.protocol import Completion, Prompt, Request
 from selftaught_assets.engines.vllm.base import VllmBase, load_base
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe.engines import VllmSettings
+from selftaught_assets.recipe.engines import TEMPLATE_DATE, SamplingParameters, VllmSettings
 from selftaught_assets.storage.models import ModelReference
 
 if TYPE_CHECKING:
@@ -40,7 +37,7 @@ class VllmEngine:
 
     def __init__(self, base: VllmBase, model: ModelReference) -> None:
         self.model_digest = model.digest
-        self.identity = precision.identity(model.digest, base.dtype)
+        self.identity = protocol.identity(model.digest, base.dtype)
         self.capacity = base.max_rows
         self._base = base
         self._adapter = base.adapter(model)

@@ -1,8 +1,7 @@
 """A process that ends the processes of another one which is gone, however it went.
 
-vLLM's processes outlive a parent that is killed, and keep the memory of the device: the run that is to resume the work
-would find none. Belongs here: watching the parent, and the end of what it left. Not here: vLLM. Run as a script, this
-file needs no other of ours.
+vLLM's processes outlive a parent that is killed, and keep the memory of the device: the run that is to resume the
+work would find none. Run as a script, this file needs no other of ours.
 """
 
 import contextlib

@@ -11,8 +11,7 @@ import polars as pl
 
 from selftaught_assets.method.benchmarks.formats import FORMATS, FormatName
 from selftaught_assets.method.benchmarks.items import Item, Record, is_missing
-from selftaught_assets.method.identity import row_ids
-from selftaught_assets.method.texts import is_empty, normalized_instruction
+from selftaught_assets.method.identity import is_empty, normalized_instruction, row_ids
 
 DROP_REASONS = (
     "other_split",

@@ -1,7 +1,4 @@
-"""The formats of benchmarks by name.
-
-Belongs here: which fields a record must have, and which function makes items of it. Not here: those functions.
-"""
+"""The formats of benchmarks by name."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple

@@ -1,7 +1,4 @@
-"""Formats in which one record is several pairs that are scored together.
-
-Belongs here: RewardBench 2 and RM-Bench. Not here: how a group is scored.
-"""
+"""Formats in which one record is several pairs that are scored together."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice, repeat

@@ -1,8 +1,4 @@
-"""One pair of a benchmark, whatever the format it came in.
-
-Belongs here: what an item is, and what several formats do alike: placing the winner, counting people's votes, laying a
-conversation out as text. Not here: any one format, and which items can be scored (`__init__`).
-"""
+"""One pair of a benchmark, whatever the format it came in."""
 
 import re
 from collections import Counter

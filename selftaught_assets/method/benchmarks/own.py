@@ -1,7 +1,4 @@
-"""One's own data under the names of our formats.
-
-Belongs here: columns and label values that a recipe maps. Not here: the formats themselves (`pairs`).
-"""
+"""One's own data under the names of our formats."""
 
 from collections.abc import Mapping
 

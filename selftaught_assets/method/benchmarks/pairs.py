@@ -1,8 +1,4 @@
-"""Formats in which one record is one pair with its label.
-
-Belongs here: RewardBench, HelpSteer2, JudgeBench, LLMBar, and the two forms of one's own data. Not here: several pairs
-of one record (`groups`) and votes of several people (`people`).
-"""
+"""Formats in which one record is one pair with its label."""
 
 import re
 from collections import Counter

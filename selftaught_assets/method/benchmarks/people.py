@@ -1,7 +1,4 @@
-"""Formats in which several people have voted on a pair.
-
-Belongs here: MT-Bench and PandaLM, and how their votes become one label. Not here: votes of a judge (`method.votes`).
-"""
+"""Formats in which several people have voted on a pair."""
 
 from collections.abc import Iterable, Iterator
 

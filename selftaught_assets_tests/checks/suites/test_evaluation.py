@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from selftaught_assets.method.held_out import HELD_OUT
+from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets_tests.checks.world import FIRST, SECOND, Fault, World, assert_caught, copied, in_all, value
 
 on_benchmark = pl.col("benchmark") != HELD_OUT

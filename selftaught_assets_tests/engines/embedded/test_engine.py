@@ -11,9 +11,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from selftaught_assets.engines.embedded.decoders import PlainDecoder, SharedPrefixDecoder
 from selftaught_assets.engines.embedded.engine import TransformersEngine, suitable_decoder
-from selftaught_assets.engines.embedded.plain import PlainDecoder
-from selftaught_assets.engines.embedded.shared_prefix import SharedPrefixDecoder
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.protocol import Request
 from selftaught_assets.errors import UserError

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selftaught_assets.engines.embedded.llama_forward import LlamaForward, suits
+from selftaught_assets.engines.embedded.forward import LlamaForward, suits
 from selftaught_assets_tests.engines.conftest import CONFIGS, LLAMA_KIN, make_model
 
 IDS = torch.tensor([[5, 9, 200, 31, 7, 7, 8, 100], [1, 2, 3, 4, 250, 6, 7, 8]])

@@ -9,12 +9,10 @@ import torch
 from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from selftaught_assets.engines.embedded.decoders import PlainDecoder, SharedPrefixDecoder
 from selftaught_assets.engines.embedded.decoding import Decoder
-from selftaught_assets.engines.embedded.float32 import in_float32
-from selftaught_assets.engines.embedded.llama_forward import LlamaForward
-from selftaught_assets.engines.embedded.plain import PlainDecoder
-from selftaught_assets.engines.embedded.shared_prefix import SharedPrefixDecoder
-from selftaught_assets.engines.embedded.trial import suitable_decoder
+from selftaught_assets.engines.embedded.engine import in_float32, suitable_decoder
+from selftaught_assets.engines.embedded.forward import LlamaForward
 from selftaught_assets.errors import UserError
 from selftaught_assets_tests.engines.conftest import LLAMA_KIN, LLAMA_SIZES, SHARED_PREFIX, VOCABULARY, make_model
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from selftaught_assets.engines.factory import open_engine
-from selftaught_assets.engines.openai.messages import sample_seed
+from selftaught_assets.engines.openai.client import sample_seed
 from selftaught_assets.engines.protocol import Completion
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.engines.conftest import by_sample, byte_ids, request

@@ -9,9 +9,9 @@ import pytest
 
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.journalled import GenerationTask, generate
-from selftaught_assets.engines.openai.messages import Dialect, sample_seed
-from selftaught_assets.engines.protocol import SamplingParameters
+from selftaught_assets.engines.openai.client import Dialect, sample_seed
 from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import SamplingParameters
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets_tests.engines.conftest import by_sample, byte_ids, request
 from selftaught_assets_tests.engines.openai.conftest import refuses, settings, the_sentence, threads_of_the_engine

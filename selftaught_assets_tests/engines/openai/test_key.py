@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.journalled import GenerationTask, generate
-from selftaught_assets.engines.protocol import SamplingParameters
 from selftaught_assets.errors import UserError
+from selftaught_assets.recipe.engines import SamplingParameters
 from selftaught_assets.storage.journal import Journal
 from selftaught_assets_tests.engines.openai.conftest import refuses, settings
 from selftaught_assets_tests.engines.scripted_server import (

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from selftaught_assets.engines.factory import open_engine
-from selftaught_assets.engines.protocol import Engine, Request, SamplingParameters
+from selftaught_assets.engines.protocol import Engine, Request
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe.engines import OpenAISettings, TransformersSettings
+from selftaught_assets.recipe.engines import OpenAISettings, SamplingParameters, TransformersSettings
 from selftaught_assets.storage.models import ModelReference, adapter_digest, reference_model
 from selftaught_assets_tests import patient
 from selftaught_assets_tests.conftest import ROOT

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from selftaught_assets.engines.openai import client as openai_client
-from selftaught_assets.engines.openai.messages import overflow
+from selftaught_assets.engines.openai.client import overflow
 from selftaught_assets_tests.engines.conftest import by_sample, request
 from selftaught_assets_tests.engines.scripted_server import (
     Asked,

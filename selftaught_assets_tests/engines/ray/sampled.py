@@ -8,8 +8,8 @@ from polars.testing import assert_frame_equal
 
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.journalled import Generated, GenerationTask, generate
-from selftaught_assets.engines.protocol import Completion, Engine, SamplingParameters
-from selftaught_assets.recipe.engines import EngineSettings, RaySettings, TransformersSettings
+from selftaught_assets.engines.protocol import Completion, Engine
+from selftaught_assets.recipe.engines import EngineSettings, RaySettings, SamplingParameters, TransformersSettings
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.engines.conftest import by_sample

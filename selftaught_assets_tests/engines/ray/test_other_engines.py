@@ -8,8 +8,7 @@ import psutil
 import pytest
 
 from selftaught_assets.engines.factory import open_engine
-from selftaught_assets.engines.precision import identity
-from selftaught_assets.engines.protocol import Engine
+from selftaught_assets.engines.protocol import Engine, identity
 from selftaught_assets.recipe.engines import EngineSettings, RaySettings, TransformersSettings, VllmSettings
 from selftaught_assets_tests.engines.conformance import SEED, ask
 from selftaught_assets_tests.engines.conftest import by_sample

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.engines.protocol import Completion, Prompt, Request, SamplingParameters
+from selftaught_assets.engines.protocol import Completion, Prompt, Request
 from selftaught_assets.engines.ray.portions import Ledger, Portion, cut_into_portions
+from selftaught_assets.recipe.engines import SamplingParameters
 
 Asked = list[int]
 """The number of samples of each request."""

@@ -3,7 +3,7 @@
 import pytest
 from transformers import GPT2Config, LlamaConfig, MambaConfig
 
-from selftaught_assets.engines.vllm.cpu import cache_bytes, cpu_arguments
+from selftaught_assets.engines.vllm.base import cache_bytes, cpu_arguments
 from selftaught_assets.recipe.engines import VllmSettings
 from selftaught_assets_tests.engines.conformance import SEED
 from selftaught_assets_tests.engines.processes import VLLM, needs_vllm

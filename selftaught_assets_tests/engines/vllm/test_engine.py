@@ -14,7 +14,7 @@ import torch
 
 from selftaught_assets.engines import factory
 from selftaught_assets.engines.factory import OpenEngine, chosen, open_engine, open_in_turn
-from selftaught_assets.engines.vllm.cpu import cpu_arguments
+from selftaught_assets.engines.vllm.base import cpu_arguments
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import AutoSettings, TransformersSettings, VllmSettings
 from selftaught_assets.storage.models import ModelReference, reference_model

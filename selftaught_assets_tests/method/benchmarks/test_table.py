@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.accounting import account
+from selftaught_assets.assets.family import account
 from selftaught_assets.method.benchmarks import DROP_REASONS, benchmark_rows
 
 GOOD = {"id": 7, "subset": "s", "instruction": "x", "response_a": "a", "response_b": "b", "label": "A"}

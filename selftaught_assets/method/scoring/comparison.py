@@ -1,0 +1,215 @@
+"""Two judges on one benchmark: how far apart, how sure, where; and whether the newer one may judge.
+
+Whether a trained checkpoint may become the next judge.
+
+The paper has no such gate: every checkpoint judges.
+
+Two judges on one benchmark, in detail: how far apart, how sure, where, and on which pairs.
+"""
+
+from enum import StrEnum
+from typing import Literal, NamedTuple, TypedDict
+
+import polars as pl
+
+from selftaught_assets.method.benchmarks.formats import FormatName
+from selftaught_assets.method.published import published_differences, published_scores
+from selftaught_assets.method.scoring.accuracy import Comparison, compare, paired, score
+from selftaught_assets.method.scoring.results import greedy_of
+
+Rule = Literal["always", "not_worse", "better"]
+"""Which checkpoints may judge: all; those that are not significantly worse than the judge in office; those that are
+significantly better."""
+
+
+class Outcome(StrEnum):
+    """What becomes of a checkpoint."""
+
+    PROMOTED = "promoted"
+    REFUSED = "refused"
+    """The rule does not let it judge."""
+    FLAT = "flat"
+    """The rule would let it judge, but too many iterations have brought no gain: the loop ends."""
+
+
+class Decision(NamedTuple):
+    """What becomes of a checkpoint, and why."""
+
+    outcome: Outcome
+    comparison: Comparison
+    """From the judge in office to the checkpoint."""
+    flat: int
+    """Successive iterations without a significant gain, up to this one; 0 if this one gained."""
+
+
+def decide(
+    in_office: pl.DataFrame,
+    checkpoint: pl.DataFrame,
+    *,
+    rule: Rule,
+    alpha: float,
+    stop_when_flat: int | None = None,
+    flat_before: int = 0,
+) -> Decision:
+    """Decides by the exact sign-flip test over instructions, on the same items in the same orders.
+
+    The two verdicts on a pair stand and fall together, so a test that counts them as two, such as McNemar's, finds
+    differences where there are none two or three times as often as `alpha` says.
+
+    Args:
+        in_office: greedy verdicts of the judge that trained the checkpoint: a table as in `scores`.
+        checkpoint: those of the checkpoint.
+        rule: of the promotion.
+        alpha: a difference is significant if its p-value is smaller.
+        stop_when_flat: so many successive iterations without a significant gain end the loop; None: never.
+        flat_before: how many there were before this one.
+
+    Raises:
+        ValueError: the two tables do not hold the same items.
+    """
+    comparison = compare(in_office, checkpoint)
+    significant = comparison.p_clustered < alpha
+    gain = significant and comparison.gained > comparison.lost
+    loss = significant and comparison.lost > comparison.gained
+    refused = {"always": False, "not_worse": loss, "better": not gain}[rule]
+    flat = 0 if gain else flat_before + 1
+    ends = stop_when_flat is not None and flat >= stop_when_flat
+    outcome = Outcome.REFUSED if refused else Outcome.FLAT if ends else Outcome.PROMOTED
+    return Decision(outcome, comparison, flat)
+
+
+SIGNIFICANT = 0.05
+"""Below this p-value over instructions one judge is called better."""
+
+
+class JudgeRow(TypedDict):
+    """One of the two judges, greedy verdicts; shares in [0, 1]."""
+
+    accuracy: float
+    interval: list[float]
+    interval_clustered: list[float]
+    accuracy_invalid_half: float
+    position_consistent: float
+    invalid: float
+
+
+class Difference(TypedDict):
+    """The second judge minus the first, with both tests."""
+
+    difference: float
+    interval: list[float]
+    n: int
+    gained: int
+    lost: int
+    p_mcnemar: float
+    p_clustered: float
+
+
+class Compared(TypedDict):
+    """`before` and `after` on the same pairs."""
+
+    items: int
+    instructions: int
+    before: JudgeRow
+    after: JudgeRow
+    overall: Difference
+    published: dict[str, dict[str, float | list[float]]]
+    """By name: before, after, difference and its interval (bootstrap over instructions)."""
+    subsets: dict[str, Difference]
+    """Those that differ most first."""
+    items_won: list[str]
+    """Pairs with more right verdicts than before, over both orders; their item_id."""
+    items_lost: list[str]
+
+
+def compare_judges(before: pl.DataFrame, after: pl.DataFrame, form: FormatName = "pairs") -> Compared:
+    """Lays two judges' verdicts on the same benchmark side by side.
+
+    Args:
+        before: verdicts of the one judge on one benchmark; only greedy ones are used.
+        after: verdicts of the other.
+        form: of the benchmark.
+
+    Raises:
+        ValueError: the two were not measured on the same pairs.
+    """
+    before, after = greedy_of(before), greedy_of(after)
+    rows = paired(before, after)
+    moved = rows.group_by("item_id").agg(by=pl.col("right_after").sum().cast(int) - pl.col("right").sum().cast(int))
+    overall = compare(before, after)
+    subsets = {name: _difference(*_on_subset(name, before, after)) for name in sorted(rows["subset"].unique())}
+    scores_before, scores_after = published_scores(form, before), published_scores(form, after)
+    return {
+        "items": moved.height,
+        "instructions": overall.instructions,
+        "before": _judge(before),
+        "after": _judge(after),
+        "overall": _difference(before, after),
+        "published": {
+            name: {
+                "before": scores_before[name].value,
+                "after": scores_after[name].value,
+                "difference": got.value,
+                "interval": list(got.interval),
+            }
+            for name, got in published_differences(form, before, after).items()
+        },
+        "subsets": dict(sorted(subsets.items(), key=lambda entry: -abs(entry[1]["difference"]))),
+        "items_won": moved.filter(pl.col("by") > 0)["item_id"].sort().to_list(),
+        "items_lost": moved.filter(pl.col("by") < 0)["item_id"].sort().to_list(),
+    }
+
+
+def sentence(before: str, after: str, test: Difference) -> str:
+    """What may be said of two judges: who is better only with the paired test that shows it.
+
+    Args:
+        before: name of the one judge.
+        after: name of the other.
+        test: the second minus the first.
+    """
+    points, (low, high) = 100 * test["difference"], (100 * end for end in test["interval"])
+    evidence = (
+        f"{points:+.1f} points (95 % {low:+.1f} to {high:+.1f}), p {p_text(test['p_clustered'])} over instructions, "
+        f"p {p_text(test['p_mcnemar'])} by McNemar's test"
+    )
+    if test["p_clustered"] >= SIGNIFICANT or not points:
+        return f"No difference is shown between {after} and {before}: {evidence}."
+    better, worse = (after, before) if points > 0 else (before, after)
+    return f"{better} is better than {worse}: {after} minus {before} is {evidence}."
+
+
+def p_text(p_value: float) -> str:
+    """A p-value with its sign of comparison, never as 0."""
+    if p_value < 1e-300:
+        return "< 1e-300"
+    return f"= {p_value:.3g}" if p_value >= 0.001 else f"= {p_value:.0e}"
+
+
+def _judge(verdicts: pl.DataFrame) -> JudgeRow:
+    scores = score(verdicts)
+    return {
+        "accuracy": scores.accuracy,
+        "interval": list(scores.interval),
+        "interval_clustered": list(scores.interval_clustered),
+        "accuracy_invalid_half": scores.accuracy_invalid_half,
+        "position_consistent": scores.position_consistent,
+        "invalid": scores.invalid,
+    }
+
+
+def _difference(before: pl.DataFrame, after: pl.DataFrame) -> Difference:
+    test = compare(before, after)
+    return {
+        "difference": test.difference,
+        "interval": list(test.interval),
+        "n": test.n,
+        "gained": test.gained,
+        "lost": test.lost,
+        "p_mcnemar": test.p_value,
+        "p_clustered": test.p_clustered,
+    }
+
+
+def _on_subset(subset: str, *tables: pl.DataFrame) -> list[pl.DataFrame]:
+    return [table.filter(pl.col("subset") == subset) for table in tables]

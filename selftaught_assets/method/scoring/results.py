@@ -1,0 +1,255 @@
+"""The result table: every judge on one benchmark, compared with the seed and with the judge before it.
+
+What was measured as single numbers under stable names, one plot each in the UI.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypedDict
+
+import polars as pl
+
+from selftaught_assets.method.benchmarks.formats import FormatName
+from selftaught_assets.method.costs import Account
+from selftaught_assets.method.published import published_scores
+from selftaught_assets.method.scoring.accuracy import (
+    IS_RIGHT,
+    Comparison,
+    Scores,
+    compare,
+    count_by_instruction,
+    pooled_verdicts,
+    score,
+    score_subsets,
+    single_sample_accuracy,
+)
+from selftaught_assets.method.scoring.calibration import trust
+from selftaught_assets.method.scoring.statistics import bootstrap_interval, ratio
+
+_NUMBER_NAMES = {
+    "n": "verdicts",
+    "interval": "accuracy",
+    "interval_clustered": "accuracy_clustered",
+    "winner_first": "accuracy_winner_first",
+    "loser_first": "accuracy_loser_first",
+    "invalid": "invalid_share",
+}
+"""Names of numbers in metadata, where they stand alone and differ from a row's."""
+
+SUBSET_NUMBERS = ("accuracy", "p_vs_seed_clustered")
+"""What of a subset is a number by itself, so that benchmarks with many subsets stay readable."""
+
+
+def flat_numbers(measured: Mapping[str, object]) -> dict[str, int | float]:
+    """What `measure` says as numbers under stable names: ends of intervals, subsets and published scores spelled out.
+
+    Wilson's interval of `accuracy` becomes accuracy_low and accuracy_high, other intervals `<name>_low` and
+    `<name>_high`, `SUBSET_NUMBERS` of a subset `subset/<name>/accuracy` and so on, a published score
+    `published/<name>`. What is None is left out.
+    """
+    ((_, vote_accuracy),) = measured["vote_accuracy"].items()
+    flat = _flat(measured) | {"vote_accuracy": vote_accuracy}
+    if measured["winner_first"] is not None and measured["loser_first"] is not None:
+        flat["position_bias"] = (measured["winner_first"] - measured["loser_first"]) / 2
+    for name, estimate in measured["published"].items():
+        flat[f"published/{name}"] = estimate["value"]
+        flat |= _ends(f"published/{name}", estimate["interval"])
+    for name, part in measured["subsets"].items():
+        flat |= {f"subset/{name}/{number}": part[number] for number in SUBSET_NUMBERS if part[number] is not None}
+    return flat
+
+
+def _flat(row: Mapping[str, object]) -> dict[str, int | float]:
+    flat: dict[str, int | float] = {}
+    for name, value in row.items():
+        if isinstance(value, list):
+            flat |= _ends(_NUMBER_NAMES.get(name, name), value)
+        elif isinstance(value, int | float):
+            flat[_NUMBER_NAMES.get(name, name)] = value
+    return flat
+
+
+def _ends(name: str, interval: Sequence[float]) -> dict[str, float]:
+    return {f"{name}_low": interval[0], f"{name}_high": interval[1]}
+
+
+class Measured(NamedTuple):
+    """A judge, its verdicts on one benchmark, and what it took to make it (None for the seed)."""
+
+    judge: str
+    """`seed`, or the iteration whose checkpoint it is."""
+    verdicts: pl.DataFrame
+    pairs: int | None
+    """Valid pairs that were judged to train it."""
+    kept: int | None
+    """Judgments that it was trained on, validation split excluded."""
+    seconds: float | None
+    """Of all stages of its iteration."""
+    costs: dict[str, Account]
+    """What each stage sampled for it, by the stage's name."""
+
+
+class SubsetRow(TypedDict):
+    """One judge on one subset: greedy verdicts, as in `ResultRow`."""
+
+    n: int
+    accuracy: float
+    interval: list[float]
+    interval_clustered: list[float]
+    accuracy_invalid_half: float
+    position_consistent: float
+    winner_first: float | None
+    loser_first: float | None
+    invalid: float
+    p_vs_seed: float | None
+    p_vs_seed_clustered: float | None
+    p_vs_previous: float | None
+    p_vs_previous_clustered: float | None
+
+
+class ResultRow(SubsetRow):
+    """One judge; shares lie in [0, 1], p-values are exact and two-sided, on greedy verdicts.
+
+    `interval` is Wilson's and `p_vs_…` McNemar's, of single verdicts; `…_clustered` are the bootstrap and the sign-flip
+    test over instructions. None where there is nothing to compare with or nothing to count.
+    """
+
+    judge: str
+    digest: str
+    items: int
+    instructions: int
+    difference_vs_seed: float | None
+    difference_vs_seed_interval: list[float] | None
+    difference_vs_previous: float | None
+    difference_vs_previous_interval: list[float] | None
+    single_sample_accuracy: float
+    vote_accuracy: dict[str, float]
+    """By the number of votes of each order."""
+    vote_interval_clustered: list[float]
+    pooled_vote_accuracy: float
+    """Of the votes of both orders together, over pairs; a draw is not right."""
+    pooled_vote_interval_clustered: list[float]
+    calibration_error: float
+    """Expected calibration error of the votes' shares, as they are."""
+    calibrated_error: float | None
+    """The same after calibration on the other half of the instructions."""
+    trust: dict[str, list[dict[str, float | int | None]]]
+    """`reliability` of the votes by confidence, and `coverage`: what abstaining below a threshold would leave."""
+    published: dict[str, dict[str, float | list[float]]]
+    """The benchmark's own scores by name: value and interval (bootstrap over instructions)."""
+    subsets: dict[str, SubsetRow]
+    pairs: int | None
+    kept: int | None
+    seconds: float | None
+    costs: dict[str, Account]
+
+
+def result_rows(judges: Sequence[Measured], form: FormatName = "pairs") -> list[ResultRow]:
+    """One row for each judge (paper section 4, the table of iterations).
+
+    Args:
+        judges: the seed first, then the iterations in order, all on the same benchmark.
+        form: of the benchmark.
+
+    Raises:
+        ValueError: two judges were not measured on the same pairs.
+    """
+    tables = [judge.verdicts for judge in judges]
+    return [
+        {
+            "judge": judge.judge,
+            **measure(
+                judge.verdicts,
+                seed=tables[0] if index else None,
+                previous=tables[index - 1] if index else None,
+                form=form,
+            ),
+            "pairs": judge.pairs,
+            "kept": judge.kept,
+            "seconds": judge.seconds,
+            "costs": judge.costs,
+        }
+        for index, judge in enumerate(judges)
+    ]
+
+
+def measure(
+    verdicts: pl.DataFrame, *, seed: pl.DataFrame | None, previous: pl.DataFrame | None, form: FormatName
+) -> dict[str, object]:
+    """All that the verdicts of one judge on one benchmark say: a `ResultRow` without who it is and what it cost.
+
+    Args:
+        verdicts: greedy ones, and the votes.
+        seed: verdicts of the seed on the same pairs, to test against; None for the seed itself.
+        previous: the same of the iteration before.
+        form: of the benchmark.
+
+    Raises:
+        ValueError: two judges were not measured on the same pairs.
+    """
+    greedy, vote = greedy_of(verdicts), verdicts.filter(pl.col("decoding") == "vote")
+    others = {"seed": seed, "previous": previous}
+    tests = {name: None if other is None else compare(greedy_of(other), greedy) for name, other in others.items()}
+    scores, pooled = score(greedy), pooled_verdicts(vote)
+    votes = vote.select(pl.sum_horizontal("votes_a", "votes_b", "votes_tie", "votes_invalid").max()).item()
+    row: dict[str, object] = {
+        "digest": verdicts["judge"][0],
+        "items": scores.items,
+        "instructions": scores.instructions,
+        **_subset_row(scores, tests),
+    }
+    for name, test in tests.items():
+        row[f"difference_vs_{name}"] = None if test is None else test.difference
+        row[f"difference_vs_{name}_interval"] = None if test is None else list(test.interval)
+    published, trusted = published_scores(form, greedy), trust(vote)
+    return row | {
+        "single_sample_accuracy": single_sample_accuracy(vote),
+        "vote_accuracy": {str(votes): score(vote).accuracy},
+        "vote_interval_clustered": list(score(vote).interval_clustered),
+        "pooled_vote_accuracy": pooled.select(IS_RIGHT.mean()).item(),
+        "pooled_vote_interval_clustered": list(
+            bootstrap_interval(count_by_instruction(pooled, right=IS_RIGHT.sum(), n=pl.len()), ratio("right", "n"))
+        ),
+        "calibration_error": trusted.calibration_error,
+        "calibrated_error": trusted.calibrated_error,
+        "trust": {"reliability": trusted.reliability.to_dicts(), "coverage": trusted.coverage.to_dicts()},
+        "published": {name: {"value": got.value, "interval": list(got.interval)} for name, got in published.items()},
+        "subsets": {
+            name: _subset_row(part, {other: _on_subset(name, verdicts, table) for other, table in others.items()})
+            for name, part in score_subsets(greedy).items()
+        },
+    }
+
+
+def same_items(one: pl.DataFrame | None, other: pl.DataFrame) -> bool:
+    """Whether two tables of verdicts are on the same pairs with the same labels, so that they can be compared."""
+    key = ["benchmark", "item_id", "order", "decoding", "label"]
+    return one is not None and one.select(key).sort(key).equals(other.select(key).sort(key))
+
+
+def greedy_of(verdicts: pl.DataFrame) -> pl.DataFrame:
+    """The greedy verdicts, on which intervals and tests are computed."""
+    return verdicts.filter(pl.col("decoding") == "greedy")
+
+
+def _on_subset(subset: str, after: pl.DataFrame, before: pl.DataFrame | None) -> Comparison | None:
+    if before is None:
+        return None
+    return compare(*(greedy_of(table).filter(pl.col("subset") == subset) for table in (before, after)))
+
+
+def _subset_row(scores: Scores, tests: dict[str, Comparison | None]) -> SubsetRow:
+    row = {
+        "n": scores.n,
+        "accuracy": scores.accuracy,
+        "interval": list(scores.interval),
+        "interval_clustered": list(scores.interval_clustered),
+        "accuracy_invalid_half": scores.accuracy_invalid_half,
+        "position_consistent": scores.position_consistent,
+        "winner_first": scores.winner_first,
+        "loser_first": scores.loser_first,
+        "invalid": scores.invalid,
+    }
+    for name, test in tests.items():
+        row[f"p_vs_{name}"] = None if test is None else test.p_value
+        row[f"p_vs_{name}_clustered"] = None if test is None else test.p_clustered
+    return row

@@ -1,0 +1,58 @@
+"""What several sections of a recipe have in common: strictness, and files that count by their content.
+
+What all sections of a recipe have in common.
+
+Files and folders that a recipe names, by what is in them.
+
+A recipe names its inputs by path; whether a result is still current must not depend on where they lie.
+"""
+
+import functools
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer, SerializationInfo
+
+from selftaught_assets.method.identity import digest
+from selftaught_assets.model_files import CONFIG, MODEL_FILES, file_digest, files_of, stamp
+
+
+class Section(BaseModel):
+    """A section of a recipe: it never changes, and has no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+BY_CONTENT = "by content"
+"""Context of pydantic's `model_dump` in which an `InputPath` is written as the digest of what is there."""
+
+
+def content_of(path: Path) -> str | None:
+    """The digest of a file, or of the files of a folder with their names in it; None where there is nothing.
+
+    Of a model folder only the files of the model count, and of the weights, which may be as large as a disk, only names
+    and sizes: the asset `seed_model` looks at all of it whenever it is made.
+    """
+    if path.is_file():
+        return _file_digest(path, *stamp(path))
+    if not path.is_dir():
+        return None
+    is_model = (path / CONFIG).is_file()
+    files = files_of(path, MODEL_FILES if is_model else ["**/*"])
+    is_weights = {name: is_model and name.endswith(".safetensors") for name in files}
+    parts = [(name, file.stat().st_size if is_weights[name] else content_of(file)) for name, file in files.items()]
+    return digest("folder", parts)
+
+
+def _serialized(path: Path, info: SerializationInfo) -> str | None:
+    return content_of(path) if info.context == BY_CONTENT else str(path)
+
+
+InputPath = Annotated[Path, PlainSerializer(_serialized)]
+"""A path to something that the recipe's results depend on."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _file_digest(path: Path, *signs: int) -> str:
+    """Read once in a process, and again when one of the signs is another one."""
+    return file_digest(path)
