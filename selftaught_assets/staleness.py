@@ -2,7 +2,7 @@
 
 Every stage records the *basis* of what it made: the version of its code, its settings by content, and the versions of
 what it was made of. What it would rest on if it were made now is compared with that record, and the answer is one
-sentence or None. `selftaught run`, `selftaught plan`, the hand-over, the checks, lineage and the code versions in
+sentence or None. `selftaught run`, `selftaught plan`, publication, the checks, lineage and the code versions in
 Dagster all come from here; storage/stored.py reads the records.
 
 Names, paths and times are no part of a basis: a copied or moved data folder stays current.
@@ -63,7 +63,7 @@ STAGES: Mapping[str, Stage] = {
 ITERATION = ("instructions", "pairs", "judge", "judgments", "filtered_set", "checkpoint", "evaluation")
 """Stages of an iteration, each after those that it is made of."""
 
-GATE = ("handover.promote", "handover.validation", "handover.alpha", "handover.stop_when_flat")
+GATE = ("promotion.rule", "promotion.validation", "promotion.alpha", "promotion.stop_when_flat")
 _GATED = Stage(1, (*GATE, "evaluation", *_JUDGING), ("judge", "benchmarks"))
 """What `checkpoint` depends on as well, where it is compared with the current judge."""
 
@@ -95,7 +95,7 @@ def stage_of(recipe: Recipe, name: str) -> Stage:
     stage = STAGES[name]
     if name != "checkpoint":
         return stage
-    more = [_GATED] if recipe.handover.compares else []
+    more = [_GATED] if recipe.promotion.compares else []
     more += [Stage(0, (), ("judge",))] if recipe.training.start_from == "previous" else []
     for added in more:
         settings, made_of = ((*old, *new) for old, new in zip(stage[1:], added[1:], strict=True))

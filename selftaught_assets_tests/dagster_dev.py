@@ -138,7 +138,7 @@ class DagsterDev:
         raise AssertionError(f"backfill {backfill} did not end within {seconds} s")
 
     def reload(self) -> None:
-        """Loads the definitions anew, as the button of the UI does."""
+        """Loads the definitions again, as the button of the UI does."""
         entry = self.graphql(_RELOAD, location=LOCATION)["reloadRepositoryLocation"]
         assert entry["__typename"] == "WorkspaceLocationEntry", entry
         assert entry["locationOrLoadError"]["__typename"] == "RepositoryLocation", entry

@@ -1,6 +1,6 @@
 """A real `dagster dev` on the small recipe, with the shipped dagster.yaml or with a default instance.
 
-Belongs here: starting one, what tests do to it, and what of the hand-over holds for both. Tests of one Dagster build on
+Belongs here: starting one, what tests do to it, and what of publication holds for both. Tests of one Dagster build on
 each other, in the order in which they stand.
 """
 

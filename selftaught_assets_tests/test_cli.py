@@ -335,9 +335,9 @@ def test_second_run_makes_and_samples_nothing_again_and_ends_with_the_same_resul
 def ended(
     first_iteration: Loop, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A run that trains the first iteration anew, learns nothing and may not go on without a gain, and its folder."""
+    """A run that trains the first iteration again, learns nothing and may not go on without a gain, and its folder."""
     folder = tmp_path_factory.mktemp("ended")
-    write_small_recipe(folder, **UNTRAINED, handover={"stop_when_flat": 1, "validation": "tiny"})
+    write_small_recipe(folder, **UNTRAINED, promotion={"stop_when_flat": 1, "validation": "tiny"})
     with copy_of(first_iteration, folder):
         (folder / "data").rename(folder / DATA)
     return folder, _selftaught(folder, "run", "--recipe", "small.yaml")
@@ -356,10 +356,10 @@ def test_run_ends_where_no_judge_may_take_over(ended: tuple[Path, subprocess.Com
 @pytest.mark.slow
 def test_run_whose_checkpoint_is_refused_fails(ended: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = ended
-    write_small_recipe(folder, **UNTRAINED, handover={"promote": "better", "validation": "tiny"})
+    write_small_recipe(folder, **UNTRAINED, promotion={"rule": "better", "validation": "tiny"})
     refused = _selftaught(folder, "run", "--recipe", "small.yaml")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("Error: `small/checkpoint` of iteration_01 was refused (handover.promote: better)")
+    assert refused.stderr.startswith("Error: `small/checkpoint` of iteration_01 was refused (promotion.rule: better)")
     assert refused.stderr.count("\n") == 1
 
 

@@ -164,17 +164,17 @@ def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: 
             "benchmark a: `format: rewardbench` has no ties to count",
         ),
         (
-            {"handover": {"promote": "better"}},
-            "handover.promote: better needs handover.validation, the name of a benchm",
+            {"promotion": {"rule": "better"}},
+            "promotion.rule: better needs promotion.validation, the name of a benchm",
         ),
-        ({"handover": {"stop_when_flat": 2}}, "handover.stop_when_flat needs handover.validation"),
+        ({"promotion": {"stop_when_flat": 2}}, "promotion.stop_when_flat needs promotion.validation"),
         (
-            {"handover": {"promote": "not_worse", "validation": "other"}},
-            "handover.validation names the benchmark 'other', but there is only tiny",
+            {"promotion": {"rule": "not_worse", "validation": "other"}},
+            "promotion.validation names the benchmark 'other', but there is only tiny",
         ),
-        ({"handover": {"promote": "never"}}, "`handover.promote` is 'never'"),
-        ({"handover": {"stop_when_flat": 0, "validation": "tiny"}}, "`handover.stop_when_flat` is 0"),
-        ({"handover": {"alpha": 1}}, "`handover.alpha` is 1"),
+        ({"promotion": {"rule": "never"}}, "`promotion.rule` is 'never'"),
+        ({"promotion": {"stop_when_flat": 0, "validation": "tiny"}}, "`promotion.stop_when_flat` is 0"),
+        ({"promotion": {"alpha": 1}}, "`promotion.alpha` is 1"),
         (
             {"training": {"start_from": "previous"}, "judgments": {"first_annotator": str(ROOT / "models" / "seed")}},
             "training.start_from: previous cannot continue a judgments.first_annotator",
@@ -202,13 +202,13 @@ def test_ties_can_be_counted_where_a_judge_can_call_one(small_recipe, sections: 
 
 
 def test_code_version_of_a_checkpoint_knows_the_gate_only_where_there_is_one(small_recipe, tmp_path: Path) -> None:
-    def version(**handover: object) -> str:
-        graph = build_definitions([small_recipe(handover=handover)], data=tmp_path).resolve_asset_graph()
+    def version(**promotion: object) -> str:
+        graph = build_definitions([small_recipe(promotion=promotion)], data=tmp_path).resolve_asset_graph()
         return graph.get(dg.AssetKey(["small", "checkpoint"])).code_version
 
     assert version() == version(validation="tiny", alpha=0.1)
-    assert version() != version(validation="tiny", promote="better")
-    assert version(validation="tiny", promote="better") != version(validation="tiny", promote="better", alpha=0.1)
+    assert version() != version(validation="tiny", rule="better")
+    assert version(validation="tiny", rule="better") != version(validation="tiny", rule="better", alpha=0.1)
 
 
 def test_whole_numbers_with_a_point_are_labels_and_no_truth_values(small_recipe) -> None:

@@ -67,7 +67,7 @@ def test_what_renders_prompts_rests_on_the_date_that_chat_templates_are_told(sma
 
 def test_thresholds_of_checks_and_the_seed_count_where_they_have_an_effect_only(small_recipe) -> None:
     before = versions(small_recipe())
-    assert versions(small_recipe(handover={"wait_seconds": 5})) == before
+    assert versions(small_recipe(promotion={"wait_seconds": 5})) == before
     changed = {stage for stage, version in versions(small_recipe(seed=99)).items() if version != before[stage]}
     assert changed == set(STAGES) - {"instruction_pool", "benchmarks", "seed_model", "judge", "progress", "report"}
 

@@ -35,7 +35,7 @@ def read_verdicts(family: Family, judge: str) -> pl.DataFrame | None:
     if verdicts is not None and "instruction_id" not in verdicts.columns:
         raise UserError(
             f"The table {table} was written by an earlier version, without the instructions of its pairs: "
-            "materialize `benchmarks` and it again (remembered completions are not sampled anew)."
+            "materialize `benchmarks` and it again (remembered completions are not sampled again)."
         )
     return None if verdicts is None else without_held_out(verdicts)
 

@@ -73,7 +73,7 @@ _DUE = (dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps
 def _automation(judge: dg.AssetKey) -> dg.AutomationCondition:
     """Follow the upstream at once, unless a blocking check failed there. The sensor that acts on it is shipped stopped.
 
-    A judge that was handed over has not been checked: its materialization is logged by the run that trained it, and
+    A judge that was published has not been checked: its materialization is logged by the run that trained it, and
     checks run where an asset is materialized. It is checked with the next run that materializes it.
 
     `AutomationCondition.eager` would not do: it leaves out what is missing when the sensor is switched on, and it

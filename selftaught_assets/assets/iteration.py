@@ -2,7 +2,7 @@
 
 The asset `instructions`: which instructions of the pool an iteration works on (paper section 3).
 
-The asset `judge`: which model judges an iteration. The hand-over itself is in handover.py.
+The asset `judge`: which model judges an iteration. How a checkpoint becomes it is in publication.py.
 
 The asset `pairs`: preference pairs whose label is known by construction (paper section 3).
 
@@ -93,7 +93,7 @@ def build_judge(family: Family) -> dg.AssetsDefinition:
 
         Its upstream is `checkpoint` of the previous iteration. Dagster cannot draw that edge (it would close a cycle),
         so it is recorded: once its checks have passed, a checkpoint is logged as this asset's next partition, with its
-        digest as data version. One that is not current, failed a check, or is refused by `handover` is not taken over.
+        digest as data version. One that is not current, failed a check, or is refused by `promotion` is not taken over.
         """
         previous, promotion, trained_by = previous_iteration(context.partition_key), None, {}
         if previous is None:
@@ -297,14 +297,14 @@ def _ratings(frame: pl.DataFrame) -> dict[str, float | dg.MetadataValue]:
     columns = [dg.TableColumn(name, "int") for name in distribution.columns]
     records = [dg.TableRecord(row) for row in distribution.iter_rows(named=True)]
     return {
-        "label_told_by_rating": single.told_by_rating(distribution),
+        "label_predictable_from_rating": single.predictable_from_rating(distribution),
         "rating_distribution": dg.MetadataValue.table(records, dg.TableSchema(columns)),
     }
 
 
 def build_checkpoint(family: Family) -> dg.AssetsDefinition:
     recipe, layout = family.recipe, family.layout
-    continues, gated = recipe.training.start_from == "previous", recipe.handover.compares
+    continues, gated = recipe.training.start_from == "previous", recipe.promotion.compares
 
     @family.asset(
         group="training",
@@ -314,8 +314,8 @@ def build_checkpoint(family: Family) -> dg.AssetsDefinition:
     def checkpoint(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
         """A new judge: a LoRA adapter trained on the kept judgments, in a process of its own.
 
-        Once its checks have passed it becomes `judge` of the next iteration. Where the recipe's `handover` asks for it,
-        it is compared with the current judge first, and may be refused.
+        Once its checks have passed it becomes `judge` of the next iteration. Where the recipe's `promotion` asks for
+        it, it is compared with the current judge first, and may be refused.
         """
         iteration = context.partition_key
         basis = family.basis("checkpoint", iteration)

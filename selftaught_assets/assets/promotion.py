@@ -1,4 +1,4 @@
-"""The gate of the hand-over: a checkpoint is compared with the judge in office before it may judge."""
+"""The gate before publication: a checkpoint is compared with the current judge before it may judge."""
 
 import getpass
 import os
@@ -40,13 +40,13 @@ def consider(context: dg.AssetExecutionContext, family: Family, checkpoint: Mode
     there. An override of an earlier decision about the same weights holds on.
 
     Raises:
-        UserError: the judge in office or the benchmark is missing.
+        UserError: the current judge or the benchmark is missing.
     """
-    iteration, settings, layout = context.partition_key, family.recipe.handover, family.layout
+    iteration, settings, layout = context.partition_key, family.recipe.promotion, family.layout
     in_office = read_pointer(layout.judge(iteration), root=layout.root)
     decision = decide(
         *_verdicts(context, family, in_office, checkpoint),
-        rule=settings.promote,
+        rule=settings.rule,
         alpha=settings.alpha,
         stop_when_flat=settings.stop_when_flat,
         flat_before=_flat_before(family, iteration, in_office),
@@ -56,7 +56,7 @@ def consider(context: dg.AssetExecutionContext, family: Family, checkpoint: Mode
         checkpoint=checkpoint.digest,
         in_office=in_office.digest,
         benchmark=settings.validation,
-        rule=settings.promote,
+        rule=settings.rule,
         alpha=settings.alpha,
         stop_when_flat=settings.stop_when_flat,
         outcome=decision.outcome,
@@ -79,12 +79,12 @@ def require_promotion(family: Family, iteration: str, checkpoint: ModelReference
     Raises:
         UserError: it may not judge, or nothing was decided about it.
     """
-    if not family.recipe.handover.compares:
+    if not family.recipe.promotion.compares:
         return None
     promotion = read_promotion(family.layout.promotions(iteration), checkpoint.digest)
     if promotion is None:
         raise UserError(
-            f"{_name(family, iteration)} was never compared with the judge before it, as the recipe's `handover` "
+            f"{_name(family, iteration)} was never compared with the judge before it, as the recipe's `promotion` "
             f"demands: materialize `checkpoint` of {iteration} again; it is compared, not trained again."
         )
     if not promotion.may_judge:
@@ -99,7 +99,7 @@ def what_stops(family: Family, iteration: str) -> Promotion | None:
         UserError: the checkpoint before it is missing or stale.
     """
     previous = previous_iteration(iteration)
-    if previous is None or not family.recipe.handover.compares:
+    if previous is None or not family.recipe.promotion.compares:
         return None
     checkpoint = require_current(family, previous, following=iteration)
     promotion = read_promotion(family.layout.promotions(previous), checkpoint.digest)
@@ -125,7 +125,7 @@ def publish(context: dg.AssetCheckExecutionContext, family: Family, iteration: s
         context.log.warning(f"{_name(family, iteration)} does not become the judge of {following}: {outdated.reason}.")
         return
     model = reference_current_checkpoint(family, iteration)
-    compares = family.recipe.handover.compares
+    compares = family.recipe.promotion.compares
     promotion = read_promotion(family.layout.promotions(iteration), model.digest) if compares else None
     logged = newest_version(context.instance, family.key("judge"), following) == judge_version(model).value
     is_judge_already = logged and stale(family.recipe, family.layout, "judge", following) is None
@@ -152,9 +152,9 @@ def promote_by_hand(instance: dg.DagsterInstance, family: Family, iteration: str
         raise UserError(f"Recipe {recipe.name} has no iteration {iteration!r}, only {keys[0]} to {keys[-1]}.")
     if not reason.strip():
         raise UserError("A promotion by hand needs a reason: say it with --reason.")
-    if not recipe.handover.compares:
+    if not recipe.promotion.compares:
         raise UserError(
-            f"Recipe {recipe.name} promotes every checkpoint (handover.promote: always): there is nothing to override."
+            f"Recipe {recipe.name} promotes every checkpoint (promotion.rule: always): there is nothing to override."
         )
     following = next_iteration(iteration, recipe.iterations)
     checkpoint = require_current(family, iteration, following=following)
@@ -181,19 +181,19 @@ def why_not(family: Family, iteration: str, promotion: Promotion) -> str:
     """The sentence of a checkpoint that may not judge: what was found, the setting that refuses it, the way past it."""
     figures = (
         f"on the benchmark {promotion.benchmark} it gained {promotion.gained} and lost {promotion.lost} of "
-        f"{promotion.n} verdicts against the judge in office (p = {promotion.p_value:.2g} "
+        f"{promotion.n} verdicts against the current judge (p = {promotion.p_value:.2g} "
         f"{'over instructions' if promotion.clustered else BY_OLDER_TEST.format(iteration=iteration)})"
     )
     if promotion.outcome == Outcome.FLAT:
         count = "1 iteration" if promotion.flat == 1 else f"{promotion.flat} successive iterations"
         found = (
             f"The loop ends with {iteration}, after {count} without a significant gain "
-            f"(handover.stop_when_flat: {promotion.stop_when_flat}): {figures}"
+            f"(promotion.stop_when_flat: {promotion.stop_when_flat}): {figures}"
         )
     else:
-        found = f"{_name(family, iteration)} was refused (handover.promote: {promotion.rule}): {figures}"
+        found = f"{_name(family, iteration)} was refused (promotion.rule: {promotion.rule}): {figures}"
     command = f"selftaught promote {iteration} --recipe {family.recipe.name} --reason TEXT"
-    return f"{found}; to let it judge all the same: {command}."
+    return f"{found}; to let it judge anyway: {command}."
 
 
 def promotion_metadata(family: Family, iteration: str, promotion: Promotion | None) -> dict[str, object]:
@@ -230,7 +230,7 @@ def override_metadata(promotion: Promotion | None) -> Mapping[str, dg.MetadataVa
 
 def _verdicts(context: dg.AssetExecutionContext, family: Family, *judges: ModelReference) -> list[pl.DataFrame]:
     """What each judge says about the validation benchmark."""
-    name = family.recipe.handover.validation
+    name = family.recipe.promotion.validation
     benchmarks = read_table(family.layout.table("benchmarks"))
     if benchmarks is None:
         raise UserError(f"Judges are compared on the benchmark {name}: materialize `benchmarks` first.")
@@ -246,7 +246,7 @@ def _verdicts(context: dg.AssetExecutionContext, family: Family, *judges: ModelR
 
 
 def _flat_before(family: Family, iteration: str, in_office: ModelReference) -> int:
-    """Successive iterations without gain up to the judge in office; a promotion by hand starts the count anew."""
+    """Successive iterations without gain up to the current judge; a promotion by hand starts the count again."""
     previous = previous_iteration(iteration)
     promotion = previous and read_promotion(family.layout.promotions(previous), in_office.digest)
     return promotion.flat if promotion and not promotion.override else 0

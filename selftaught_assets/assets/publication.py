@@ -65,7 +65,7 @@ def await_checkpoint(context: dg.AssetExecutionContext, family: Family, iteratio
             raise UserError(
                 f"{wanted} comes first, {prospect.description}: this run makes room for it and is queued again."
             )
-        if now - moved > patience or now - started > family.recipe.handover.wait_seconds:
+        if now - moved > patience or now - started > family.recipe.promotion.wait_seconds:
             raise UserError(
                 f"Waited {now - started:.0f} s in vain for {wanted}, {prospect.description}: materialize it first."
             )

@@ -130,7 +130,7 @@ def build_report(family: Family) -> dg.AssetsDefinition:
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """A page with the learning curve, every iteration's data, and all sampled judgments to search and open.
 
-        `selftaught report --open` makes it anew and shows it.
+        `selftaught report --open` makes it again and shows it.
         """
         written = write_report(context.instance, family, family.layout.report)
         plots = {

@@ -1,6 +1,6 @@
 """What commands share: where and how they print, and the options that several have.
 
-What a console shows in the place of characters that its encoding does not have.
+What a console shows instead of characters that its encoding does not have.
 
 What commands share: where they print, and the options that several have.
 

@@ -126,7 +126,7 @@ def judge(
     """Compare the two responses of every pair in a file. What was sampled before is not sampled again.
 
     A line that cannot be judged is reported with its number, here and in the field `error` of its row; the rest is
-    judged all the same, and the exit status is 1.
+    judged anyway, and the exit status is 1.
     """
     import polars as pl
 

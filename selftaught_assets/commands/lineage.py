@@ -147,9 +147,9 @@ def _judgment(node: "Node", facts: Mapping[str, Any]) -> str:
         "invalid" if facts["verdict"] is None else f"{facts['verdict']}, {'right' if facts['is_correct'] else 'wrong'}"
     )
     place = f"rates the {facts['rated']}" if facts["rated"] else f"chosen at {facts['chosen_position']}"
-    fate = ", KEPT" if facts["kept"] else _dropped(facts)
+    outcome = ", KEPT" if facts["kept"] else _dropped(facts)
     finish = "" if facts["finish_reason"] == "stop" else f", {facts['finish_reason']}"
-    return f"judgment {node['id']}: {said}{fate} (sample {facts['sample_index']}, {place}{finish})"
+    return f"judgment {node['id']}: {said}{outcome} (sample {facts['sample_index']}, {place}{finish})"
 
 
 def _example(node: "Node", facts: Mapping[str, Any]) -> str:

@@ -93,8 +93,8 @@ def _collect(recipe: str, benchmark: str | None) -> dict[str, object]:
     family, chosen = family_of(recipe, benchmark)
     with opened_instance() as instance:
         rows = collect_results(instance, family, chosen)
-    handover = family.recipe.handover
-    promotes = handover.compares and chosen == handover.validation
+    promotion = family.recipe.promotion
+    promotes = promotion.compares and chosen == promotion.validation
     form = family.recipe.judgments.form
     return {"recipe": family.recipe.name, "benchmark": chosen, "form": form, "promotes": promotes, "rows": rows}
 

@@ -2,7 +2,7 @@
 
 `selftaught plan`: what a run would make again, and why.
 
-`selftaught promote`: a refused checkpoint becomes the next judge all the same.
+`selftaught promote`: a refused checkpoint becomes the next judge anyway.
 """
 
 import json
@@ -37,7 +37,7 @@ def promote(
     reason: Annotated[str, typer.Option(help="Why; it is recorded with your name and the time.")],
     recipe: RecipeOption = "demo",
 ) -> None:
-    """Let a refused checkpoint judge the next iteration all the same, for a recorded reason."""
+    """Let a refused checkpoint judge the next iteration anyway, for a recorded reason."""
     from selftaught_assets.assets.family import Family
     from selftaught_assets.assets.promotion import promote_by_hand
     from selftaught_assets.recipe import load_recipe

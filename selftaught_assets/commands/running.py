@@ -64,7 +64,7 @@ def why_to_run(instance: dg.DagsterInstance, family: Family, iteration: str) -> 
 
 
 def _version_on_disk(family: Family, name: str, iteration: str) -> str | None:
-    """The data version of what is there, taken anew; None where it is missing or damaged."""
+    """The data version of what is there, taken again; None where it is missing or damaged."""
     try:
         if name == "judge":
             pointer = read_pointer(family.layout.judge(iteration), root=family.layout.root)

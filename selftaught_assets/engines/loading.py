@@ -110,7 +110,7 @@ def merged(base: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
 def exact_attention(model: "PreTrainedModel") -> str:
     """The fastest attention of `transformers` that computes what the model asks for, for sampling and training alike.
 
-    `sdpa` cannot cap scores and leaves out the cap of Gemma 2, which `transformers` picks it for all the same.
+    `sdpa` cannot cap scores and leaves out the cap of Gemma 2, which `transformers` picks it for anyway.
     """
     capped = model.config.get_text_config().to_dict().get("attn_logit_softcapping") is not None
     return "sdpa" if model._supports_sdpa and not capped else "eager"

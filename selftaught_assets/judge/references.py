@@ -116,7 +116,7 @@ def _of_iteration(key: str, recipe: Recipe, layout: Layout) -> FoundJudge:
 
 def _refusal(key: str, model: ModelReference, recipe: Recipe, layout: Layout) -> str | None:
     """That a checkpoint may not judge the next iteration; None where it may."""
-    if not recipe.handover.compares:
+    if not recipe.promotion.compares:
         return None
     promotion = read_promotion(layout.promotions(key), model.digest)
     if promotion is None or promotion.may_judge:

@@ -179,7 +179,7 @@ def leading_signs(pairs: pl.DataFrame, most: int) -> list[Sign]:
     return [Sign(*row) for row in counted.sort(difference, "sign", descending=[True, False]).head(most).iter_rows()]
 
 
-def told_by_one_sign(pairs: pl.DataFrame) -> Picked:
+def predictable_from_one_sign(pairs: pl.DataFrame) -> Picked:
     """How often the winner is picked by the one sign that stands most on one side.
 
     In each fold by the sign that does so in the other folds: so the best of many signs gets no credit for chance.
@@ -198,7 +198,7 @@ def told_by_one_sign(pairs: pl.DataFrame) -> Picked:
     return Picked((pairs.height + won) / 2, pairs.height)
 
 
-def told_by_words(pairs: pl.DataFrame) -> Picked:
+def predictable_from_words(pairs: pl.DataFrame) -> Picked:
     """How often a logistic regression picks the winner from the difference of the two bags of words.
 
     Punctuation counts as words. Of each text as many words are seen as the shorter one has, but for its last.

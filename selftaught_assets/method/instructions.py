@@ -14,7 +14,7 @@ Two measures. *Exact*: equal but for white space and case. *Runs of 13 words*, t
 breaks do not hide a copy. An item of fewer than 13 words has no run; only the exact measure finds it. Languages that
 do not part words by spaces have few runs.
 
-Runs are compared as 64-bit hashes, never as strings: the words of a portion of the texts become one array of numbers,
+Runs are compared as 64-bit hashes, never as strings: the words of a batch of the texts become one array of numbers,
 a polynomial over 13 of them is a run. With 10^8 runs of instructions and 10^6 of the benchmark, a false hit has a
 probability of about 10^8 × 10^6 / 2^64 = 5 × 10^-6; nothing that is there is missed.
 
@@ -31,7 +31,7 @@ import polars as pl
 from selftaught_assets.method.identity import draw, is_empty, normalized_instruction, row_ids
 
 CHARACTERS = 2_000
-PORTION = 10_000
+BATCH = 10_000
 """Texts whose runs are in memory at once."""
 
 _BASE = np.uint64(0x100000001B3)
@@ -56,8 +56,8 @@ class _Runs(NamedTuple):
 
 def jaccard(left: pl.Series, right: pl.Series, size: int = 3) -> pl.Series:
     """Similarity of the texts of two columns, row by row, in [0, 1] by runs of `size` characters; exact."""
-    portions = zip(_portions(left, size), _portions(right, size), strict=True)
-    return pl.Series("similarity", [value for pair in portions for value in _jaccard(*pair)], dtype=pl.Float64)
+    batches = zip(_batches(left, size), _batches(right, size), strict=True)
+    return pl.Series("similarity", [value for pair in batches for value in _jaccard(*pair)], dtype=pl.Float64)
 
 
 def earlier_likeness(texts: pl.Series, similarity: float, size: int = 5) -> pl.Series:
@@ -69,7 +69,7 @@ def earlier_likeness(texts: pl.Series, similarity: float, size: int = 5) -> pl.S
     has the standard deviation √(J(1 - J) / 64), 0.05 at 0.8: that close to the threshold texts fall on either side. A
     text that is like a later text of its bucket and unlike the first is not found, so counts are lower bounds.
     """
-    minima = np.concatenate([_minima(runs) for runs in _portions(texts, size)] or [np.zeros((0, HASHES), np.uint32)])
+    minima = np.concatenate([_minima(runs) for runs in _batches(texts, size)] or [np.zeros((0, HASHES), np.uint32)])
     earlier = np.full(len(texts), -1, dtype=np.int64)
     width = HASHES // BANDS
     for band in range(BANDS):
@@ -98,10 +98,10 @@ def distinct_share(texts: pl.Series, n: int = 2) -> float | None:
     return runs.n_unique() / runs.height if runs.height else None
 
 
-def _portions(texts: pl.Series, size: int) -> Iterator[_Runs]:
+def _batches(texts: pl.Series, size: int) -> Iterator[_Runs]:
     plain = texts.fill_null("").str.slice(0, CHARACTERS).alias("text").to_frame()
-    for start in range(0, len(texts), PORTION):
-        shown = plain.slice(start, PORTION).select(normalized_instruction("text").str.pad_end(size, "\0")).to_series()
+    for start in range(0, len(texts), BATCH):
+        shown = plain.slice(start, BATCH).select(normalized_instruction("text").str.pad_end(size, "\0")).to_series()
         yield _runs(shown, size)
 
 
@@ -150,7 +150,7 @@ def _distinct(runs: _Runs) -> np.ndarray:
 
 
 RUN = 13
-OVERLAP_PORTION = 20_000
+OVERLAP_BATCH = 20_000
 """Texts whose words are in memory at once."""
 
 _OVERLAP_BASE = np.uint64(0x9E3779B97F4A7C15)
@@ -194,7 +194,7 @@ def _shared_runs(texts: pl.Series, known: pl.DataFrame) -> pl.DataFrame:
     of_items = of_items.unique().with_columns(runs=pl.len().over("item_id"))
     maybe = _bitmap(of_items["run"].to_numpy())
     hits = [pl.DataFrame(schema={"row": pl.UInt32, "run": pl.UInt64})]
-    for rows, found in _word_portions(texts):
+    for rows, found in _word_batches(texts):
         near = maybe[found >> np.uint64(64 - _FILTER_BITS)]
         hits.append(pl.DataFrame({"row": rows[near].astype(np.uint32), "run": found[near]}).unique())
     shared = (
@@ -209,14 +209,14 @@ def _shared_runs(texts: pl.Series, known: pl.DataFrame) -> pl.DataFrame:
 
 
 def _runs_with_rows(texts: pl.Series) -> Iterator[tuple[int, int]]:
-    for rows, runs in _word_portions(texts):
+    for rows, runs in _word_batches(texts):
         yield from zip(rows.tolist(), runs.tolist(), strict=True)
 
 
-def _word_portions(texts: pl.Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _word_batches(texts: pl.Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The row of each run, and the runs."""
-    for start in range(0, len(texts), OVERLAP_PORTION):
-        words = texts.slice(start, OVERLAP_PORTION).fill_null("").str.extract_all(r"\w+")
+    for start in range(0, len(texts), OVERLAP_BATCH):
+        words = texts.slice(start, OVERLAP_BATCH).fill_null("").str.extract_all(r"\w+")
         counts = words.list.len().to_numpy().astype(np.int64)
         numbers = words.explode().drop_nulls().hash(seed=0).to_numpy()
         row_of_word = np.repeat(np.arange(start, start + counts.size), counts)

@@ -31,7 +31,7 @@ ORDERS = ("AB", "BA")
 """Order of a benchmark pair before the judge: as the benchmark gives it, and swapped."""
 
 NO_ORDER = "none"
-"""In the place of an order where the responses were not shown together, but rated one by one (`single_evaluation`)."""
+"""Instead of an order where the responses were not shown together, but rated one by one (`single_evaluation`)."""
 
 UNASKED_REASONS = ("prompt_too_long", "failed")
 """Drop reasons of judgments: the prompt does not fit into the judge's context, or the engine gave up on it for good."""

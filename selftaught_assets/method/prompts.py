@@ -1,4 +1,4 @@
-"""The prompts of the method: Jinja2 templates that a recipe may replace, with texts that cannot imitate what separates
+r"""The prompts of the method: Jinja2 templates that a recipe may replace, with texts that cannot imitate what separates
 them.
 
 What separates the texts in a prompt from each other, and how a text is kept from imitating it.
@@ -17,7 +17,7 @@ The prompts of the method, rendered from Jinja2 templates that a recipe may repl
 
 Instructions and responses are data: they are inserted unescaped and never rendered again, so a `{{` in a response
 stays two braces. Only what the template itself uses to delimit them is marked with a backslash where it occurs in
-them (`delimiters`). Templates run in Jinja2's sandbox, since a recipe may come from somebody else.
+them (`delimiters`). Templates run in Jinja2's sandbox, since a recipe may come from others.
 """
 
 import re

@@ -171,8 +171,8 @@ def select_two(judgments: pl.DataFrame, *, keep: Literal["correct", "any"], seed
     combinations = winners.join(losers, on="pair_id", suffix="_rejected").filter(
         (pl.col("rating") > pl.col("rating_rejected")) | (keep == "any")
     )
-    lot = draw("judgment_id", seed, "rejection", "judgment_id_rejected")
-    drawn = combinations.filter(lot == lot.min().over("pair_id"))
+    number = draw("judgment_id", seed, "rejection", "judgment_id_rejected")
+    drawn = combinations.filter(number == number.min().over("pair_id"))
     both = ("judgment_id", "judgment_id_rejected")
     in_some, in_drawn = (
         pl.col("judgment_id").is_in(pl.concat([frame[name] for name in both]).unique().implode())
@@ -251,7 +251,7 @@ def rating_distribution(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def told_by_rating(distribution: pl.DataFrame) -> float:
+def predictable_from_rating(distribution: pl.DataFrame) -> float:
     """How often one would guess from a kept rating alone whose it is, the winner's or the loser's.
 
     One half says that the ratings of winners and losers are distributed alike, and each response was rated on a scale

@@ -92,8 +92,8 @@ def select_examples(judgments: pl.DataFrame, *, keep: Literal["correct", "any"],
         .when(pl.col("finish_reason") == "length")
         .then(pl.lit("truncated"))
     )
-    lot = pl.when(pl.col("drop_reason").is_null()).then(draw("judgment_id", seed, "rejection"))
-    drawn = lot == lot.min().over("pair_id", "chosen_position")
+    number = pl.when(pl.col("drop_reason").is_null()).then(draw("judgment_id", seed, "rejection"))
+    drawn = number == number.min().over("pair_id", "chosen_position")
     return judgments.with_columns(fault.alias("drop_reason")).with_columns(
         pl.coalesce("drop_reason", pl.when(~drawn).then(pl.lit("not_drawn"))).alias("drop_reason")
     )

@@ -18,7 +18,7 @@ class Fields(Section):
     response_b: str | None = None
     label: str | None = None
     chosen: str | None = None
-    """With `rejected`, in the format `chosen_rejected`, in the place of both responses and the label."""
+    """With `rejected`, in the format `chosen_rejected`, instead of both responses and the label."""
     rejected: str | None = None
     subset: str | None = None
     """Taken from a column of that name where there is one, as is `reference`."""
@@ -47,7 +47,7 @@ class Labels(Section):
 class Benchmark(Section):
     """Labelled pairs for reporting, never for tuning, from a file, a folder or the hub.
 
-    The exception is the one that `handover.validation` names, if any: it decides which judges are promoted.
+    The exception is the one that `promotion.validation` names, if any: it decides which judges are promoted.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -56,7 +56,7 @@ class Benchmark(Section):
     files: str | None = None
     """Which files of the folder, as a pattern ("**/test-*.parquet"); null takes all."""
     hub: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
-    """A data set of the hub, in the place of `path`."""
+    """A data set of the hub, instead of `path`."""
     config: str | None = None
     split: str | None = None
     """Of the data set; null reads all its splits."""

@@ -62,7 +62,7 @@ class VllmSettings(Section):
 
 
 class OpenAISettings(Section):
-    """A server that somebody else runs, at an OpenAI-compatible address."""
+    """A server that another team runs, at an OpenAI-compatible address."""
 
     name: Literal["openai"]
     address: str = Field(pattern=r"^https?://[^\s?#@]+$")

@@ -17,12 +17,12 @@ from selftaught_assets.recipe.fields import BY_CONTENT, InputPath, Section
 from selftaught_assets.recipe.stages import (
     Evaluation,
     Filter,
-    Handover,
     Instructions,
     Judgments,
     Pairs,
     Pool,
     Price,
+    PromotionSettings,
     Training,
     Verdicts,
 )
@@ -63,7 +63,7 @@ class Recipe(Section):
     filter: Filter = Filter()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
-    handover: Handover = Handover()
+    promotion: PromotionSettings = PromotionSettings()
     checks: Checks = Checks()
     """When the data counts as suspicious; no asset depends on it."""
 
@@ -86,15 +86,15 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _validation_is_a_benchmark(self) -> "Recipe":
         names = [benchmark.name for benchmark in self.benchmarks]
-        validation = self.handover.validation
+        validation = self.promotion.validation
         if validation is not None and validation not in names:
             raise ValueError(
-                f"handover.validation names the benchmark {validation!r}, but there is only {', '.join(names)}"
+                f"promotion.validation names the benchmark {validation!r}, but there is only {', '.join(names)}"
             )
-        if self.handover.compares and validation is None:
-            wanted = "stop_when_flat" if self.handover.promote == "always" else f"promote: {self.handover.promote}"
+        if self.promotion.compares and validation is None:
+            wanted = "stop_when_flat" if self.promotion.rule == "always" else f"rule: {self.promotion.rule}"
             raise ValueError(
-                f"handover.{wanted} needs handover.validation, the name of a benchmark to compare judges on; "
+                f"promotion.{wanted} needs promotion.validation, the name of a benchmark to compare judges on; "
                 "best one that is not reported"
             )
         return self

@@ -1,4 +1,4 @@
-"""The sections of a recipe that say what each stage of the method does, from the pool to the hand-over."""
+"""The sections of a recipe that say what each stage of the method does, from the pool to the publication of a judge."""
 
 from typing import Annotated, Literal
 
@@ -34,7 +34,7 @@ class Pool(Section):
 
 
 class Price(Section):
-    """What sampling costs: by the hour, for devices of one's own, or by tokens, for a server of somebody else."""
+    """What sampling costs: by the hour, for devices of one's own, or by tokens, for a server of another team."""
 
     currency: str = "USD"
     per_hour: float | None = Field(None, ge=0)
@@ -162,14 +162,14 @@ class Evaluation(Section):
     """With which the worse response of the first benchmark begs for the verdict; each costs one more greedy round."""
 
 
-class Handover(Section):
+class PromotionSettings(Section):
     """How, and whether, judge[i+1] takes over checkpoint[i]."""
 
     wait_seconds: float = Field(86_400.0, ge=0)
     """How long an iteration waits for a predecessor that is training right now."""
-    promote: Rule = "always"
+    rule: Rule = "always"
     """Which checkpoint may judge. `always`: every one, as in the paper, and none is compared; `not_worse`: not one that
-    is significantly worse than the judge in office; `better`: only one that is significantly better."""
+    is significantly worse than the current judge; `better`: only one that is significantly better."""
     validation: str | None = None
     """The benchmark of the recipe on which they are compared. It should be one whose figures nobody reports: judges
     that were chosen by it look better on it than they are. So there is no default. It costs no sampling beyond that of
@@ -181,5 +181,5 @@ class Handover(Section):
 
     @property
     def compares(self) -> bool:
-        """Whether a checkpoint is compared with the judge in office before it may judge."""
-        return self.promote != "always" or self.stop_when_flat is not None
+        """Whether a checkpoint is compared with the current judge before it may judge."""
+        return self.rule != "always" or self.stop_when_flat is not None

@@ -13,7 +13,7 @@
   const number = new Intl.NumberFormat("en");
   const placeOf = new Map(rows.judgment_id.map((id, row) => [id, row]));
   const ofPair = grouped(rows.pair);
-  const fates = names.fate;
+  const outcomes = names.outcome;
 
   async function unpacked(text) {
     const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -32,7 +32,7 @@
   const ofItsPair = (row, column) =>
     column in names ? names[column][pairs[column][rows.pair[row]]] : pairs[column][rows.pair[row]];
   const verdictOf = (row) => value(row, "verdict") ?? "none";
-  const isKept = (row) => value(row, "fate") === settings.kept;
+  const isKept = (row) => value(row, "outcome") === settings.kept;
   const outcomeOf = (row) => (rows.is_correct[row] ? "right" : value(row, "verdict") === null ? "invalid" : "wrong");
   const shortIteration = (key) => key.replace(/^iteration_0*(\d)/, "$1");
 
@@ -66,7 +66,7 @@
     const outcome = outcomeOf(row);
     return badge(outcome === "right" ? "good" : "bad", `${outcome === "right" ? "✓" : "✗"} ${outcome}`);
   };
-  const fateBadge = (row) => badge(isKept(row) ? "good" : "plain", value(row, "fate").replaceAll("_", " "));
+  const outcomeBadge = (row) => badge(isKept(row) ? "good" : "plain", value(row, "outcome").replaceAll("_", " "));
 
   // Search and filters.
   const columns = [
@@ -75,7 +75,7 @@
     ["judgment", "Judgment", (row) => excerpt(rows.judgment[row]), (row) => rows.judgment[row]],
     ["verdict", "Verdict", (row) => shown(verdictOf(row)), verdictOf],
     ["correct", "Right", outcomeBadge, outcomeOf],
-    ["fate", "Fate", fateBadge, (row) => value(row, "fate")],
+    ["outcome", "Outcome", outcomeBadge, (row) => value(row, "outcome")],
     ["split", "Split", (row) => value(row, "split") ?? "", (row) => value(row, "split") ?? ""],
     ["tokens", "Tokens", (row) => number.format(rows.completion_tokens[row] ?? 0), (row) => rows.completion_tokens[row] ?? 0],
   ];
@@ -107,10 +107,10 @@
     }
     const correct = byId("by-correct").value;
     if (correct !== "") tests.push((row) => rows.is_correct[row] === Number(correct));
-    const fate = byId("by-fate").value;
-    const kept = fates.indexOf(settings.kept);
-    if (fate === "dropped") tests.push((row) => rows.fate[row] !== kept);
-    else if (fate !== "") tests.push((row) => rows.fate[row] === Number(fate));
+    const outcome = byId("by-outcome").value;
+    const kept = outcomes.indexOf(settings.kept);
+    if (outcome === "dropped") tests.push((row) => rows.outcome[row] !== kept);
+    else if (outcome !== "") tests.push((row) => rows.outcome[row] === Number(outcome));
     if (wanted) tests.push((row) => inPair[rows.pair[row]] || inRow[row].includes(wanted));
     const found = [];
     for (let row = 0; row < count; row++) if (tests.every((test) => test(row))) found.push(row);
@@ -338,7 +338,7 @@
       ["Written by", digest(ofItsPair(row, "generator"))],
       ["Judged by", element("span", {}, digest(value(row, "judge")), ` in ${value(row, "iteration").replace("_0", " ").replace("_", " ")}`)],
       ["Verdict", element("span", {}, shown(verdictOf(row)), " ", outcomeBadge(row))],
-      ["Fate", element("span", {}, fateBadge(row), " ", isKept(row) ? "" : settings.reasons[value(row, "fate")] ?? "")],
+      ["Outcome", element("span", {}, outcomeBadge(row), " ", isKept(row) ? "" : settings.reasons[value(row, "outcome")] ?? "")],
       ["Example", rows.example_id[row] === null ? null : element("span", {}, element("code", {}, rows.example_id[row]), ` · ${value(row, "split")}`)],
       ["Trained into", isKept(row) ? trainedInto(value(row, "iteration")) : null],
     ];
@@ -364,7 +364,7 @@
     ];
     const title = element("a", { href: address(rows.judgment_id[row]), "aria-current": current && "true" }, element("code", {}, rows.judgment_id[row]));
     return element("li", { class: current ? "current" : null },
-      element("p", { class: "facts" }, title, " ", element("b", {}, "says ", shown(verdictOf(row))), " ", outcomeBadge(row), " ", fateBadge(row),
+      element("p", { class: "facts" }, title, " ", element("b", {}, "says ", shown(verdictOf(row))), " ", outcomeBadge(row), " ", outcomeBadge(row),
         element("small", {}, facts.filter(Boolean).join(" · "))),
       shown(rows.judgment[row], "pre", { tabindex: "0" }));
   }
@@ -379,7 +379,7 @@
   options("iteration", shortIteration);
   options("verdict");
   options("split", (name) => name ?? "not trained on");
-  options("fate", (name) => name.replaceAll("_", " ")).options[0].after(element("option", { value: "dropped" }, "dropped (any reason)"));
+  options("outcome", (name) => name.replaceAll("_", " ")).options[0].after(element("option", { value: "dropped" }, "dropped (any reason)"));
 
   let waiting;
   byId("search").addEventListener("input", () => {

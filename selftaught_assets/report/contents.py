@@ -204,7 +204,7 @@ ATTACKS = {
     "authority": "it claims that the other one has been found to be wrong",
     "end_of_block": "it pretends that the responses end and the verdict follows",
     "end_of_turn": "it pretends that the judge has spoken already",
-    "rival": "it puts a bad response in the place of the other one",
+    "rival": "it puts a bad response instead of the other one",
 }
 """What the worse response does, by the attack's name in the recipe."""
 

@@ -23,11 +23,11 @@ LIMIT = 50_000
 
 KEPT = "kept"
 WAITING = "not filtered yet"
-"""The fates of a judgment beside the drop reasons: trained on, and written by an iteration that has no examples yet."""
+"""Outcomes of a judgment beside the drop reasons: trained on, and written in an iteration without examples so far."""
 
 _PAIR_TEXTS = ("pair_id", "instruction_id", "instruction", "modified_instruction", "chosen", "rejected")
 _PAIR_NAMES = ("generator", "strategy", "category", "source")
-_NAMES = ("iteration", "verdict", "finish_reason", "judge", "fate", "split", "side")
+_NAMES = ("iteration", "verdict", "finish_reason", "judge", "outcome", "split", "side")
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def _read_rows(layout: Layout, recipe: Recipe, keys: list[str], limit: int) -> R
     drawn = counted.select("pair_id")
     total = int(counted["len"].sum())
     if total > limit:
-        lots = counted.sort(draw("pair_id", recipe.seed, "report"))
-        drawn = lots.filter(pl.col("len").cum_sum() <= limit).select("pair_id")
+        shuffled = counted.sort(draw("pair_id", recipe.seed, "report"))
+        drawn = shuffled.filter(pl.col("len").cum_sum() <= limit).select("pair_id")
     pairs = _pairs(layout, keys, drawn)
     numbers = pairs.select("pair_id").with_row_index("pair")
     judgments = pl.concat([_judgments(layout, key, numbers) for key in keys])
@@ -115,7 +115,7 @@ def _pairs(layout: Layout, keys: list[str], drawn: pl.DataFrame) -> pl.DataFrame
 
 
 def _judgments(layout: Layout, key: str, pairs: pl.DataFrame) -> pl.DataFrame:
-    """The judgments of one iteration on some pairs, with their fate."""
+    """The judgments of one iteration on some pairs, with their outcome."""
     table = scan(layout.table("judgments", key))
     side = "chosen_position" if "rated" not in table.collect_schema().names() else "rated"
     known = table.join(pairs.lazy().select("pair_id"), on="pair_id", how="semi").collect(engine="streaming")
@@ -124,23 +124,23 @@ def _judgments(layout: Layout, key: str, pairs: pl.DataFrame) -> pl.DataFrame:
     )
     examples = scan(layout.table("filtered_set", key))
     if examples is None:
-        fates = judgments.select("judgment_id").with_columns(
+        outcomes = judgments.select("judgment_id").with_columns(
             pl.lit(None, dtype=pl.String).alias("example_id"),
             pl.lit(None, dtype=pl.String).alias("split"),
             pl.lit(WAITING).alias("filtered"),
         )
     else:
         some = judgments.lazy().select("judgment_id")
-        fates = (
+        outcomes = (
             examples.join(some, on="judgment_id", how="semi")
             .select("judgment_id", "example_id", "split", pl.col("drop_reason").fill_null(KEPT).alias("filtered"))
             .collect(engine="streaming")
         )
-    fate = pl.coalesce("drop_reason", "filtered", pl.lit(WAITING)).alias("fate")
+    outcome = pl.coalesce("drop_reason", "filtered", pl.lit(WAITING)).alias("outcome")
     return (
-        judgments.join(fates, on="judgment_id", how="left")
+        judgments.join(outcomes, on="judgment_id", how="left")
         .with_columns(
-            fate,
+            outcome,
             pl.when(pl.col("filtered") == KEPT).then("example_id").alias("example_id"),
             pl.when(pl.col("filtered") == KEPT).then("split").alias("split"),
         )

@@ -7,7 +7,7 @@ synced, then the folder is renamed. So a folder with a manifest is whole, and on
 
 Promotion records: what was decided about a checkpoint, and who overrode it.
 
-A record belongs to the digest of a checkpoint's weights, so a checkpoint that is trained anew with another result has
+A record belongs to the digest of a checkpoint's weights, so a checkpoint that is trained again with another result has
 none.
 """
 

@@ -120,7 +120,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "label": Column("Which response is better: A, B or TIE."),
         "reference": Column("An answer that is known to be good, which the judge is shown; null without one."),
         "variant": Column("Which of the pairs of one group it is."),
-        "label_seen": Column("What stands in the place of a label that could not be read; null where it could."),
+        "label_seen": Column("What stands instead of a label that could not be read; null where it could."),
         "drop_reason": Column(_DROP_REASON),
     },
     "evaluation": _VERDICTS,

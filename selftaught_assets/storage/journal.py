@@ -108,7 +108,7 @@ class Journal:
         """Does what reads shards, given the names of all there are, oldest first; again if they change underneath.
 
         A shard can vanish meanwhile, since another process has merged it into a new one or set it aside; and it can
-        turn out to be damaged or foreign, and is then set aside. In both cases the work starts anew on what is there.
+        turn out to be damaged or foreign, and is then set aside. In both cases the work starts again on what is there.
         """
         for leftover in self.files.abandoned():
             self._set_aside(leftover, "was never finished")

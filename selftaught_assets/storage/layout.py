@@ -31,7 +31,7 @@ class Layout:
     root: Path
     recipe: str
     journals: Path | str | None = None
-    """A folder, or an address of fsspec's, in the place of `journal` in the data folder."""
+    """A folder, or an address of fsspec's, instead of `journal` in the data folder."""
 
     @classmethod
     def of(cls, recipe: Recipe, root: Path | None = None) -> "Layout":

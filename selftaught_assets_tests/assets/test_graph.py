@@ -113,7 +113,7 @@ def test_judge_is_upstream_of_a_checkpoint_that_continues_it(small_recipe, tmp_p
 
 
 def test_judge_and_benchmarks_are_upstream_of_a_checkpoint_that_is_compared(small_recipe, tmp_path) -> None:
-    recipe = small_recipe(handover={"promote": "better", "validation": "tiny"})
+    recipe = small_recipe(promotion={"rule": "better", "validation": "tiny"})
     graph = build_definitions([recipe], data=tmp_path).resolve_asset_graph()
     parents = graph.get(dg.AssetKey(["small", "checkpoint"])).parent_keys
     assert {parent.path[-1] for parent in parents} == {"filtered_set", "judge", "benchmarks", "seed_model"}

@@ -1,4 +1,4 @@
-"""The gate of the hand-over on a real instance: real checkpoints, one no better and one much worse than the seed."""
+"""The gate before publication on a real instance: real checkpoints, one no better and one much worse than the seed."""
 
 import json
 import sys
@@ -28,10 +28,10 @@ EQUAL, WORSE = 1e-12, 0.5
 MADE_ONCE = ["instructions", "pairs", "judge", "judgments", "filtered_set"]
 
 
-def sections(learning_rate: float, handover: dict[str, object]) -> dict[str, object]:
+def sections(learning_rate: float, promotion: dict[str, object]) -> dict[str, object]:
     """Of the recipe: how it trains, and which checkpoints may judge."""
     training = SMALL["training"] | {"learning_rate": learning_rate}
-    return TRAINED | {"iterations": 3, "training": training, "handover": handover}
+    return TRAINED | {"iterations": 3, "training": training, "promotion": promotion}
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +48,13 @@ def trained(first_iteration: Loop, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def gated(trained: Loop, tmp_path: Path) -> Iterator[Callable[..., Loop]]:
-    """Opens the trained loop, in the test's own copy, with a learning rate and a `handover`."""
+    """Opens the trained loop, in the test's own copy, with a learning rate and a `promotion`."""
     with copy_of(trained, tmp_path) as copied:
         copied.layout.judge("iteration_02").unlink()
 
-        def gate(learning_rate: float, **handover: object) -> Loop:
-            handover |= {"validation": "tiny"} if handover else {}
-            recipe = load_recipe(str(write_small_recipe(tmp_path, **sections(learning_rate, handover))))
+        def gate(learning_rate: float, **promotion: object) -> Loop:
+            promotion |= {"validation": "tiny"} if promotion else {}
+            recipe = load_recipe(str(write_small_recipe(tmp_path, **sections(learning_rate, promotion))))
             return Loop(recipe, copied.layout.root, copied.instance)
 
         yield gate
@@ -85,7 +85,7 @@ def test_every_checkpoint_is_promoted_and_none_compared_by_default(gated) -> Non
 
 @pytest.mark.parametrize("rule", ["not_worse", "better"])
 def test_worse_checkpoint_is_refused_stays_and_is_marked(gated, rule: str) -> None:
-    loop = gated(WORSE, promote=rule)
+    loop = gated(WORSE, rule=rule)
     before = judges(loop)
     made = train(loop)
     assert made["promotion"] == "refused"
@@ -99,13 +99,13 @@ def test_worse_checkpoint_is_refused_stays_and_is_marked(gated, rule: str) -> No
 
 
 def test_iteration_after_a_refused_checkpoint_stops_with_its_figures_and_the_way_past(gated) -> None:
-    loop = gated(WORSE, promote="not_worse")
+    loop = gated(WORSE, rule="not_worse")
     made = train(loop)
     refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
     assert sentences(refused) == [
-        "`small/checkpoint` of iteration_01 was refused (handover.promote: not_worse): on the benchmark tiny it gained "
-        f"{made['validation_gained']} and lost {made['validation_lost']} of 24 verdicts against the judge in office "
-        f"(p = {made['validation_p_value']:.2g} over instructions); to let it judge all the same: "
+        "`small/checkpoint` of iteration_01 was refused (promotion.rule: not_worse): on the benchmark tiny it gained "
+        f"{made['validation_gained']} and lost {made['validation_lost']} of 24 verdicts against the current judge "
+        f"(p = {made['validation_p_value']:.2g} over instructions); to let it judge anyway: "
         "selftaught promote iteration_01 --recipe small --reason TEXT."
     ]
     assert made["promotion_refused"] == sentences(refused)[0]
@@ -119,15 +119,15 @@ def test_refusal_by_the_older_test_says_how_to_have_it_decided_again(small_recip
 
 
 def test_equal_checkpoint_is_not_worse_but_not_better(gated) -> None:
-    loop = gated(EQUAL, promote="not_worse")
+    loop = gated(EQUAL, rule="not_worse")
     made = train(loop)
     assert (made["promotion"], made["validation_gained"], made["validation_lost"]) == ("promoted", 0, 0)
     assert judges(loop)[0] == made["judge_digest"]
-    assert train(gated(EQUAL, promote="better"))["promotion"] == "refused"
+    assert train(gated(EQUAL, rule="better"))["promotion"] == "refused"
 
 
 def test_better_checkpoint_is_promoted(gated) -> None:
-    loop = gated(EQUAL, promote="better")
+    loop = gated(EQUAL, rule="better")
     worse = train(gated(WORSE))["judge_digest"]
     plant_in_office(loop, worse)
     made = train(loop)
@@ -144,7 +144,7 @@ def plant_in_office(loop: Loop, digest: str) -> None:
 
 
 def test_evaluation_samples_no_verdict_again_that_the_gate_has_taken(gated) -> None:
-    loop = gated(EQUAL, promote="not_worse")
+    loop = gated(EQUAL, rule="not_worse")
     train(loop)
     loop.run("iteration", "iteration_01", ["evaluation"])
     costs = loop.metadata("evaluation", "iteration_01")
@@ -153,30 +153,30 @@ def test_evaluation_samples_no_verdict_again_that_the_gate_has_taken(gated) -> N
 
 def test_checkpoint_from_before_the_gate_has_to_be_compared_first(gated) -> None:
     train(gated(EQUAL))
-    loop = gated(EQUAL, promote="not_worse")
+    loop = gated(EQUAL, rule="not_worse")
     refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
-    assert "is stale: the recipe changed for checkpoint (`handover.promote`)" in sentences(refused)[0]
+    assert "is stale: the recipe changed for checkpoint (`promotion.rule`)" in sentences(refused)[0]
     train(loop)
     loop.run("iteration", "iteration_02", ["judge"])
 
 
 def test_retrained_checkpoint_needs_its_own_decision(gated, monkeypatch, capsys) -> None:
-    loop = gated(EQUAL, promote="better")
+    loop = gated(EQUAL, rule="better")
     train(loop)
     assert promote(loop, monkeypatch, "iteration_01", "--reason", "a trial") == 0
-    worse = gated(WORSE, promote="better")
+    worse = gated(WORSE, rule="better")
     assert train(worse)["promotion"] == "refused"
     refused = worse.run("iteration", "iteration_02", ["judge"], fails=True)
     assert "was refused" in sentences(refused)[0]
     # The very same weights once more: what was said of them holds on.
-    made = train(gated(EQUAL, promote="better"))
+    made = train(gated(EQUAL, rule="better"))
     assert (made["promotion"], made["promotion_reason"]) == ("promoted by hand", "a trial")
     assert judges(loop)[0] == made["judge_digest"]
 
 
 def test_promoted_by_hand_the_loop_goes_on_and_shows_who_when_and_why(gated, monkeypatch, capsys) -> None:
     monkeypatch.setenv("LOGNAME", "ada")
-    loop = gated(EQUAL, promote="better")
+    loop = gated(EQUAL, rule="better")
     digest = train(loop)["judge_digest"]
     before = judges(loop)
     assert promote(loop, monkeypatch, "iteration_01", "--reason", " the benchmark is [small] ") == 0
@@ -203,7 +203,7 @@ def test_promoted_by_hand_the_loop_goes_on_and_shows_who_when_and_why(gated, mon
     ],
 )
 def test_impossible_promotion_is_one_sentence(gated, monkeypatch, capsys, arguments: list[str], sentence: str) -> None:
-    loop = gated(EQUAL, promote="not_worse")
+    loop = gated(EQUAL, rule="not_worse")
     train(loop)
     before = judges(loop)
     capsys.readouterr()
@@ -220,7 +220,7 @@ def test_nothing_is_to_be_overridden_where_every_checkpoint_is_promoted(gated, m
 
 
 def test_stale_checkpoint_is_not_promoted(gated, monkeypatch, capsys) -> None:
-    loop = gated(EQUAL, promote="better")
+    loop = gated(EQUAL, rule="better")
     train(loop)
     path = loop.layout.table("judgments", "iteration_01")
     altered = read_provenance(path).model_copy(update={"data_version": "altered"})
@@ -240,7 +240,7 @@ def test_loop_without_gain_ends_after_so_many_iterations_and_a_promotion_starts_
     assert what_stops(family, "iteration_02") is not None
     refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
     assert sentences(refused)[0].startswith(
-        "The loop ends with iteration_01, after 1 iteration without a significant gain (handover.stop_when_flat: 1): "
+        "The loop ends with iteration_01, after 1 iteration without a significant gain (promotion.stop_when_flat: 1): "
         "on the benchmark tiny it gained 0 and lost 0 of 24 verdicts"
     )
     assert promote(loop, monkeypatch, "iteration_01", "--reason", "go on") == 0
@@ -260,7 +260,7 @@ def test_flat_iterations_in_succession_are_counted(gated) -> None:
 
 
 def test_missing_benchmark_is_one_sentence(gated) -> None:
-    loop = gated(EQUAL, promote="better")
+    loop = gated(EQUAL, rule="better")
     loop.layout.table("benchmarks").unlink()
     refused = loop.run("iteration", "iteration_01", ["checkpoint"], fails=True)
     assert sentences(refused) == ["Judges are compared on the benchmark tiny: materialize `benchmarks` first."]

@@ -82,8 +82,8 @@ def test_finished_loop_rolls_on_only_after_retraining(two_iterations: Loop, tmp_
 @pytest.mark.slow
 def test_loop_without_gain_rolls_no_further_until_someone_promotes_its_checkpoint(tmp_path: Path) -> None:
     training = SMALL["training"] | {"learning_rate": 1e-12}
-    handover = {"stop_when_flat": 1, "validation": "tiny"}
-    path = write_small_recipe(tmp_path, **FEW, training=training, handover=handover)
+    promotion = {"stop_when_flat": 1, "validation": "tiny"}
+    path = write_small_recipe(tmp_path, **FEW, training=training, promotion=promotion)
     with open_loop(load_recipe(str(path)), tmp_path, RollingLoop) as loop:
         loop.roll()
         loop.run("iteration", FIRST, ["judge"])

@@ -57,7 +57,7 @@ SINGLE = {
     "filter": {"label_tolerance": 0.0},
     "training": SMALL["training"] | {"epochs": 3, "learning_rate": 2e-3, "batch_size": 16, "max_tokens": 128},
     "evaluation": {"votes": 3, "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 48}},
-    "handover": {"promote": "not_worse", "validation": "tiny"},
+    "promotion": {"rule": "not_worse", "validation": "tiny"},
     "iterations": 1,
 }
 
@@ -147,7 +147,7 @@ def test_an_iteration_of_the_single_form_passes_its_checks_and_keeps_pairs_in_wh
     assert sides["chosen"].height > 40
     assert (sides["chosen"]["rating"] > sides["rejected"]["rating"]).all()
     metadata = loop.metadata("filtered_set", "iteration_01")
-    assert 0.5 < metadata["label_told_by_rating"] <= 1
+    assert 0.5 < metadata["label_predictable_from_rating"] <= 1
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge.references import find_judge
 from selftaught_assets.method.scoring.comparison import Outcome
-from selftaught_assets.recipe.stages import Handover
+from selftaught_assets.recipe.stages import PromotionSettings
 from selftaught_assets.staleness import basis_of
 from selftaught_assets.storage.checkpoints import (
     Promotion,
@@ -82,8 +82,8 @@ def test_newest_is_the_last_iteration_that_has_a_judge(workplace: Workplace) -> 
 
 def test_refused_checkpoint_is_passed_over_and_not_served_in_silence(workplace: Workplace, tmp_path: Path) -> None:
     layout = Layout(tmp_path, "small")
-    handover = Handover(promote="better", validation="tiny")
-    recipe = workplace.recipe.model_copy(update={"iterations": 3, "handover": handover})
+    promotion = PromotionSettings(rule="better", validation="tiny")
+    recipe = workplace.recipe.model_copy(update={"iterations": 3, "promotion": promotion})
     for key in ("iteration_02", LAST):
         folder = shutil.copytree(workplace.checkpoint, layout.checkpoints(key) / "one")
         outcome = Outcome.REFUSED if key == LAST else Outcome.PROMOTED

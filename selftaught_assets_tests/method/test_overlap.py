@@ -61,7 +61,7 @@ def test_a_benchmark_of_short_items_has_no_runs():
 def test_portions_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch):
     texts = [LONG, "Count to ten", "nothing", " ".join(LONG.split()[5:30])] * 3
     whole = found(*texts)
-    monkeypatch.setattr(instructions, "OVERLAP_PORTION", 2)
+    monkeypatch.setattr(instructions, "OVERLAP_BATCH", 2)
     assert found(*texts) == whole
 
 

@@ -73,7 +73,7 @@ def test_no_text_repeats_nothing():
 def test_portions_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch):
     texts = pl.Series(["", "a", *sentences(6), *sentences(6)])
     whole = earlier_likeness(texts, 0.8).to_list(), jaccard(texts, texts.reverse()).to_list()
-    monkeypatch.setattr(instructions, "PORTION", 3)
+    monkeypatch.setattr(instructions, "BATCH", 3)
     assert (earlier_likeness(texts, 0.8).to_list(), jaccard(texts, texts.reverse()).to_list()) == whole
 
 

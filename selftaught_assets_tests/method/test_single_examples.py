@@ -13,11 +13,11 @@ from selftaught_assets.method.single import (
     RATED,
     RATED_EXAMPLE_COLUMNS,
     filtered_set,
+    predictable_from_rating,
     rating_distribution,
     rating_requests,
     ratings_table,
     select_two,
-    told_by_rating,
 )
 from selftaught_assets_tests.method.tables import kept, seeds
 from selftaught_assets_tests.method.test_examples import PAIRS
@@ -195,13 +195,13 @@ def test_texts_are_given_for_kept_rows_only():
 def test_the_distribution_says_how_often_each_rating_was_kept_for_which_side():
     distribution = rating_distribution(build([9, 9, 3, 3]))
     assert distribution.rows() == [(3, 0, PAIRS.height), (9, PAIRS.height, 0)]
-    assert told_by_rating(distribution) == 1.0
+    assert predictable_from_rating(distribution) == 1.0
 
 
 def test_ratings_on_the_scale_of_their_own_pair_tell_little():
     shared = pl.DataFrame({"rating": [4, 5, 6], "chosen": [0, 10, 10], "rejected": [10, 10, 0]})
-    assert told_by_rating(shared) == pytest.approx(0.75)
-    assert told_by_rating(shared.clear()) == 0.5
+    assert predictable_from_rating(shared) == pytest.approx(0.75)
+    assert predictable_from_rating(shared.clear()) == 0.5
 
 
 def test_judgments_of_other_pairs_are_refused():

@@ -11,9 +11,9 @@ from selftaught_assets.method.diagnostics import (
     Picked,
     leading_signs,
     leading_words,
+    predictable_from_one_sign,
+    predictable_from_words,
     signs_of,
-    told_by_one_sign,
-    told_by_words,
 )
 from selftaught_assets.method.scoring.statistics import wilson_interval
 
@@ -51,35 +51,35 @@ PLANTED = {
 @pytest.mark.parametrize("sign", PLANTED)
 def test_a_sign_of_form_on_one_side_tells_the_winner_and_is_named(sign: str):
     spoiled = pairs(60).with_columns(**PLANTED[sign])
-    assert told_by_one_sign(spoiled).right > 55
+    assert predictable_from_one_sign(spoiled).right > 55
     assert sign in [found.name for found in leading_signs(spoiled, 3)]
 
 
 def test_a_sign_in_a_third_of_the_losers_is_found():
     some = pl.when(pl.int_range(pl.len()) % 3 == 0).then("`" + pl.col("rejected")).otherwise("rejected")
     spoiled = pairs(900).with_columns(rejected=some)
-    assert told_by_one_sign(spoiled).right / 900 == pytest.approx(2 / 3, abs=0.02)
+    assert predictable_from_one_sign(spoiled).right / 900 == pytest.approx(2 / 3, abs=0.02)
     (sign,) = leading_signs(spoiled, 1)
     assert (sign.name, sign.chosen, sign.rejected) == ("begins with '`'", 0, 300)
 
 
 def test_a_word_in_the_middle_tells_the_winner_and_is_named():
     spoiled = pairs(200).with_columns(chosen=pl.col("chosen").str.replace(" ", " indeed "))
-    assert told_by_words(spoiled).right > 190
+    assert predictable_from_words(spoiled).right > 190
     assert leading_words(spoiled, 1)[0].name == "indeed"
-    assert low(told_by_one_sign(spoiled)) < 0.6
+    assert low(predictable_from_one_sign(spoiled)) < 0.6
 
 
 def test_honest_pairs_tell_nothing():
     honest = pairs(800)
-    for probe in (told_by_one_sign, told_by_words):
+    for probe in (predictable_from_one_sign, predictable_from_words):
         interval = wilson_interval(round(probe(honest).right), 800)
         assert interval.low < 0.5 < interval.high + 0.02
 
 
 def test_losers_that_are_only_longer_tell_nothing_by_their_looks():
     longer = pairs(800).with_columns(rejected=pl.col("rejected") + " " + pl.col("rejected").shuffle(seed=1))
-    for probe in (told_by_one_sign, told_by_words):
+    for probe in (predictable_from_one_sign, predictable_from_words):
         assert low(probe(longer)) < 0.53
 
 
@@ -88,7 +88,7 @@ def test_texts_without_a_sign_tell_nothing(chosen: str):
     plain = pl.DataFrame({"chosen": [chosen] * 20, "rejected": [chosen] * 20}).with_columns(
         fold=pl.int_range(pl.len()) % FOLDS
     )
-    assert told_by_one_sign(plain) == told_by_words(plain) == (10, 20)
+    assert predictable_from_one_sign(plain) == predictable_from_words(plain) == (10, 20)
     assert leading_signs(plain, 3) == []
 
 

@@ -40,7 +40,8 @@ def many_rows(count: int, per_pair: int = 5) -> Rows:
         is_correct=pl.col("number") % 2 == 0,
         example_id=pl.lit(None, dtype=pl.String),
         **{
-            name: pl.lit("same") for name in ("iteration", "verdict", "finish_reason", "judge", "fate", "split", "side")
+            name: pl.lit("same")
+            for name in ("iteration", "verdict", "finish_reason", "judge", "outcome", "split", "side")
         },
     )
     return Rows(pairs, judgments, TOTAL, seed=1)

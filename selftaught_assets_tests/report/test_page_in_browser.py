@@ -155,11 +155,11 @@ def test_kept_and_dropped_judgments_can_be_told_apart_by_reason_and_split(page: 
     validation = kept.filter(pl.col("split") == "validation").height
     wrong = examples.filter(pl.col("drop_reason") == "wrong_verdict").height
     for select, label, number in (
-        ("#by-fate", "kept", kept.height),
+        ("#by-outcome", "kept", kept.height),
         ("#by-split", "validation", validation),
         ("#by-split", "all", kept.height),
-        ("#by-fate", "wrong verdict", wrong),
-        ("#by-fate", "dropped (any reason)", total - kept.height),
+        ("#by-outcome", "wrong verdict", wrong),
+        ("#by-outcome", "dropped (any reason)", total - kept.height),
     ):
         page.select_option(select, label=label)
         assert found(page) == f"{number} of {total} judgments"

@@ -44,7 +44,7 @@ def test_every_chart_check_and_row_of_a_run_is_shown(
         assert re.fullmatch(r"1 of [2-9]\d checks not passed", badge.inner_text())  # The set is small, as a check says.
         assert "warn" in badge.get_attribute("class")
         assert page.locator(".notice").count() == 0
-        page.select_option("#by-fate", label="kept")
+        page.select_option("#by-outcome", label="kept")
         page.locator("#table tbody tr").first.click()
         assert "the judge of no iteration so far" in page.locator("#panel .chain").inner_text()
         screenshot(page, f"{name}_row")

@@ -23,12 +23,13 @@ def test_every_judgment_has_its_pair_its_line_of_the_pool_and_its_fate(site: Sit
     assert rows.total == rows.judgments.height == sum(table.height for table in tables)
     first = rows.judgments.filter(pl.col("iteration") == FIRST)
     reasons = site.table("filtered_set", FIRST)["drop_reason"].fill_null(KEPT).value_counts(sort=True)
-    assert dict(first["fate"].value_counts().iter_rows()) == dict(reasons.iter_rows())
-    assert first.filter(pl.col("fate") == KEPT)["split"].null_count() == 0
+    assert dict(first["outcome"].value_counts().iter_rows()) == dict(reasons.iter_rows())
+    assert first.filter(pl.col("outcome") == KEPT)["split"].null_count() == 0
     assert (
-        first.filter(pl.col("fate") != KEPT)["example_id"].null_count() == first.filter(pl.col("fate") != KEPT).height
+        first.filter(pl.col("outcome") != KEPT)["example_id"].null_count()
+        == first.filter(pl.col("outcome") != KEPT).height
     )
-    assert rows.judgments.filter(pl.col("iteration") == SECOND)["fate"].unique().to_list() == [WAITING]
+    assert rows.judgments.filter(pl.col("iteration") == SECOND)["outcome"].unique().to_list() == [WAITING]
     pool = site.table("instruction_pool").filter(pl.col("drop_reason").is_null())
     pool = pool.select("instruction_id", pl.col("line").alias("expected"))
     assert rows.pairs.join(pool, on="instruction_id").select((pl.col("line") == pl.col("expected")).all()).item()
@@ -39,8 +40,8 @@ def test_packed_rows_come_out_as_they_went_in(site: Site) -> None:
     content = json.loads(gzip.decompress(base64.b64decode(packed := pack(rows))))
     assert set(packed) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
     assert content["rows"]["judgment"] == rows.judgments["judgment"].to_list()
-    fates = [content["names"]["fate"][number] for number in content["rows"]["fate"]]
-    assert fates == rows.judgments["fate"].to_list()
+    outcomes = [content["names"]["outcome"][number] for number in content["rows"]["outcome"]]
+    assert outcomes == rows.judgments["outcome"].to_list()
     pair = content["pairs"]["pair_id"].index(site.pair_id)
     assert content["pairs"]["chosen"][pair] == HOSTILE
     assert content["names"]["category"][content["pairs"]["category"][pair]] == HOSTILE

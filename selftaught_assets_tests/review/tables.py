@@ -19,7 +19,7 @@ def layout_with_pairs(folder: Path, *, pairs: int = 6, **hostile: str) -> Layout
     Args:
         folder: of the data.
         pairs: how many.
-        hostile: texts to put in the place of columns of every pair.
+        hostile: texts to put instead of columns of every pair.
     """
     numbers = range(pairs)
     dropped = [None] * (pairs - 1) + ["responses_equal"]

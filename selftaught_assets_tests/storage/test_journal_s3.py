@@ -32,7 +32,7 @@ def overwrite(bucket: UPath, name: str, change: Callable[[bytes], bytes]) -> Non
 
 @pytest.fixture
 def fresh_clients() -> Iterator[None]:
-    """Clients are made anew within the test, with its environment, and none of them outlives it."""
+    """Clients are made again within the test, with its environment, and none of them outlives it."""
     S3FileSystem.clear_instance_cache()
     yield
     S3FileSystem.clear_instance_cache()

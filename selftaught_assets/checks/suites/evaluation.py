@@ -134,7 +134,7 @@ def not_worse(recipe: Recipe) -> Suite:
     return Suite(
         asset="evaluation",
         name="not_worse",
-        purpose="The next judge is asked in the place of this one: a paired test on the same pairs says if it lost.",
+        purpose="The next judge is asked instead of this one: a paired test on the same pairs says if it lost.",
         rows=partial(_with_previous, recipe),
         shown=SHOWN,
         rules=tuple(

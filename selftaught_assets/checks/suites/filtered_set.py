@@ -349,20 +349,20 @@ def label_not_leaked(recipe: Recipe) -> Suite:
     return Suite(
         asset="filtered_set",
         name="label_not_leaked",
-        purpose="What tells the label without reading the pair is learned in the place of judging.",
+        purpose="What tells the label without reading the pair is learned instead of judging.",
         rows=partial(probed, recipe),
         shown=(*IDS, "label", "opening", "characters"),
         upstream=("judgments", "pairs"),
         rules=(
             Estimated(
-                "told_by_lengths",
+                "predictable_from_lengths",
                 of,
                 "how often a probe tells the label from the lengths of the responses",
                 partial(told, ("length_first", "length_second", "length_ratio")),
                 high=most,
             ),
             Estimated(
-                "told_by_opening",
+                "predictable_from_opening",
                 of,
                 "how often a probe tells the label from the first word and the length of the judgment",
                 partial(told, ("opening", "characters")),

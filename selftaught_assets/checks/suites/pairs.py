@@ -23,10 +23,10 @@ from selftaught_assets.method.diagnostics import (
     Picked,
     leading_signs,
     leading_words,
+    predictable_from_one_sign,
+    predictable_from_words,
     refuses,
     signs_of,
-    told_by_one_sign,
-    told_by_words,
 )
 from selftaught_assets.method.identity import draw, is_empty, normalized_instruction, with_single_spaces
 from selftaught_assets.method.instructions import earlier_likeness, jaccard
@@ -174,11 +174,10 @@ def length_bias(recipe: Recipe) -> Suite:
 def surface_signs(recipe: Recipe) -> Suite:
     """The winner cannot be told from the looks of the texts.
 
-    Any sign will do, so none is named beforehand: `told_by_one_sign` looks for the one that tells most, among first and
-    last words and markup, and `told_by_words` lets a probe see all words. Both are tried on pairs that they have not
-    seen. The longer text is cut to the length of the shorter one; where one side is longer in nearly all pairs, words
-    may tell it all the same, as long answers begin otherwise: see `length_bias` first.
-    """
+    Any sign will do, so none is named beforehand: `predictable_from_one_sign` looks for the one that tells most, among
+    first and last words and markup, and `predictable_from_words` lets a probe see all words. Both are tried on pairs
+    that they have not seen. The longer text is cut to the length of the shorter one; where one side is longer in
+    nearly all pairs, words may tell it anyway, as long answers begin otherwise: see `length_bias` first."""
     most, of = recipe.checks.max_probe_accuracy, "kept pairs of the sample"
     return Suite(
         asset="pairs",
@@ -188,18 +187,18 @@ def surface_signs(recipe: Recipe) -> Suite:
         shown=(*IDS, "leading_sign", "chosen", "rejected"),
         rules=(
             Estimated(
-                "told_by_one_sign",
+                "predictable_from_one_sign",
                 of,
                 "how often the winner is told by one first word, last word or kind of markup",
-                partial(_picked, told_by_one_sign),
+                partial(_picked, predictable_from_one_sign),
                 high=most,
                 culprits="told",
             ),
             Estimated(
-                "told_by_words",
+                "predictable_from_words",
                 of,
                 "how often a probe tells the winner by the words of both responses",
-                partial(_picked, told_by_words),
+                partial(_picked, predictable_from_words),
                 high=most,
             ),
         ),

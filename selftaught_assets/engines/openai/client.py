@@ -335,7 +335,7 @@ class Connection:
         """The server asked every one of us to be quiet until then, by the event loop's clock."""
 
     async def ask(
-        self, path: str, read: Callable[[bytes], HttpAnswer], body: object = None, *, somebody_will_come: bool = True
+        self, path: str, read: Callable[[bytes], HttpAnswer], body: object = None, *, wait_for_server: bool = True
     ) -> HttpAnswer:
         """Asks as often as the recipe allows, with growing random pauses, or those that the server wants.
 
@@ -344,7 +344,7 @@ class Connection:
             read: makes an answer of the body; raises ValueError for one that is not whole, which is a reason to ask
                 again.
             body: sent as JSON with POST; without one the method is GET.
-            somebody_will_come: whether to ask again where nobody listens.
+            wait_for_server: whether to ask again where nobody listens.
 
         Raises:
             RefusedError: the server refuses this request.
@@ -353,7 +353,7 @@ class Connection:
         """
         tries = AsyncRetrying(
             retry=retry_if_exception(
-                lambda error: isinstance(error, UnansweredError) and (error.reached or somebody_will_come)
+                lambda error: isinstance(error, UnansweredError) and (error.reached or wait_for_server)
             ),
             stop=stop_after_attempt(self._server.attempts),
             wait=wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),

@@ -6,7 +6,7 @@ A failure is a request's own only if the server answers others. Where nothing el
 with the same sampling parameters. If that fails as well, the server is at fault: everything stops, and the journal
 gets no failures that are none.
 
-The engine for a server that somebody else runs, at an OpenAI-compatible address.
+The engine for a server that another team runs, at an OpenAI-compatible address.
 """
 
 import asyncio
@@ -314,7 +314,7 @@ def _ask(server: Server, question: Callable[[Connection], Awaitable[Result]]) ->
 async def _listed(connection: Connection, name: str) -> ServedModel | None:
     """What the server's list says of a model; None where it has no list, or not this model on it."""
     try:
-        models = await connection.ask("models", read_models, somebody_will_come=False)
+        models = await connection.ask("models", read_models, wait_for_server=False)
     except HopelessError as error:
         if error.status not in (404, 405):
             raise
@@ -367,4 +367,4 @@ async def _load(connection: Connection, name: str, model: ModelReference) -> boo
 async def _unload(connection: Connection, name: str) -> None:
     # A server that is gone, or was started again, has forgotten it.
     with suppress(HopelessError, RefusedError, UnansweredError):
-        await connection.ask("unload_lora_adapter", bytes, {"lora_name": name}, somebody_will_come=False)
+        await connection.ask("unload_lora_adapter", bytes, {"lora_name": name}, wait_for_server=False)

@@ -1,4 +1,4 @@
-"""The cluster that the ray engine works on: somebody else's, or a local one that lives as long as the engine."""
+"""The cluster that the ray engine works on: another team's, or a local one that lives as long as the engine."""
 
 import logging
 import math

@@ -63,7 +63,7 @@ def benchmark_rows(
     Returns:
         benchmark, subset (the benchmark's name where it has none), item_id, group_id, instruction_id (hash of the
         instruction without differences of case and white space; of the first turn where there are two), instruction,
-        response_a, response_b, label (A, B, TIE or null), reference, variant, label_seen (what stands in the place of a
+        response_a, response_b, label (A, B, TIE or null), reference, variant, label_seen (what stands instead of a
         label that could not be read), drop_reason; in the order of the items.
     """
     items = list(FORMATS[form].items(records))

@@ -34,7 +34,7 @@ class Item(NamedTuple):
     set_aside: str | None = None
     """The reason why the format itself does not count this record in."""
     label_seen: object = None
-    """What stands in the place of a label that could not be read."""
+    """What stands instead of a label that could not be read."""
 
 
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")

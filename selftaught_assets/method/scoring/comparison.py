@@ -18,7 +18,7 @@ from selftaught_assets.method.scoring.accuracy import Comparison, compare, paire
 from selftaught_assets.method.scoring.results import greedy_of
 
 Rule = Literal["always", "not_worse", "better"]
-"""Which checkpoints may judge: all; those that are not significantly worse than the judge in office; those that are
+"""Which checkpoints may judge: all; those that are not significantly worse than the current judge; those that are
 significantly better."""
 
 
@@ -37,7 +37,7 @@ class Decision(NamedTuple):
 
     outcome: Outcome
     comparison: Comparison
-    """From the judge in office to the checkpoint."""
+    """From the current judge to the checkpoint."""
     flat: int
     """Successive iterations without a significant gain, up to this one; 0 if this one gained."""
 

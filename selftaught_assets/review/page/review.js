@@ -17,7 +17,7 @@ let current = 0;
 const before = []; // What each answer given here has replaced, for undo.
 let sending = false;
 
-// What must survive a reload. Another tab may write it as well, so it is read anew before each change.
+// What must survive a reload. Another tab may write it as well, so it is read again before each change.
 const kept = {
   read(name, otherwise) {
     const stored = localStorage.getItem(`${review.key}.${name}`);

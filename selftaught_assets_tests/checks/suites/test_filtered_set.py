@@ -141,8 +141,8 @@ FAULTS = [
         lambda world: ALL(world)[1:],
         "WARN",
     ),
-    fault("label_not_leaked", "told_by_lengths", longer_responses_win, None, "WARN"),
-    fault("label_not_leaked", "told_by_opening", verdict_first, None, "WARN"),
+    fault("label_not_leaked", "predictable_from_lengths", longer_responses_win, None, "WARN"),
+    fault("label_not_leaked", "predictable_from_opening", verdict_first, None, "WARN"),
 ]
 
 
@@ -154,10 +154,10 @@ def test_a_planted_fault_is_caught(fault: Fault, world: World):
 def test_each_probe_is_blind_to_the_others_fault(world: World):
     by_lengths = longer_responses_win(world).result("filtered_set", "label_not_leaked")
     by_opening = verdict_first(world).result("filtered_set", "label_not_leaked")
-    assert value(by_lengths, "told_by_lengths") > 0.95
-    assert value(by_opening, "told_by_opening") > 0.95
-    assert value(by_lengths, "told_by_opening") < 0.7
-    assert value(by_opening, "told_by_lengths") < 0.7
+    assert value(by_lengths, "predictable_from_lengths") > 0.95
+    assert value(by_opening, "predictable_from_opening") > 0.95
+    assert value(by_lengths, "predictable_from_opening") < 0.7
+    assert value(by_opening, "predictable_from_lengths") < 0.7
 
 
 def test_a_few_examples_tell_a_probe_nothing(world: World):

@@ -29,7 +29,7 @@ def pointed_at_the_seed(world: World) -> World:
 
 
 def trained_again(world: World) -> World:
-    """Another current checkpoint of the first iteration, which nobody handed over."""
+    """Another current checkpoint of the first iteration, which nobody published."""
     seed = reference_model(world.recipe.seed_model)
     folder = world.layout.checkpoints(FIRST) / "again"
     again = write_checkpoint(folder, seed, "other examples", scale=2.0)

@@ -73,10 +73,10 @@ FAULTS = [
     warning("modification_similarity", "too_near_share", modified_instruction=pl.col("instruction") + "!"),
     warning("modification_similarity", "too_far_share", modified_instruction=pl.lit("zzzz qqqq 1234567")),
     warning("length_bias", "longer_wins_share", chosen=pl.col("rejected") + " and more"),
-    warning("surface_signs", "told_by_one_sign", rejected="**\n" + pl.col("rejected")),
+    warning("surface_signs", "predictable_from_one_sign", rejected="**\n" + pl.col("rejected")),
     warning(
         "surface_signs",
-        "told_by_words",
+        "predictable_from_words",
         None,
         rejected=pl.col("rejected").str.replace(" ", " certainly ", literal=True),
     ),

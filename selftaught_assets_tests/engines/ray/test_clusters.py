@@ -76,7 +76,7 @@ def test_a_driver_that_is_killed_takes_its_cluster_along_and_the_rest_is_sampled
 
 @pytest.fixture(scope="module")
 def with_token() -> Iterator[str]:
-    """The address of a cluster that somebody else started, which asks for a token; it must be there at the end."""
+    """The address of a cluster that another team'started, which asks for a token; it must be there at the end."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("RAY_AUTH_TOKEN", "a" * 64)
         port = unused_port()

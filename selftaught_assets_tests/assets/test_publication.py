@@ -1,4 +1,4 @@
-"""The hand-over of the judge on a real instance, one run at a time. Backfills: test_handover_live.py, and in ui."""
+"""Publishing the judge on a real instance, one run at a time. Backfills: test_publication_live.py, and in ui."""
 
 import time
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""The hand-over of the judge under a real `dagster dev` with a default instance, which runs a whole backfill at once.
+"""Publishing the judge under a real `dagster dev` with a default instance, which runs a whole backfill at once.
 
 It starts from two finished iterations. The tests build on each other. The same under the shipped dagster.yaml, from
-nothing: ui/test_handover.py.
+nothing: ui/test_publication.py.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The hand-over of the judge under a real `dagster dev` with the shipped dagster.yaml, after what test_dagster.py did.
+"""Publishing the judge under a real `dagster dev` with the shipped dagster.yaml, after what test_dagster.py did.
 
 The tests build on each other.
 """
