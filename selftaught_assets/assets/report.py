@@ -22,11 +22,11 @@ from selftaught_assets.assets.progress import collect_results
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.costs import ACCOUNT
 from selftaught_assets.method.scoring.results import ResultRow
+from selftaught_assets.report.browser import Rows, read_rows
 from selftaught_assets.report.charts import key_plots
 from selftaught_assets.report.contents import Attack, CheckOutcome, Contents, Recorded, Reviewed, StageRecord
 from selftaught_assets.report.page import render_page
 from selftaught_assets.report.reading import read_iterations
-from selftaught_assets.report.rows import Rows, read_rows
 from selftaught_assets.review.answers import agreement
 from selftaught_assets.staleness import ITERATION
 from selftaught_assets.storage.files import written_aside

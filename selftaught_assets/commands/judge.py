@@ -130,8 +130,8 @@ def judge(
     """
     import polars as pl
 
-    from selftaught_assets.judge.files import read_pairs, require_no_clash, require_suffix, write_verdicts
     from selftaught_assets.judge.judge import PAIR_FIELDS
+    from selftaught_assets.judge.pair_files import read_pairs, require_no_clash, require_suffix, write_verdicts
 
     _require_writable(output, pairs)
     require_suffix(output)

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, TypedDict
 import polars as pl
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.lineage.lookup import Tables
 from selftaught_assets.lineage.nodes import Models
 from selftaught_assets.lineage.schema import Model
-from selftaught_assets.lineage.tables import Tables
 from selftaught_assets.method.scoring.comparison import Compared, compare_judges
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.checkpoints import Manifest

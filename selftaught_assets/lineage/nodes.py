@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from selftaught_assets.lineage.lookup import Row, Tables
 from selftaught_assets.lineage.schema import Kind, Model, Node
-from selftaught_assets.lineage.tables import Row, Tables
 from selftaught_assets.method.scoring.statistics import wilson_interval
 from selftaught_assets.storage.checkpoints import MANIFEST, Manifest, find_current_checkpoint, read_manifest
 from selftaught_assets.storage.files import FIRST, require_readable

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.lineage.lookup import Query, Row, Tables
 from selftaught_assets.lineage.nodes import (
     VERDICT_COLUMNS,
     Folder,
@@ -27,7 +28,6 @@ from selftaught_assets.lineage.nodes import (
     walk,
 )
 from selftaught_assets.lineage.schema import Kind, Node, Trace
-from selftaught_assets.lineage.tables import Query, Row, Tables
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.stored import stale

@@ -2,8 +2,6 @@
 
 How alike texts are, for tables of a million rows.
 
-Not here: which similarity is too much (checks), and whether a text is known from a benchmark (`overlap`).
-
 Two texts are as alike as their sets of character runs: Jaccard's index, what both have over what either has. Runs of
 white space count as one space, and case does not count. Only the first `CHARACTERS` of a text are looked at.
 
@@ -14,8 +12,8 @@ Two measures. *Exact*: equal but for white space and case. *Runs of 13 words*, t
 breaks do not hide a copy. An item of fewer than 13 words has no run; only the exact measure finds it. Languages that
 do not part words by spaces have few runs.
 
-Runs are compared as 64-bit hashes, never as strings: the words of a batch of the texts become one array of numbers,
-a polynomial over 13 of them is a run. With 10^8 runs of instructions and 10^6 of the benchmark, a false hit has a
+Runs are compared as 64-bit hashes, never as strings: the words of a batch of the texts become one array of numbers, a
+polynomial over 13 of them is a run. With 10^8 runs of instructions and 10^6 of the benchmark, a false hit has a
 probability of about 10^8 × 10^6 / 2^64 = 5 × 10^-6; nothing that is there is missed.
 
 Which instructions of the pool an iteration works on.

@@ -4,8 +4,6 @@ What the judge is asked, and the table of what it answered.
 
 Sequential rejection sampling: no judgment is sampled of a pair that has a right one.
 
-Not here: asking the judge, and the choice among several right judgments (`rejection`).
-
 The paper samples N judgments of each pair and keeps a random right one (section 3, "Judgment Annotation"). Judgments
 of one pair are independent draws from one distribution, so the first right one among them is distributed as a random
 right one of N is: as the distribution given that it is right. And the same pairs have one, since it is looked for

@@ -1,8 +1,6 @@
 """A second reading of verdicts and ratings, written without the first: what both read alike is no slip of one of them.
-
-Not here: what counts (`verdicts.parse_verdicts`, `ratings.parse_ratings`). In the formats `output`, `json` and
-`answer`, whose grammar is not a handful of literal strings, the stored text is read again by the first reading.
-"""
+In the formats `output`, `json` and `answer`, whose grammar is not a handful of literal strings, the stored text is
+read again by the first reading."""
 
 import polars as pl
 

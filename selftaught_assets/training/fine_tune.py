@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftaught_assets.engines.loading import load_base
+from selftaught_assets.engines.pretrained import load_base
 from selftaught_assets.errors import UserError
 from selftaught_assets.model_files import copy_tokenizer
 from selftaught_assets.storage.checkpoints import Manifest, TrainingMetrics, checkpoint_writer

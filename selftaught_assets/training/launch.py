@@ -2,8 +2,6 @@
 
 Training as an asset sees it: starts the process, waits, and names the checkpoint.
 
-Not here: the training itself (fine_tune.py), which this process never imports, so its memory goes back when it ends.
-
 A short training before anything is sampled, so that what cannot be trained is known before an iteration is paid for.
 """
 

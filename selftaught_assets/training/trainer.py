@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from selftaught_assets.engines import loading
+from selftaught_assets.engines import pretrained
 from selftaught_assets.engines.chat import end_of_turn, training_example
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import TEMPLATE_DATE
@@ -153,7 +153,7 @@ def with_adapter(base: "PreTrainedModel", adapter: Path | None, settings: Traini
             task_type="CAUSAL_LM", target_modules="all-linear", r=settings.lora_rank, lora_alpha=settings.lora_alpha
         )
         return get_peft_model(base, config)
-    model = loading.with_adapter(base, adapter, trainable=True)
+    model = pretrained.with_adapter(base, adapter, trainable=True)
     config = model.peft_config["default"]
     if (config.r, config.lora_alpha) != (settings.lora_rank, settings.lora_alpha):
         raise UserError(

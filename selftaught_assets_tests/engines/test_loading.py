@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BartConfig, BartForConditionalGeneration, PreTrainedTokenizerFast
 
 from selftaught_assets.engines import chat
-from selftaught_assets.engines.loading import exact_attention, load_base, merged, with_adapter
+from selftaught_assets.engines.pretrained import exact_attention, load_base, merged, with_adapter
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.models import reference_adapter, reference_model
 from selftaught_assets_tests.engines.conftest import VOCABULARY, make_model

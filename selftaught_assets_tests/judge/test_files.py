@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.judge.files import Pairs, read_pairs, require_no_clash, write_verdicts
 from selftaught_assets.judge.judge import VERDICT_SCHEMA
+from selftaught_assets.judge.pair_files import Pairs, read_pairs, require_no_clash, write_verdicts
 
 GOOD = {"id": 7, "instruction": "i", "response_a": "a", "response_b": "b", "tags": ["x", {"y": None}]}
 PAIR_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)

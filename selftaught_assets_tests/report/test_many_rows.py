@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
+from selftaught_assets.report.browser import LIMIT, Rows
 from selftaught_assets.report.contents import Contents, Recorded, Reviewed
 from selftaught_assets.report.page import render_page
-from selftaught_assets.report.rows import LIMIT, Rows
 from selftaught_assets_tests.browser import watched_page
 from selftaught_assets_tests.checks.tables import write_recipe
 

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.report.browser import KEPT, WAITING, pack, read_rows
 from selftaught_assets.report.reading import read_iterations
-from selftaught_assets.report.rows import KEPT, WAITING, pack, read_rows
 from selftaught_assets_tests.report.tables import FIRST, HOSTILE, SECOND, Site, write_site
 
 

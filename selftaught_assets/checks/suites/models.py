@@ -3,8 +3,6 @@
 The suite of `judge`, the pointer to the model that judges: it is the one whose turn it is.
 
 The suites of `checkpoint`, a folder: did training do what it says?
-
-Not here: how it is written (storage/checkpoints.py), and how good it is (suites/evaluation.py).
 """
 
 from functools import partial

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selftaught_assets.engines.embedded.forward import Forward, attend_to, attend_to_few, join
-from selftaught_assets.engines.loading import exact_attention
+from selftaught_assets.engines.pretrained import exact_attention
 
 if TYPE_CHECKING:
     import torch

@@ -26,7 +26,7 @@ from selftaught_assets.engines.embedded import forward
 from selftaught_assets.engines.embedded.decoders import PlainDecoder, SharedPrefixDecoder, last_logits
 from selftaught_assets.engines.embedded.decoding import Decoder, Limits, decode
 from selftaught_assets.engines.embedded.forward import LlamaForward, own_forward
-from selftaught_assets.engines.loading import load_base, merged
+from selftaught_assets.engines.pretrained import load_base, merged
 from selftaught_assets.engines.protocol import Completion, Prompt, Request
 from selftaught_assets.errors import UserError, refused_as
 from selftaught_assets.recipe.engines import TEMPLATE_DATE, TransformersSettings

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+
 _LOG = logging.getLogger(__name__)
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _NAMES_SHOWN = 3
