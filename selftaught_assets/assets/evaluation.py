@@ -1,9 +1,4 @@
-"""The assets `evaluation` and `seed_evaluation`: how good a judge is on the benchmarks (paper section 4).
-
-The verdicts that were measured before, as tables on disk.
-
-How often a judge lets itself be talked into a verdict: a part of `evaluation`.
-"""
+"""The assets `evaluation` and `seed_evaluation`: how good a judge is on the benchmarks (paper section 4)."""
 
 import dagster as dg
 import polars as pl

@@ -1,7 +1,4 @@
-"""What the assets of one recipe have in common: key prefix, partitions, data folder, and how they are described.
-
-Accounts of rows: what went into a stage is what came out plus what was dropped, by reason.
-"""
+"""What the assets of one recipe have in common: key prefix, partitions, data folder, and how they are described."""
 
 import functools
 import time

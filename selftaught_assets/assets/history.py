@@ -1,9 +1,4 @@
-"""What Dagster's event log says: earlier materializations, and whether blocking checks have passed.
-
-What Dagster's event log says of earlier materializations.
-
-Whether the checks that can stop a run have passed.
-"""
+"""What Dagster's event log says: earlier materializations, and whether blocking checks have passed."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,16 +1,6 @@
 """The assets of one iteration, in the order of the paper: instructions, pairs, judgments, filtered set, checkpoint.
 
-The asset `instructions`: which instructions of the pool an iteration works on (paper section 3).
-
-The asset `judge`: which model judges an iteration. How a checkpoint becomes it is in publication.py.
-
-The asset `pairs`: preference pairs whose label is known by construction (paper section 3).
-
-The asset `judgments`: what the current judge thinks of each pair, many times over (paper section 3).
-
-The asset `filtered_set`: the judgments worth training on (paper section 3, rejection sampling).
-
-The asset `checkpoint`: the next judge, fine-tuned on the kept judgments (paper sections 3 and 4).
+How a checkpoint becomes the next `judge` is in publication.py.
 """
 
 from functools import partial

@@ -1,9 +1,4 @@
-"""The asset `report`: a page that shows everything of a recipe so far.
-
-What Dagster's event log says of a recipe's checks, stages and attacks: for the report.
-
-The asset `report`: a page that shows everything of a recipe so far, and the making of it at any moment.
-"""
+"""The asset `report`: a page that shows everything of a recipe so far."""
 
 import warnings
 from collections.abc import Iterable, Iterator

@@ -1,11 +1,4 @@
-"""What commands share: where and how they print, and the options that several have.
-
-What a console shows instead of characters that its encoding does not have.
-
-What commands share: where they print, and the options that several have.
-
-Tables in the terminal, none wider than 80 columns.
-"""
+"""What commands share: where and how they print, and the options that several have."""
 
 import codecs
 import io

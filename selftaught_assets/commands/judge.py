@@ -1,13 +1,4 @@
-"""The commands that use a judge: `judge`, `serve`, `export`.
-
-What the commands that use a judge share: how it is named and loaded, and the progress that they show.
-
-`selftaught judge`: verdicts on the pairs of a file.
-
-`selftaught serve`: the judge over HTTP.
-
-`selftaught export`: a judge as a folder to take along.
-"""
+"""The commands that use a judge: `judge`, `serve`, `export`."""
 
 import os
 import signal

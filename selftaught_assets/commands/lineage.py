@@ -1,11 +1,4 @@
-"""The commands `trace` and `diff`: where a row comes from, and what differs between two iterations.
-
-Rows and models as lines of a terminal.
-
-`selftaught trace`: where a row comes from, and what came of it, as a tree.
-
-`selftaught diff`: what differs between two iterations, of one recipe or of two.
-"""
+"""The commands `trace` and `diff`: where a row comes from, and what differs between two iterations."""
 
 import json
 import unicodedata

@@ -1,11 +1,4 @@
-"""The commands that show how good the judges are: `results`, `compare`, `report`.
-
-The command `results`: how good the seed and every iteration's judge are.
-
-The command `compare`: which of two judges is better, how surely, and where.
-
-The command `report`: the page that shows everything of a recipe so far, made now.
-"""
+"""The commands that show how good the judges are: `results`, `compare`, `report`."""
 
 import json
 import webbrowser

@@ -1,9 +1,4 @@
-"""The commands that make: `plan` and `promote`, and runs through Dagster, shown while they go.
-
-`selftaught plan`: what a run would make again, and why.
-
-`selftaught promote`: a refused checkpoint becomes the next judge anyway.
-"""
+"""The commands that make: `plan` and `promote`, and runs through Dagster, shown while they go."""
 
 import json
 from typing import Annotated

@@ -1,9 +1,4 @@
-"""Runs of a recipe from the terminal: executed through Dagster, shown while they go, until all is current.
-
-Whether an iteration is finished, and all of it is current.
-
-Runs of a recipe from the terminal: executed through Dagster, shown while they go.
-"""
+"""Runs of a recipe from the terminal: executed through Dagster, shown while they go, until all is current."""
 
 import os
 import sys

@@ -1,8 +1,6 @@
 """Nodes of a tree: models, verdicts, and what became of a training set.
 
 Which model a digest is: the seed, a checkpoint and its iteration, and which iterations it judges.
-
-Nodes that several trees have: models, verdicts, and what became of a training set.
 """
 
 import json

@@ -1,12 +1,8 @@
 """`trace`: from an id, or its beginning, to the chain that it belongs to.
 
-From an id, or its beginning, to the row or model that it names.
-
 The chain of an instruction: from the pool's line through pairs and judgments to the checkpoints trained on them.
 
 Trees that do not begin in the pool: of a model, and of a benchmark's item.
-
-`trace`: from an id to the chain that it belongs to.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,9 +1,5 @@
 """What content determines, on every machine and in every run: ids, seeds, draws, and when two texts are the same.
 
-Content hashes and derived seeds: the same content has the same id on every machine and in every run.
-
-When two texts count as the same, and when a text counts as empty.
-
 Random draws that belong to ids: which rows are drawn depends on the seed and their ids, never on the order of rows.
 
 A draw is a fixed permutation of the 64 bits of an id, chosen by the seed (the finalizer of SplitMix64). Different ids

@@ -15,8 +15,6 @@ do not part words by spaces have few runs.
 Runs are compared as 64-bit hashes, never as strings: the words of a batch of the texts become one array of numbers, a
 polynomial over 13 of them is a run. With 10^8 runs of instructions and 10^6 of the benchmark, a false hit has a
 probability of about 10^8 × 10^6 / 2^64 = 5 × 10^-6; nothing that is there is missed.
-
-Which instructions of the pool an iteration works on.
 """
 
 from collections import Counter

@@ -5,8 +5,6 @@ Markers that tell the parts of a generated text, and the decoration that models 
 Decoration that stayed in the response would be a sign of every response that was made so. What surrounds both parts
 alike is decoration; what only one of them has is its content.
 
-Preference pairs with a known label, made by the *modified instruction* strategy.
-
 Paper section 3, "Response Pair Construction": the response to the instruction is the chosen one; the response to a
 modified instruction, close to it but asking for something else, is the rejected one when it is judged against the
 original. The label is known by construction, and this is only as true as the two instructions differ: hence the

@@ -13,8 +13,6 @@ they open a line.
 A backslash makes them visibly not what they look like: `<\/response_a>`, `\A:`. Nothing else of the text is changed.
 What delimits two texts within one line of the template is not guarded: use tags there.
 
-The prompts of the method, rendered from Jinja2 templates that a recipe may replace.
-
 Instructions and responses are data: they are inserted unescaped and never rendered again, so a `{{` in a response
 stays two braces. Only what the template itself uses to delimit them is marked with a backslash where it occurs in
 them (`delimiters`). Templates run in Jinja2's sandbox, since a recipe may come from others.

@@ -1,12 +1,6 @@
 """The filtered set: rejection sampling, balance of labels, splits, and the training examples (paper section 3).
 
-Training and validation examples, told apart by instruction.
-
-Equal numbers of both labels.
-
 Rejection sampling: which judgments the next judge learns from.
-
-The filtered set: from judgments to training examples.
 """
 
 from typing import Literal

@@ -1,9 +1,5 @@
 """What several sections of a recipe have in common: strictness, and files that count by their content.
 
-What all sections of a recipe have in common.
-
-Files and folders that a recipe names, by what is in them.
-
 A recipe names its inputs by path; whether a result is still current must not depend on where they lie.
 """
 

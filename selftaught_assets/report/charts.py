@@ -1,9 +1,5 @@
 """The charts of the report: specifications of Vega-Lite made with Altair, in light and dark, and as pictures.
 
-The colours and type of charts, light and dark, as configurations of Vega-Lite.
-
-The charts of the report, as specifications of Vega-Lite made with Altair.
-
 The key charts as pictures, for places that show Markdown, such as the metadata of an asset in Dagster.
 """
 

@@ -1,9 +1,4 @@
-"""What a report shows, as plain values and in words for readers who have not read the documents.
-
-What a report shows, as plain values: the contract between reading, charts and page.
-
-What the code's short names mean, for readers who have not read the documents.
-"""
+"""What a report shows: plain values, and the words for readers who have not read the documents."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple

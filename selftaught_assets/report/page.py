@@ -1,12 +1,8 @@
 """The page: one file that works from a disk, asks no other host for anything, and shows every character.
 
-Characters that cannot be seen, or that change how others are seen, made visible.
-
 A judgment may hold anything: an override that turns "[[A]]" around, a zero-width space inside a word, a line of
 invisible tag characters. The page shows text as it was, so these are shown as what they are. The script of the page
 gets `PATTERN` and `NAMES` from here, so that there is one rule.
-
-The page: contents, charts and rows in one file that works from a disk and asks no other host for anything.
 
 What models and users wrote reaches the page in three ways, and is text in each: the template engine escapes it, JSON
 for the charts is escaped by `tojson` and drawn by Vega as text, and the rows are base64 that browser.js puts into

@@ -1,9 +1,4 @@
-"""A recipe's tables and checkpoints, read for the report as figures: lazily, only the columns that one needs.
-
-Figures of one iteration, from its tables.
-
-A recipe's tables and checkpoints, read for the report: lazily, only the columns that a figure needs.
-"""
+"""A recipe's tables and checkpoints, read for the report as figures: lazily, only the columns that one needs."""
 
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """What reviewers answered, and how far it agrees with the labels.
 
-A person's answers about rows of the tables, laid beside the labels that the method gave them.
-
 Looking at rows is the first experiment on any new data: the label of a pair is only as true as its construction, and
 a right verdict may stand on wrong reasons. What the label claims of each kind:
 
@@ -12,8 +10,6 @@ a right verdict may stand on wrong reasons. What the label claims of each kind:
 The answers of reviewers on disk: `<data>/<recipe>/reviews/<kind>.jsonl`, a line for each answer, only ever appended.
 
 The newest line of a reviewer on a row counts. A line whose answer is null takes the one before it back.
-
-How far the people who reviewed rows by hand agree with the labels.
 """
 
 import json

@@ -1,14 +1,10 @@
 """Checkpoint folders, complete or absent, and what was decided about them.
 
-Checkpoint folders: complete or absent.
-
 A folder is written aside, in a sibling `.….partial` that its writer holds locked. The manifest goes in last, all is
 synced, then the folder is renamed. So a folder with a manifest is whole, and one without counts as absent.
 
-Promotion records: what was decided about a checkpoint, and who overrode it.
-
-A record belongs to the digest of a checkpoint's weights, so a checkpoint that is trained again with another result has
-none.
+A promotion record says what was decided about a checkpoint, and who overrode it. It belongs to the digest of a
+checkpoint's weights, so a checkpoint that is trained again with another result has none.
 """
 
 import fcntl

@@ -1,13 +1,8 @@
 """Files that are whole or absent, and the schema version that each record carries.
 
-Writing files so that they are whole or absent.
-
-The schema version that each record on disk carries, so that a release says which records it is too old to read.
-
-A record without a version is of version 1. A version is raised when an older release would misread the record, or
-could not read it; a release reads its own version and all older ones.
-
-How far the stage that works now is, in a file that any process can read.
+Each record on disk carries a schema version, so that a release says which records it is too old to read. A record
+without a version is of version 1. A version is raised when an older release would misread the record, or could not
+read it; a release reads its own version and all older ones.
 """
 
 import errno

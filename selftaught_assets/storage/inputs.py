@@ -1,12 +1,6 @@
 """Records as users and publishers have them: JSON Lines, JSON, Parquet, CSV, or a data set of the hub.
 
-Reading JSON Lines as users have them.
-
-Reading records as users and publishers have them: JSON Lines, JSON, Parquet and CSV, one file or a folder of them.
-
-Reading a data set of the Hugging Face hub, through `datasets`.
-
-Reading the benchmarks that a recipe names.
+The benchmarks that a recipe names are read here as well.
 """
 
 import codecs

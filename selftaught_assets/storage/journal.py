@@ -6,8 +6,6 @@ to keep: Parquet reads single columns, and skips rows that cannot have a key, fa
 (benchmarks/journal_index.py). A shard's schema version, where it is not the first, is part of its name, so that
 listing is enough to see it.
 
-Looking after a journal: counting what is in it, and merging its shards.
-
 Only the command merges; no run does it by itself. A run that samples for hours makes a shard of a few hundred
 completions every two seconds, and a lookup over thousands of those takes a second (benchmarks/journal_index.py), so
 there is nothing to win inside a run, and a process that samples must not spend its time, or that of a device, on

@@ -1,11 +1,4 @@
-"""Tables as Parquet files, one per asset and partition, with how they were made inside the same file.
-
-How a table was made, kept inside the table's own file.
-
-Light to import.
-
-Tables as Parquet files, one per asset and partition, read and written as Polars frames.
-"""
+"""Tables as Parquet files, one per asset and partition, with how they were made inside the same file."""
 
 import io
 from collections.abc import Iterator

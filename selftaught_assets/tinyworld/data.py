@@ -1,7 +1,5 @@
 """The texts of the tiny world: the demo's data, and what its seed model is trained on.
 
-Training examples of the seed model: the same conversations that the loop will hold with it.
-
 Writes the demo's pool and benchmark: `python -m selftaught_assets.tinyworld.data [--out FOLDER]`.
 
 The rows are the same on every machine. The lists of the pool, of the benchmark and of the seed model's training are

@@ -1,7 +1,5 @@
 """The training itself (paper section 4): load, tokenise, train, leave a checkpoint. Runs inside the training process.
 
-What training tells while it runs: progress for the command line, loss and progress for Dagster.
-
 The weights of the last step are kept. The loss on the validation split is measured after every epoch and reported;
 the paper picks among checkpoints by accuracy on held-out pairs.
 """

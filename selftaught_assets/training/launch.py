@@ -1,8 +1,7 @@
 """Training as an asset sees it: a trial before anything is sampled, the process, and its checkpoint.
 
-Training as an asset sees it: starts the process, waits, and names the checkpoint.
-
-A short training before anything is sampled, so that what cannot be trained is known before an iteration is paid for.
+The trial comes before sampling, so that what cannot be trained is known before an iteration is paid for. The training
+itself is never imported here: its memory goes back when its process ends.
 """
 
 import json

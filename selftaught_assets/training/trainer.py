@@ -1,7 +1,4 @@
-"""TRL's SFTTrainer as we use it: LoRA on every linear layer, loss on the judgment's tokens.
-
-The filtered set as token ids and labels.
-"""
+"""TRL's SFTTrainer as we use it: LoRA on every linear layer, loss on the judgment's tokens."""
 
 import functools
 from datetime import date as Date

@@ -1,11 +1,9 @@
 """The plain decoder, and the fast one that computes a prompt once for all of its samples.
 
-The plain decoder: any causal model, through its own forward pass, attention and cache.
+The plain decoder runs any causal model through its own forward pass, attention and cache. It is what the fast decoder
+is held to, and it runs the models that the fast one does not.
 
-It is what the fast decoder is held to, and what runs the models that the fast one does not.
-
-The fast decoder: one KV prefix for all samples of a prompt, one forward pass for rows of any length.
-
+The fast decoder keeps one KV prefix for all samples of a prompt, and makes one forward pass for rows of any length.
 Rows that start together form a cohort. Each prompt is prefilled once; at every step the queries of its samples attend
 to that one prefix as a single matrix product, and each sample to its own suffix, which has the same length in the
 whole cohort. So nothing is padded but prefixes, and nothing is copied per sample. The newest tokens of the suffix lie

@@ -1,15 +1,9 @@
 """The embedded engine: any causal model that `transformers` loads, with the fastest decoder that is true to it.
 
-A model of 16 bits that computes in 32 for a while, without a second copy of it.
-
-The trial of the decoders: the fastest whose distributions are the model's own is the one that runs.
-
-All of them say what follows ordinary texts, token by token, in the dtype of the run. The yardstick is the model's own
-forward pass over whole texts, without a cache and, where the run has 16 bits, in 32. A decoder may stray from it as
-far as the rounding of the plain decoder does, and no further; what is compared is what sampling sees, the
-distributions.
-
-The embedded engine: any causal language model that `transformers` loads, in this process.
+The fastest decoder whose distributions are the model's own is the one that runs. A trial decides: all of them say
+what follows ordinary texts, token by token, in the dtype of the run. The yardstick is the model's own forward pass
+over whole texts, without a cache and, where the run has 16 bits, in 32. A decoder may stray from it as far as the
+rounding of the plain decoder does, and no further; what is compared is what sampling sees, the distributions.
 """
 
 import logging

@@ -1,15 +1,11 @@
 """Forward passes whose attention is the decoder's: Llama's written out, and that of any model of `transformers`.
 
-Attention of a query to keys that lie in several places: the parts, and how they are joined.
+A query attends to keys that lie in several places. A part is the attended values and the logarithm of the sum of
+exponentials of the scores, from which parts are joined.
 
-A part is the attended values and the logarithm of the sum of exponentials of the scores, from which parts are joined.
-
-The forward pass of Llama and its kin, written out: the same mathematics in a third of the operations.
-
-Projections of the same input are one matrix product, queries and keys are rotated together, and residuals are added
-by the product that makes them. For a small model that is most of what is not matrix products.
-
-The forward pass of any model of `transformers`, with attention handed to the decoder.
+Llama and its kin are written out: the same mathematics in a third of the operations. Projections of the same input
+are one matrix product, queries and keys are rotated together, and residuals are added by the product that makes them.
+For a small model that is most of what is not matrix products.
 """
 
 from collections.abc import Callable, Iterator

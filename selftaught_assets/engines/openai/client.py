@@ -1,9 +1,5 @@
 """An HTTP server asked patiently: what is said to it, what its answers mean, and when to try again.
 
-What is said to an OpenAI-compatible server, and what its answers mean.
-
-Asking an HTTP server patiently: tries, pauses, and what an answer other than 200 means.
-
 The key goes into the header of requests to the recipe's address and nowhere else: redirects are not followed, and
 what a server says is shown without it.
 """

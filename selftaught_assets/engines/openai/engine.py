@@ -1,12 +1,8 @@
 """The engine for a server that another team runs, at an OpenAI-compatible address.
 
-Many requests in flight at a server, and what becomes of one that fails.
-
 A failure is a request's own only if the server answers others. Where nothing else tells, a trial does: a short prompt
 with the same sampling parameters. If that fails as well, the server is at fault: everything stops, and the journal
 gets no failures that are none.
-
-The engine for a server that another team runs, at an OpenAI-compatible address.
 """
 
 import asyncio

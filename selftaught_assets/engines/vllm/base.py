@@ -1,7 +1,5 @@
 """A base model that vLLM has loaded: starting it, the adapters that it serves, and its end.
 
-What vLLM has to be told on a machine without a GPU.
-
 vLLM runs the model in processes of its own, so that their end gives all memory back. They are spawned: a fork of a
 step that has threads, or has touched a GPU, may hang.
 """
