@@ -12,6 +12,7 @@ from upath import UPath
 from selftaught_assets.assets.checks import build_checks
 from selftaught_assets.assets.evaluation import build_evaluation, build_seed_evaluation
 from selftaught_assets.assets.family import UNPARTITIONED, Family
+from selftaught_assets.assets.io_manager import TableIOManager
 from selftaught_assets.assets.iteration import (
     build_checkpoint,
     build_filtered_set,
@@ -26,7 +27,6 @@ from selftaught_assets.assets.sources import build_benchmarks, build_instruction
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe import Recipe, load_recipe
 from selftaught_assets.storage.layout import Layout, default_data_root
-from selftaught_assets.storage.tables import TableIOManager
 
 DEFAULT_RECIPES = "demo"
 

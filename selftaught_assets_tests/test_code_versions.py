@@ -91,7 +91,7 @@ def tables(recipe: Recipe) -> Tables:
 
 
 def _table(name: str, recipe: Recipe, tables: Tables) -> object:
-    return table_version(tables[name]).value
+    return table_version(tables[name])
 
 
 def _model(recipe: Recipe, tables: Tables) -> object:

@@ -99,3 +99,13 @@ def test_every_module_says_what_it_is():
         if path.read_text() and not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert silent == []
+
+
+def test_only_assets_checks_training_and_commands_know_dagster():
+    knowing = {
+        room(module_name(path))
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "dagster" for alias in node.names)
+    }
+    assert knowing <= {"assets", "checks", "commands", "definitions", "iterations", "preload", "training"}

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import dagster as dg
 import polars as pl
 
+from selftaught_assets.assets.io_manager import BASIS, DATA_VERSION, SETTINGS
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_partitions
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.staleness import Basis, basis_of, stage_of
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.stored import required
-from selftaught_assets.storage.tables import BASIS, DATA_VERSION, SETTINGS, table_version
+from selftaught_assets.storage.tables import table_version
 
 
 class Account(NamedTuple):
@@ -179,7 +180,7 @@ class Family:
             context = dg.AssetExecutionContext.get()
             iteration = context.partition_key if context.has_partition_key else None
             basis = self.basis(function.__name__, iteration)  # Before anything is read that could change meanwhile.
-            given = {table: table_version(kwargs[table]).value for table in tables}  # Dagster read these before.
+            given = {table: table_version(kwargs[table]) for table in tables}  # Dagster read these before.
             basis = basis.model_copy(update={"made_of": {**basis.made_of, **given}})
             started = time.monotonic()
             try:
@@ -207,7 +208,7 @@ def table_output(frame: pl.DataFrame, rows_in: int, **metadata: Any) -> dg.Outpu
     accounts = account(frame, rows_in)
     dropped = {f"dropped_{reason}": count for reason, count in accounts.dropped.items()}
     numbers = {"rows_in": accounts.rows_in, "rows_kept": accounts.kept, **dropped, **metadata}
-    return dg.Output(frame, metadata=numbers, data_version=table_version(frame))
+    return dg.Output(frame, metadata=numbers, data_version=dg.DataVersion(table_version(frame)))
 
 
 def kept(frame: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,7 @@ import polars as pl
 
 from selftaught_assets.assets.family import Family, kept, table_output
 from selftaught_assets.assets.history import newest_run
+from selftaught_assets.assets.io_manager import BASIS
 from selftaught_assets.assets.promotion import (
     consider,
     is_held_back,
@@ -44,7 +45,6 @@ from selftaught_assets.method.single import rating_quality, rating_requests, rat
 from selftaught_assets.method.verdicts import without_thinking
 from selftaught_assets.storage.checkpoints import write_current
 from selftaught_assets.storage.models import read_pointer, reference_model
-from selftaught_assets.storage.tables import BASIS
 from selftaught_assets.training.launch import require_trainable, train_checkpoint, training_metadata
 
 

@@ -13,13 +13,13 @@ import dagster as dg
 
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.history import newest_attempt, newest_made, unpassed, with_data_version
+from selftaught_assets.assets.io_manager import BASIS
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import previous_iteration
 from selftaught_assets.staleness import Basis, basis_of
 from selftaught_assets.storage.checkpoints import current_checkpoint, reference_checkpoint
 from selftaught_assets.storage.models import ModelReference, reference_model, write_pointer
 from selftaught_assets.storage.stored import VERSION_LENGTH, first_stale
-from selftaught_assets.storage.tables import BASIS
 
 TRAINED_BY = "trained_by"
 """Metadata of `judge`: the run that trained it."""

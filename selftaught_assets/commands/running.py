@@ -69,7 +69,7 @@ def _version_on_disk(family: Family, name: str, iteration: str) -> str | None:
         table = read_table(family.layout.table(name, iteration))
     except UserError:
         return None
-    return None if table is None else table_version(table).value
+    return None if table is None else table_version(table)
 
 
 RUN_TAG = "selftaught/run"

@@ -3,20 +3,15 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import dagster as dg
 import polars as pl
 from pydantic import ConfigDict, ValidationError
-from upath import UPath
 
-from selftaught_assets import __version__
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import frame_digest
 from selftaught_assets.staleness import Basis
-from selftaught_assets.storage.columns import describe, origins
 from selftaught_assets.storage.files import Record, read_record, written_aside
 
 KEY = "selftaught"
@@ -78,54 +73,6 @@ def read_provenance(path: Path) -> Provenance | None:
         return None
 
 
-SETTINGS = "recipe"
-"""Metadata of the definition of every asset: what the recipe says in the sections that it uses (`Recipe.settings`)."""
-
-BASIS = "basis"
-"""Metadata of every asset: what it rests on (`staleness.Basis`)."""
-
-DATA_VERSION = "data_version"
-"""Metadata of every table: its data version, which an I/O manager cannot ask Dagster for."""
-
-SAMPLE_ROWS = 5
-SAMPLE_CHARACTERS = 160
-
-
-class TableIOManager(dg.UPathIOManager):
-    """Stores a Polars frame as `<root>/<asset key>[/<partition>].parquet`, complete or absent."""
-
-    extension = ".parquet"
-
-    def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
-        with _as_failed_step():
-            write_table(Path(path), obj, _provenance(context))
-
-    def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:
-        with _as_failed_step():
-            frame = read_table(Path(path))
-            if frame is None:
-                asset = context.asset_key.to_user_string()
-                raise UserError(f"The table {path} does not exist: materialize `{asset}` first.")
-            return frame
-
-    def get_metadata(self, context: dg.OutputContext, obj: pl.DataFrame) -> dict[str, Any]:
-        *prefix, asset = context.asset_key.path
-        columns = [dg.TableColumn(name, str(dtype), describe(asset, name)) for name, dtype in obj.schema.items()]
-        lineage = {
-            name: [dg.TableColumnDep(dg.AssetKey([*prefix, table]), column) for table, column in origins(asset, name)]
-            for name in obj.columns
-        }
-        rows = "dagster/partition_row_count" if context.has_partition_key else "dagster/row_count"
-        return {
-            rows: obj.height,
-            "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns)),
-            "dagster/column_lineage": dg.MetadataValue.column_lineage(
-                dg.TableColumnLineage({name: deps for name, deps in lineage.items() if deps})
-            ),
-            "sample": sample_rows(obj),
-        }
-
-
 def read_table(path: Path) -> pl.DataFrame | None:
     """A table by its path; None if it does not exist.
 
@@ -158,51 +105,6 @@ def _damage_is_a_user_error(path: Path) -> Iterator[None]:
         raise UserError(f"The table {path} is damaged: materialize it again.") from None
 
 
-def _provenance(context: dg.OutputContext) -> Provenance | None:
-    """How a table was made; None where its asset belongs to no recipe."""
-    settings = context.definition_metadata.get(SETTINGS)
-    if settings is None:
-        return None
-    known = {name: value.value for name, value in context.output_metadata.items()}
-    return Provenance(
-        asset=context.asset_key.path[-1],
-        recipe=context.asset_key.path[0],
-        partition=context.partition_key if context.has_partition_key else None,
-        data_version=known.pop(DATA_VERSION, None),
-        basis=Basis.model_validate(known.pop(BASIS)),
-        settings=settings.value,
-        run_id=context.run_id,
-        made_at=datetime.now(UTC),
-        software=__version__,
-        numbers={name: value for name, value in known.items() if isinstance(value, int | float | str)},
-    )
-
-
-@contextmanager
-def _as_failed_step() -> Iterator[None]:
-    """A user's mistake fails the step with its sentence."""
-    try:
-        yield
-    except UserError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
-
-
-def sample_rows(frame: pl.DataFrame) -> dg.TableMetadataValue:
-    """The first kept rows as a table for the UI, long texts shortened."""
-    kept = frame.filter(pl.col("drop_reason").is_null()) if "drop_reason" in frame.columns else frame
-    head = kept.head(SAMPLE_ROWS).select(pl.all().exclude("messages"))
-    records = [
-        dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in head.iter_rows(named=True)
-    ]
-    schema = dg.TableSchema([dg.TableColumn(name, "string") for name in head.columns])
-    return dg.MetadataValue.table(records, schema)
-
-
-def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
-    return text if len(text) <= SAMPLE_CHARACTERS else text[: SAMPLE_CHARACTERS - 1] + "…"
-
-
-def table_version(frame: pl.DataFrame) -> dg.DataVersion:
+def table_version(frame: pl.DataFrame) -> str:
     """The content hash of a table: equal rows in equal order have equal versions."""
-    return dg.DataVersion(frame_digest((name, frame[name].to_list()) for name in frame.columns)[:16])
+    return frame_digest((name, frame[name].to_list()) for name in frame.columns)[:16]

@@ -12,13 +12,14 @@ import pytest
 from selftaught_assets import staleness
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.history import newest_materialization
+from selftaught_assets.assets.io_manager import TableIOManager
 from selftaught_assets.commands.running import why_to_run
 from selftaught_assets.lineage import trace
 from selftaught_assets.recipe import Recipe, load_recipe
 from selftaught_assets.staleness import ITERATION, STAGES
 from selftaught_assets.storage.checkpoints import read_current
 from selftaught_assets.storage.stored import all_stale
-from selftaught_assets.storage.tables import TableIOManager, read_provenance, write_table
+from selftaught_assets.storage.tables import read_provenance, write_table
 from selftaught_assets_tests.assets.loop import Loop, copy_of, open_loop
 from selftaught_assets_tests.assets.trained import TRAINED
 from selftaught_assets_tests.conftest import write_small_recipe

@@ -17,12 +17,12 @@ from upath import UPath
 
 from selftaught_assets.assets.checks import build_checks
 from selftaught_assets.assets.family import UNPARTITIONED, Family
+from selftaught_assets.assets.io_manager import TableIOManager
 from selftaught_assets.checks.suites import instructions as suites_of_instructions
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.method.instructions import benchmark_overlap
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.tables import TableIOManager
 from selftaught_assets_tests.checks.tables import Tables, spoil, write_recipe
 
 CHAIN = ("instruction_pool", "instructions", "pairs", "judgments", "filtered_set")

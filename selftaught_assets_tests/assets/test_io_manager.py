@@ -5,15 +5,9 @@ import polars as pl
 import pytest
 from upath import UPath
 
+from selftaught_assets.assets.io_manager import SAMPLE_CHARACTERS, SAMPLE_ROWS, TableIOManager, sample_rows
 from selftaught_assets.errors import UserError
-from selftaught_assets.storage.tables import (
-    SAMPLE_CHARACTERS,
-    SAMPLE_ROWS,
-    TableIOManager,
-    read_table,
-    sample_rows,
-    table_version,
-)
+from selftaught_assets.storage.tables import read_table, table_version
 
 KEY = dg.AssetKey(["small", "pairs"])
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
@@ -108,4 +102,4 @@ def test_version_changes_with_a_value_a_name_and_the_order_of_rows() -> None:
         frame.with_columns(b=pl.Series(["x", ""])),
     ]
     assert table_version(frame) == table_version(frame.clone())
-    assert len({table_version(each).value for each in (frame, *others)}) == 5
+    assert len({table_version(each) for each in (frame, *others)}) == 5
