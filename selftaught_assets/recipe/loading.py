@@ -111,8 +111,9 @@ def _first_problem(error: ValidationError) -> str:
     parts = [str(part) for part in problem["loc"]]
     # Behind `engine` stands which of the engines was meant, which is no field.
     place = ".".join(part for before, part in zip(["", *parts], parts, strict=False) if before != "engine")
+    message = problem["msg"].removeprefix("Value error, ")
     if not place:
-        return problem["msg"].removeprefix("Value error, ")
+        return message
     if problem["type"] == "union_tag_invalid":
         tag, known = (problem["ctx"][name] for name in ("tag", "expected_tags"))
         return f"`{place}.name` is {tag!r}: it must be one of {known}"
@@ -120,7 +121,7 @@ def _first_problem(error: ValidationError) -> str:
         return f"unknown field `{place}`"
     if problem["type"] == "missing":
         return f"field `{place}` is missing"
-    return f"`{place}` is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    return f"`{place}` is {problem['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def _with_absolute_paths(section: BaseModel, folder: Path) -> BaseModel:
