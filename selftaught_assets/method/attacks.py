@@ -1,7 +1,8 @@
 """Attacks on the judge: the worse response begs for the verdict.
 
-The paper measures no attacks; this is ours. That an attack cannot change how a judgment is *read* or its prompt
-*built* is the business of `verdicts` and `delimiters`; here it is whether the judge lets itself be talked into it.
+The paper measures no attacks; this is ours. What is measured is whether the judge lets itself be talked into a verdict.
+That no response can change how a judgment is read or how its prompt is built, is settled elsewhere (`verdicts`,
+`prompts`).
 """
 
 from typing import Literal, NamedTuple

@@ -1,4 +1,4 @@
-"""What sampling costs, for each example that it keeps."""
+"""What sampling costs: its account in tokens, seconds and money, and the price of each example that it keeps."""
 
 from typing import NamedTuple
 
@@ -55,5 +55,13 @@ def cost(
 
 
 def per_kept(amount: float, kept: int) -> float | None:
-    """Samples, or money, for each example kept; None where none is."""
+    """Samples, or money, for each example kept.
+
+    Args:
+        amount: of samples, or of money.
+        kept: examples.
+
+    Returns:
+        None where no example is kept.
+    """
     return amount / kept if kept else None

@@ -1,14 +1,11 @@
 """How sure a judge is of a verdict, whether that can be trusted, and what abstaining would cost.
 
-The paper stops at the majority vote; all of this is ours.
+The paper stops at the majority vote; all of this is ours. The confidence is the share of votes, and a calibration maps
+it to the share of verdicts that were right at it.
 
-Fit the map on validation verdicts, and report the calibration error on others: on the verdicts that it was fitted on
-the map looks better than it is. Confidences can only be compared where as many votes were cast: a vote that was
-stopped early (`votes.is_decided`) has a larger share than the full vote would have.
-
-What the votes of a judge on a benchmark say about how far its confidence can be trusted.
-
-Ours: the paper stops at the majority vote.
+Fit the map on validation verdicts, and report the calibration error on others (`trust` does so half by half): on the
+verdicts that it was fitted on the map looks better than it is. Confidences can only be compared where as many votes
+were cast: a vote that was stopped early (`votes.is_decided`) has a larger share than the full vote would have.
 """
 
 from bisect import bisect_right
@@ -189,9 +186,9 @@ class Trust(NamedTuple):
     """The same after calibration, each half of the instructions by the map that was fitted on the other half; None
     where one half is empty."""
     reliability: pl.DataFrame
-    """From `confidence.reliability_table`."""
+    """From `reliability_table`."""
     coverage: pl.DataFrame
-    """From `confidence.accuracy_coverage`: what abstaining below each threshold would leave, and how good it is."""
+    """From `accuracy_coverage`: what abstaining below each threshold would leave, and how good it is."""
 
 
 def trust(votes: pl.DataFrame) -> Trust:
