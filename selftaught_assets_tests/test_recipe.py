@@ -140,7 +140,10 @@ def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: 
             "benchmark a has `files`, which goes with `path`, not with `hub`",
         ),
         ({"benchmarks": [{"name": "a", "hub": "name"}]}, "`benchmarks.0.hub` is 'name'"),
-        ({"benchmarks": [HERE | {"format": "rewardbench3"}]}, "`benchmarks.0.format` is 'rewardbench3'"),
+        (
+            {"benchmarks": [HERE | {"format": "rewardbench3"}]},
+            "`benchmarks.0.format` is 'rewardbench3': it must be one of pairs, chosen_rejected, rewardbench, ",
+        ),
         (
             {"benchmarks": [HERE | {"format": "judgebench", "fields": {"label": "x"}}]},
             "benchmark a: the field names of `format: judgebench` are fixed",
@@ -149,6 +152,10 @@ def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: 
         (
             {"benchmarks": [HERE | {"fields": {"chosen": "x"}}]},
             "benchmark a: `format: pairs` has no field `chosen`",
+        ),
+        (
+            {"benchmarks": [HERE | {"format": "chosen_rejected", "fields": {"label": "x"}}]},
+            "benchmark a: `format: chosen_rejected` has no field `label`",
         ),
         (
             {"benchmarks": [HERE | {"format": "chosen_rejected", "labels": {"A": 1, "B": 2}}]},

@@ -9,7 +9,6 @@ from selftaught_assets.assets.sampling import Sampler, evaluation_requests, gree
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key
 from selftaught_assets.method.attacks import attack_success, attacked
-from selftaught_assets.method.benchmarks.formats import FormatName
 from selftaught_assets.method.scoring.accuracy import TOO_LONG, score
 from selftaught_assets.method.scoring.held_out import held_out_items, overfit_gap, without_held_out
 from selftaught_assets.method.scoring.results import SubsetRow, flat_numbers, greedy_of, measure, same_items
@@ -209,7 +208,7 @@ def _subset_table(subsets: dict[str, SubsetRow]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table([dg.TableRecord(dict.fromkeys(names, "") | record) for record in records], schema)
 
 
-def _measure(verdicts: pl.DataFrame, earlier: dict[str, pl.DataFrame | None], form: FormatName) -> dict[str, object]:
+def _measure(verdicts: pl.DataFrame, earlier: dict[str, pl.DataFrame | None], form: str) -> dict[str, object]:
     """Tested against the seed and the iteration before, as far as they were measured on the same pairs."""
     comparable = {name: table if same_items(table, verdicts) else None for name, table in earlier.items()}
     return measure(verdicts, seed=comparable["seed"], previous=comparable["previous"], form=form)

@@ -9,7 +9,8 @@ import polars as pl
 
 from selftaught_assets.checks.rules import Subject, Suite, Tables, holds
 from selftaught_assets.errors import UserError
-from selftaught_assets.method import benchmarks, instructions, judging, pairs, training_set
+from selftaught_assets.method import instructions, judging, pairs, training_set
+from selftaught_assets.method.benchmarks import items as benchmark_items
 from selftaught_assets.method.judging import NO_ORDER, ORDERS, POSITIONS, SETTLES
 from selftaught_assets.method.scoring.accuracy import Decoding
 from selftaught_assets.method.scoring.held_out import held_out_items
@@ -69,7 +70,7 @@ def _accounts(recipe: Recipe) -> list[_Account]:
             "benchmarks",
             item,
             lambda subject: _items_read(subject.layout),
-            reasons=benchmarks.DROP_REASONS,
+            reasons=benchmark_items.DROP_REASONS,
         ),
         _Account(
             "instructions",

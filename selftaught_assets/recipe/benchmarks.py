@@ -2,9 +2,8 @@
 
 from pydantic import Field, field_validator, model_validator
 
-from selftaught_assets.method.benchmarks import Ties
-from selftaught_assets.method.benchmarks.formats import FORMATS, OWN, FormatName
-from selftaught_assets.method.benchmarks.items import label_text
+from selftaught_assets.method.benchmarks import FORMATS
+from selftaught_assets.method.benchmarks.items import Ties, label_text
 from selftaught_assets.recipe.fields import InputPath, Section
 
 
@@ -62,8 +61,8 @@ class Benchmark(Section):
     """Of the data set; null reads all its splits."""
     data_dir: str | None = None
     """Folder in the data set's repository, where the data set has several."""
-    format: FormatName = "pairs"
-    """`pairs` and `chosen_rejected` are for one's own data; the others are published benchmarks."""
+    format: str = "pairs"
+    """One of `FORMATS`: `pairs` and `chosen_rejected` are for one's own data; the others are published benchmarks."""
     fields: Fields | None = None
     """Column names of one's own data."""
     labels: Labels | None = None
@@ -86,6 +85,13 @@ class Benchmark(Section):
         """Whether the records have no ids of their own."""
         return self.fields is not None and self.fields.id is None
 
+    @field_validator("format")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in FORMATS:
+            raise ValueError(f"it must be one of {', '.join(FORMATS)}")
+        return name
+
     @model_validator(mode="after")
     def _is_from_one_place(self) -> "Benchmark":
         if (self.path is None) == (self.hub is None):
@@ -99,11 +105,11 @@ class Benchmark(Section):
 
     @model_validator(mode="after")
     def _fits_its_format(self) -> "Benchmark":
-        if self.fields is not None and self.format not in OWN:
+        form = FORMATS[self.format]
+        if self.fields is not None and not form.is_own:
             raise ValueError(f"benchmark {self.name}: the field names of `format: {self.format}` are fixed")
-        foreign = {"pairs": ("chosen", "rejected"), "chosen_rejected": ("response_a", "response_b", "label")}
-        for field in foreign.get(self.format, ()):
-            if field in self.columns:
+        for field in self.columns:
+            if field not in (*form.fields, "subset", "reference"):
                 raise ValueError(f"benchmark {self.name}: `format: {self.format}` has no field `{field}`")
         if self.labels is not None and self.format != "pairs":
             raise ValueError(f"benchmark {self.name}: `labels` goes with `format: pairs`, not with {self.format}")
@@ -111,6 +117,6 @@ class Benchmark(Section):
             raise ValueError(f"benchmark {self.name}: two `labels` have the same value")
         if self.labels is not None and self.labels.TIE is None and self.ties == "count":
             raise ValueError(f"benchmark {self.name}: `ties: count` needs to know which of the `labels` is TIE")
-        if self.ties == "count" and not FORMATS[self.format].has_ties:
+        if self.ties == "count" and not form.has_ties:
             raise ValueError(f"benchmark {self.name}: `format: {self.format}` has no ties to count")
         return self

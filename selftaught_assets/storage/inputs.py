@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.method.benchmarks.formats import FORMATS, OWN
-from selftaught_assets.method.benchmarks.items import is_missing
-from selftaught_assets.method.benchmarks.own import LABEL_AS_GIVEN, label_of, renamed
+from selftaught_assets.method.benchmarks import FORMATS
+from selftaught_assets.method.benchmarks.items import is_missing, label_of
+from selftaught_assets.method.benchmarks.own import LABEL_AS_GIVEN, renamed
 
 if TYPE_CHECKING:
     from selftaught_assets.recipe.benchmarks import Benchmark
@@ -336,7 +336,7 @@ def _read(benchmark: "Benchmark") -> Iterator[Record]:
 
 def _in_own_names(benchmark: "Benchmark", records: Iterator[Record]) -> Iterator[Record]:
     """One's own data under our names, every record with an id; published data as it is."""
-    if benchmark.format not in OWN:
+    if not FORMATS[benchmark.format].is_own:
         yield from records
         return
     firsts: dict[str, Record] = {}

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from selftaught_assets.cli import app
 from selftaught_assets.errors import UserError
-from selftaught_assets.method.reward_bench import SECTIONS
+from selftaught_assets.method.benchmarks.reward_bench import SECTIONS
 from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets_tests.conftest import write_small_recipe
 from selftaught_assets_tests.method.tables import right, verdicts, wrong

@@ -7,11 +7,9 @@ import pytest
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.benchmarks import benchmark_rows
-from selftaught_assets.method.benchmarks.formats import FormatName
 from selftaught_assets.recipe.benchmarks import Benchmark
 from selftaught_assets.storage.inputs import read_benchmark
-from selftaught_assets_tests.method.benchmarks.test_groups import BEST_OF_4, RM_BENCH, TIES
-from selftaught_assets_tests.method.benchmarks.test_people import MT_BENCH
+from selftaught_assets_tests.method.benchmarks.records import BEST_OF_4, MT_BENCH, RM_BENCH, TIES
 
 OURS = {"id": "1", "instruction": "x", "response_a": "a", "response_b": "b", "label": "A"}
 THEIRS = [
@@ -99,7 +97,7 @@ def test_a_record_without_its_id_is_named(tmp_path: Path, gap: object) -> None:
     ("form", "record"),
     [("rewardbench2", BEST_OF_4), ("rewardbench2", TIES), ("rm_bench", RM_BENCH), ("mt_bench", MT_BENCH)],
 )
-def test_lists_and_conversations_are_the_same_in_parquet(tmp_path: Path, form: FormatName, record) -> None:
+def test_lists_and_conversations_are_the_same_in_parquet(tmp_path: Path, form: str, record) -> None:
     tables = [
         benchmark_rows("published", read_benchmark(benchmark(path, format=form)), form)
         for path in (jsonl(tmp_path / "a.jsonl", record), parquet(tmp_path / "b.parquet", record))

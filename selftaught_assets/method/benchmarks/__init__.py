@@ -1,140 +1,111 @@
-"""Labelled pairs on which judges are measured.
+"""The benchmarks on which judges are measured: one's own pairs, and published ones, read and scored as they define.
 
-Belongs here: the table of a benchmark, which of its rows can be scored, and why the others cannot. The formats are in
-the modules of this package. Not here: reading files (storage), asking the judge (`judging`) and scoring (`scores`).
+A module of this package says of its benchmark how records become items and how its own scores are counted; `FORMATS`
+lists them all. A new benchmark is such a module, and its `Format` in this list.
 """
 
-from collections.abc import Iterable
-from typing import Literal
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import polars as pl
 
-from selftaught_assets.method.benchmarks.formats import FORMATS, FormatName
-from selftaught_assets.method.benchmarks.items import Item, Record, is_missing
-from selftaught_assets.method.identity import is_empty, normalized_instruction, row_ids
-
-DROP_REASONS = (
-    "other_split",
-    "not_text",
-    "empty_text",
-    "no_label",
-    "equal_responses",
-    "duplicate",
-    "swapped_duplicate",
-    "tie",
-    "incomplete_group",
+from selftaught_assets.method.benchmarks import (
+    human_votes,
+    judge_bench,
+    llmbar,
+    own,
+    reward_bench,
+    reward_bench_2,
+    rm_bench,
 )
-"""Why a row cannot be scored. Where several apply, the first in this order is reported.
+from selftaught_assets.method.benchmarks.items import Format, Record, Ties, item_rows
+from selftaught_assets.method.scoring.statistics import Interval, Statistic, Tally, Totals, bootstrap_intervals, values
 
-`other_split`: not of the split that is the benchmark. `not_text`: an instruction or response is missing, or a boolean,
-a number, a list. `no_label`: none that the format knows. `equal_responses`: one is said to be better than its equal.
-`duplicate`: instruction and responses of an earlier usable row. `swapped_duplicate`: with the responses the other way
-round: the same question, since both orders are asked. `incomplete_group`: another pair of its group is unusable.
-"""
-
-Ties = Literal["drop", "count"]
-
-_ITEM = ("benchmark", "item_id")
-_TEXTS = ("instruction", "response_a", "response_b")
-_SCHEMA = {
-    name: pl.String
-    for name in (
-        *("benchmark", "subset", "item_id", "group_id", "question", *_TEXTS),
-        *("label", "reference", "variant", "label_seen"),
+FORMATS: Mapping[str, Format] = {
+    known.name: known
+    for known in (
+        *(own.PAIRS, own.CHOSEN_REJECTED, reward_bench.FORMAT, reward_bench_2.FORMAT, rm_bench.FORMAT),
+        *(human_votes.MT_BENCH, human_votes.HELPSTEER2, judge_bench.FORMAT, llmbar.FORMAT, human_votes.PANDALM),
     )
 }
+"""By the name that a recipe gives."""
+
+_AFTER = " after"
 
 
-def benchmark_rows(
-    name: str, records: Iterable[Record], form: FormatName = "pairs", *, ties: Ties = "drop"
-) -> pl.DataFrame:
-    """The table of one benchmark; rows that no verdict could be right about are kept with their reason.
+class Estimate(NamedTuple):
+    """A figure and its 95 % bootstrap interval over instructions."""
 
-    A group is dropped as a whole: best of 4 without one of the wrong answers would be another, easier task. So the
-    pairs beside an unusable one are `incomplete_group`, and repeated pairs are dropped only where the whole group is
-    a repetition.
+    value: float
+    interval: Interval
+
+
+class Change(NamedTuple):
+    """A figure of two judges; their difference has a 95 % bootstrap interval over instructions."""
+
+    before: float
+    after: float
+    difference: float
+    interval: Interval
+
+
+def benchmark_rows(name: str, records: Iterable[Record], form: str = "pairs", *, ties: Ties = "drop") -> pl.DataFrame:
+    """The table of one benchmark, as `items.item_rows` makes it.
 
     Args:
         name: of the benchmark.
         records: each with the fields of its format.
-        form: of the records, one of `formats.FORMATS`.
-        ties: whether a tie is dropped, or counted as an item whose right verdict is a tie.
-
-    Returns:
-        benchmark, subset (the benchmark's name where it has none), item_id, group_id, instruction_id (hash of the
-        instruction without differences of case and white space; of the first turn where there are two), instruction,
-        response_a, response_b, label (A, B, TIE or null), reference, variant, label_seen (what stands instead of a
-        label that could not be read), drop_reason; in the order of the items.
+        form: of the records.
+        ties: what becomes of a tie.
     """
-    items = list(FORMATS[form].items(records))
-    rows = pl.DataFrame([_row(name, item) for item in items], schema=_SCHEMA).with_columns(
-        is_text=pl.Series([_is_text(item) for item in items], dtype=pl.Boolean),
-        drop_reason=pl.Series([item.set_aside for item in items], dtype=pl.String),
-    )
-    asked = rows.select(pl.coalesce("question", "instruction", pl.lit("")).alias("asked"))
-    asked_ids = row_ids("instruction", asked.select(normalized_instruction("asked")).to_series())
-    screened = _unusable(rows).pipe(_repeated).pipe(_of_no_use, ties)
-    return screened.with_columns(pl.Series("instruction_id", asked_ids, dtype=pl.String)).select(
-        *("benchmark", "subset", "item_id", "group_id", "instruction_id"),
-        *(*_TEXTS, "label", "reference", "variant", "label_seen", "drop_reason"),
-    )
+    return item_rows(name, FORMATS[form].items(records), ties=ties)
 
 
-def items_read(name: str, records: Iterable[Record], form: FormatName = "pairs") -> pl.DataFrame:
+def items_read(name: str, records: Iterable[Record], form: str = "pairs") -> pl.DataFrame:
     """benchmark and item_id of every item of a benchmark as it was read: what its table has to account for."""
-    ids = [item.item_id for item in FORMATS[form].items(records)]
-    return pl.DataFrame({"benchmark": [name] * len(ids), "item_id": ids}, schema=dict.fromkeys(_ITEM, pl.String))
+    ids = pl.Series("item_id", [item.item_id for item in FORMATS[form].items(records)], pl.String)
+    return ids.to_frame().select(pl.lit(name).alias("benchmark"), "item_id")
 
 
-def _row(name: str, item: Item) -> dict[str, str | None]:
-    cells = item._replace(
-        subset=name if is_missing(item.subset) else item.subset,
-        group_id=item.group_id or item.item_id,
-        reference=None if is_missing(item.reference) else item.reference,
-        label_seen=None if item.label is not None else "" if is_missing(item.label_seen) else item.label_seen,
-    )._asdict()
-    return {"benchmark": name} | {
-        field: None if cells[field] is None else str(cells[field]) for field in _SCHEMA if field != "benchmark"
-    }
+def published_scores(form: str, verdicts: pl.DataFrame) -> dict[str, Estimate]:
+    """The benchmark's own scores, by name; those whose items are not all there are left out.
+
+    Args:
+        form: of the benchmark.
+        verdicts: as in `scoring.accuracy`, with subset, group_id and variant; one decoding, every pair in both orders.
+    """
+    tally_of = FORMATS[form].tally
+    return {} if tally_of is None else _estimates(tally_of(verdicts))
 
 
-def _is_text(item: Item) -> bool:
-    return all(isinstance(text, str) for text in (item.instruction, item.response_a, item.response_b))
+def published_changes(form: str, before: pl.DataFrame, after: pl.DataFrame) -> dict[str, Change]:
+    """The benchmark's own scores of two judges; both judges' verdicts on an instruction are drawn together.
+
+    Args:
+        form: of the benchmark.
+        before: verdicts of the one judge, as in `published_scores`.
+        after: those of the other on the same pairs.
+    """
+    tally_of = FORMATS[form].tally
+    if tally_of is None:
+        return {}
+    one, other = tally_of(before), tally_of(after)
+    renamed = other.counts.rename({name: name + _AFTER for name in other.counts.columns if name != "instruction_id"})
+    both = one.counts.join(renamed, on="instruction_id", validate="1:1")
+    differences = _estimates(Tally(both, {name: _difference(figure) for name, figure in one.figures.items()}))
+    of_one, of_other = values(one), values(other)
+    return {name: Change(of_one[name], of_other[name], *difference) for name, difference in differences.items()}
 
 
-def _unusable(rows: pl.DataFrame) -> pl.DataFrame:
-    decided = pl.col("label").is_in(["A", "B"])
-    reason = (
-        pl.when(pl.col("drop_reason").is_not_null())
-        .then("drop_reason")
-        .when(~pl.col("is_text"))
-        .then(pl.lit("not_text"))
-        .when(pl.any_horizontal(is_empty(field) for field in _TEXTS))
-        .then(pl.lit("empty_text"))
-        .when(pl.col("label").is_null())
-        .then(pl.lit("no_label"))
-        .when(decided & (pl.col("response_a") == pl.col("response_b")))
-        .then(pl.lit("equal_responses"))
-    )
-    return rows.with_columns(drop_reason=reason)
+def _difference(figure: Statistic) -> Statistic:
+    def after_minus_before(totals: Totals) -> Totals:
+        after = {name.removesuffix(_AFTER): total for name, total in totals.items() if name.endswith(_AFTER)}
+        return figure(after) - figure(totals)
+
+    return after_minus_before
 
 
-def _repeated(rows: pl.DataFrame) -> pl.DataFrame:
-    usable = pl.col("drop_reason").is_null()
-    responses = pl.concat_list("response_a", "response_b").list.sort()
-    occurrence = pl.int_range(pl.len())
-    seen = rows.with_columns(usable=usable, responses=responses).with_columns(
-        same=pl.col("usable") & (occurrence.over("usable", *_TEXTS) > 0),
-        either=pl.col("usable") & (occurrence.over("usable", "instruction", "responses") > 0),
-    )
-    reason = pl.when("same").then(pl.lit("duplicate")).otherwise(pl.lit("swapped_duplicate"))
-    as_whole = pl.when(pl.col("either").all().over("group_id")).then(reason)
-    return seen.with_columns(drop_reason=pl.coalesce("drop_reason", as_whole))
-
-
-def _of_no_use(rows: pl.DataFrame, ties: Ties) -> pl.DataFrame:
-    dropped_tie = (pl.col("label") == "TIE") & pl.lit(ties == "drop")
-    rows = rows.with_columns(drop_reason=pl.coalesce("drop_reason", pl.when(dropped_tie).then(pl.lit("tie"))))
-    beside_dropped = pl.col("drop_reason").is_not_null().any().over("group_id")
-    incomplete = pl.when(beside_dropped).then(pl.lit("incomplete_group"))
-    return rows.with_columns(drop_reason=pl.coalesce("drop_reason", incomplete))
+def _estimates(tally: Tally) -> dict[str, Estimate]:
+    intervals = bootstrap_intervals(tally)
+    return {name: Estimate(value, intervals[name]) for name, value in values(tally).items() if not math.isnan(value)}

@@ -1,20 +1,15 @@
-"""How good a judge is on labelled pairs, in one order and in both, with the uncertainty of the figure.
+"""Verdicts on labelled pairs: how they came about, how many are right, and how sure that share is.
 
-How good a judge is on labelled pairs, with the uncertainty of the figure.
+A table of verdicts has one row for each pair and order: benchmark, subset, item_id, instruction_id, order (AB, or BA
+for swapped), label (the right verdict in this order: A, B or TIE) and verdict (A, B, TIE, or null for invalid). An
+invalid verdict is not right, and is counted as invalid. Where the responses were rated one by one (`single`), a pair
+has one row, of the order `none`, which holds for both.
 
-A table of verdicts has the columns benchmark, item_id, instruction_id, order (AB, or BA for swapped), label (the
-right verdict in this order: A, B or TIE) and verdict (A, B, TIE, or null for invalid), one row for each pair and
-order. An invalid verdict is not right, and is counted as invalid. Where the responses were rated one by one
-(`single_evaluation`), each pair has one row, of the order `none`.
-
-The two orders of a pair put together, so that a judge's bias for a position cancels.
-
-Both give one row for each pair, its label and verdict in the order in which the benchmark gives the responses.
-
-The table of a judge's verdicts on benchmark pairs.
+A judge's bias for a position must not pass for skill: both orders count alike in an accuracy, and `combined_verdicts`
+and `pooled_verdicts` make one verdict of the two, in the order in which the benchmark gives the responses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import polars as pl
@@ -31,8 +26,22 @@ from selftaught_assets.method.scoring.statistics import (
 from selftaught_assets.method.verdicts import VerdictFormat, parse_verdicts
 from selftaught_assets.method.votes import count_votes
 
+Decoding = Literal["greedy", "vote"]
+"""How a verdict came about: from one greedy judgment, or by the majority of several sampled ones."""
+
+TOO_LONG = "prompt_too_long"
+_TELLING = (TOO_LONG, "length", "stop")
+"""Finish reasons, the one that says most about a verdict first."""
+
+VERDICT_COLUMNS = (
+    *("benchmark", "subset", "item_id", "group_id", "instruction_id", "variant", "order", "decoding", "judge", "label"),
+    *("votes_a", "votes_b", "votes_tie", "votes_invalid", "finish_reason", "verdict", "score"),
+)
+
 _KEY = ["benchmark", "item_id", "order"]
+_PAIR = ["benchmark", "subset", "item_id", "instruction_id"]
 _HAS_ORDER = pl.col("order") != NO_ORDER
+_AS_GIVEN = pl.col("order") != "BA"
 
 IS_RIGHT = (pl.col("verdict") == pl.col("label")).fill_null(False)
 """Whether a verdict is the right one; an invalid one never is."""
@@ -90,6 +99,52 @@ class Comparison(NamedTuple):
     """Sign-flip test over instructions: the two orders of a pair, and pairs of one instruction, stay together."""
 
 
+def verdict_table(
+    requests: pl.DataFrame,
+    completions: pl.DataFrame,
+    *,
+    decoding: Decoding,
+    judge: str,
+    form: VerdictFormat = "brackets",
+    ties: bool = False,
+) -> pl.DataFrame:
+    """One verdict for each request: the majority of its completions (paper section 3, inference).
+
+    Args:
+        requests: from `judging.benchmark_requests`.
+        completions: request_id, sample_index, text, finish_reason.
+        decoding: of these completions.
+        judge: digest of the judge's weights.
+        form: in which the prompt asks for the verdict.
+        ties: whether it offers a tie.
+
+    Returns:
+        `VERDICT_COLUMNS`, one row for each request, in their order; `label` is the right verdict in this order.
+    """
+    read = completions.with_columns(parse_verdicts(completions["text"], form, ties=ties))
+    verdicts = requests
+    for table in (count_votes(read, by=["request_id"]), finish_reasons(completions, by=["request_id"])):
+        verdicts = verdicts.join(table, on="request_id", how="left", maintain_order="left", validate="1:1")
+    named = verdicts.with_columns(decoding=pl.lit(decoding), judge=pl.lit(judge))
+    return with_score(named).select(VERDICT_COLUMNS)
+
+
+def finish_reasons(completions: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Why the judgments of each verdict ended.
+
+    It is `prompt_too_long` if the judge could not be asked, `length` if one of them was cut off, else `stop`.
+
+    Args:
+        completions: the columns `by`, and finish_reason.
+        by: columns that tell the verdicts apart.
+
+    Returns:
+        `by` and finish_reason, one row for each verdict.
+    """
+    told = completions.group_by(by).agg(pl.col("finish_reason").cast(pl.Enum(_TELLING)).min())
+    return told.with_columns(pl.col("finish_reason").cast(pl.String))
+
+
 def with_score(verdicts: pl.DataFrame) -> pl.DataFrame:
     """Adds `score`: 1.0 where the verdict is right, else 0.0; an invalid verdict is not half right."""
     return verdicts.with_columns(IS_RIGHT.cast(pl.Float64).alias("score"))
@@ -97,6 +152,9 @@ def with_score(verdicts: pl.DataFrame) -> pl.DataFrame:
 
 def score(verdicts: pl.DataFrame) -> Scores:
     """Scores a table of verdicts (paper section 4: accuracy on preference pairs).
+
+    Args:
+        verdicts: benchmark, item_id, instruction_id, order, label, verdict; of one judge and one decoding.
 
     Raises:
         ValueError: the table is empty, or a pair is not judged exactly once in each order, or once without one.
@@ -131,6 +189,10 @@ def score_subsets(verdicts: pl.DataFrame) -> dict[str, Scores]:
 
 def compare(before: pl.DataFrame, after: pl.DataFrame) -> Comparison:
     """Tests whether two judges differ, on the same items in the same orders.
+
+    Args:
+        before: verdicts of the one judge, as in `score`.
+        after: those of the other.
 
     Raises:
         ValueError: the two tables do not hold the same items, so that the test would not be paired.
@@ -169,27 +231,27 @@ def paired(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
 
 
 def count_by_instruction(verdicts: pl.DataFrame, **counts: pl.Expr) -> pl.DataFrame:
-    """Sums over each instruction, in a fixed order: the form that `intervals.bootstrap_interval` takes."""
+    """Sums over each instruction, in a fixed order: the form that `statistics.bootstrap_interval` takes."""
     return verdicts.group_by("instruction_id").agg(**counts).sort("instruction_id")
 
 
-def _require_both_orders(verdicts: pl.DataFrame) -> None:
-    if verdicts.is_empty():
-        raise ValueError("There is no verdict to score.")
-    swapped = pl.col("label").replace({"A": "B", "B": "A"})
-    as_given = pl.when(pl.col("order") == "AB").then("label").otherwise(swapped)
-    pairs = verdicts.group_by("benchmark", "item_id").agg(
-        pl.col("order").sort().str.join(" ").alias("orders"), as_given.n_unique().alias("labels")
-    )
-    odd = pairs.filter(~pl.col("orders").is_in([" ".join(ORDERS), NO_ORDER]) | (pl.col("labels") != 1)).sort("item_id")
-    if odd.height:
-        first = odd["item_id"][0]
-        raise ValueError(f"{odd.height} pairs are not judged once in each order, the first one is {first!r}.")
+def counts_within(column: str, names: Iterable[str], **points: pl.Expr) -> dict[str, pl.Expr]:
+    """For `count_by_instruction`: sums over the rows of each part of a benchmark.
 
+    Args:
+        column: tells the parts apart.
+        names: of the parts.
+        points: to be summed, by name, for instance `right=IS_RIGHT`.
 
-_PAIR = ["benchmark", "subset", "item_id", "instruction_id"]
-_AS_GIVEN = pl.col("order") != "BA"
-"""In this order as in none (`single_evaluation`), where a pair has one verdict, which holds for both orders."""
+    Returns:
+        For each part, the sums of its points as `<point> <part>`, and the number of its rows as `n <part>`.
+    """
+    counts: dict[str, pl.Expr] = {}
+    for name in names:
+        here = pl.col(column) == name
+        counts |= {f"{point} {name}": value.filter(here).sum() for point, value in points.items()}
+        counts[f"n {name}"] = here.sum()
+    return counts
 
 
 def single_sample_accuracy(votes: pl.DataFrame) -> float:
@@ -264,6 +326,20 @@ def combined_verdicts(verdicts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _require_both_orders(verdicts: pl.DataFrame) -> None:
+    if verdicts.is_empty():
+        raise ValueError("There is no verdict to score.")
+    swapped = pl.col("label").replace({"A": "B", "B": "A"})
+    as_given = pl.when(pl.col("order") == "AB").then("label").otherwise(swapped)
+    pairs = verdicts.group_by("benchmark", "item_id").agg(
+        pl.col("order").sort().str.join(" ").alias("orders"), as_given.n_unique().alias("labels")
+    )
+    odd = pairs.filter(~pl.col("orders").is_in([" ".join(ORDERS), NO_ORDER]) | (pl.col("labels") != 1)).sort("item_id")
+    if odd.height:
+        first = odd["item_id"][0]
+        raise ValueError(f"{odd.height} pairs are not judged once in each order, the first one is {first!r}.")
+
+
 def _by_pair(frame: pl.DataFrame, **columns: pl.Expr) -> pl.DataFrame:
     label = pl.col("label").filter(_AS_GIVEN).first()
     return frame.group_by(_PAIR, maintain_order=True).agg(label.alias("label"), **columns)
@@ -271,76 +347,3 @@ def _by_pair(frame: pl.DataFrame, **columns: pl.Expr) -> pl.DataFrame:
 
 def _first_true(conditions: dict[str, pl.Expr]) -> pl.Expr:
     return pl.coalesce(pl.when(condition).then(pl.lit(name)) for name, condition in conditions.items())
-
-
-Decoding = Literal["greedy", "vote"]
-"""How a verdict came about: from one greedy judgment, or by the majority of several sampled ones."""
-
-TOO_LONG = "prompt_too_long"
-_TELLING = (TOO_LONG, "length", "stop")
-"""Finish reasons, the one that says most about a verdict first."""
-
-VERDICT_COLUMNS = (
-    "benchmark",
-    "subset",
-    "item_id",
-    "group_id",
-    "instruction_id",
-    "variant",
-    "order",
-    "decoding",
-    "judge",
-    "label",
-    "votes_a",
-    "votes_b",
-    "votes_tie",
-    "votes_invalid",
-    "finish_reason",
-    "verdict",
-    "score",
-)
-
-
-def verdict_table(
-    requests: pl.DataFrame,
-    completions: pl.DataFrame,
-    *,
-    decoding: Decoding,
-    judge: str,
-    form: VerdictFormat = "brackets",
-    ties: bool = False,
-) -> pl.DataFrame:
-    """One verdict for each request: the majority of its completions (paper section 3, inference).
-
-    Args:
-        requests: from `judging.benchmark_requests`.
-        completions: request_id, sample_index, text, finish_reason.
-        decoding: of these completions.
-        judge: digest of the judge's weights.
-        form: in which the prompt asks for the verdict.
-        ties: whether it offers a tie.
-
-    Returns:
-        `VERDICT_COLUMNS`, one row for each request, in their order; `label` is the right verdict in this order.
-    """
-    read = completions.with_columns(parse_verdicts(completions["text"], form, ties=ties))
-    verdicts = requests
-    for table in (count_votes(read, by=["request_id"]), finish_reasons(completions, by=["request_id"])):
-        verdicts = verdicts.join(table, on="request_id", how="left", maintain_order="left", validate="1:1")
-    named = verdicts.with_columns(decoding=pl.lit(decoding), judge=pl.lit(judge))
-    return with_score(named).select(VERDICT_COLUMNS)
-
-
-def finish_reasons(completions: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    """Why the judgments of a verdict ended: `prompt_too_long` if the judge could not be asked, `length` if one of them
-    was cut off, else `stop`.
-
-    Args:
-        completions: the columns `by`, and finish_reason.
-        by: columns that tell the verdicts apart.
-
-    Returns:
-        `by` and finish_reason, one row for each verdict.
-    """
-    told = completions.group_by(by).agg(pl.col("finish_reason").cast(pl.Enum(_TELLING)).min())
-    return told.with_columns(pl.col("finish_reason").cast(pl.String))

@@ -1,10 +1,6 @@
-"""Two judges on one benchmark: how far apart, how sure, where; and whether the newer one may judge.
+"""Two judges on one benchmark: how far apart, how sure, where, and on which pairs; and whether the newer one may judge.
 
-Whether a trained checkpoint may become the next judge.
-
-The paper has no such gate: every checkpoint judges.
-
-Two judges on one benchmark, in detail: how far apart, how sure, where, and on which pairs.
+The promotion of a checkpoint is ours: in the paper every checkpoint judges.
 """
 
 from enum import StrEnum
@@ -12,14 +8,16 @@ from typing import Literal, NamedTuple, TypedDict
 
 import polars as pl
 
-from selftaught_assets.method.benchmarks.formats import FormatName
-from selftaught_assets.method.published import published_differences, published_scores
+from selftaught_assets.method.benchmarks import published_changes
 from selftaught_assets.method.scoring.accuracy import Comparison, compare, paired, score
-from selftaught_assets.method.scoring.results import greedy_of
+from selftaught_assets.method.scoring.results import as_row, greedy_of
 
 Rule = Literal["always", "not_worse", "better"]
 """Which checkpoints may judge: all; those that are not significantly worse than the current judge; those that are
 significantly better."""
+
+SIGNIFICANT = 0.05
+"""Below this p-value over instructions one judge is called better."""
 
 
 class Outcome(StrEnum):
@@ -40,46 +38,6 @@ class Decision(NamedTuple):
     """From the current judge to the checkpoint."""
     flat: int
     """Successive iterations without a significant gain, up to this one; 0 if this one gained."""
-
-
-def decide(
-    in_office: pl.DataFrame,
-    checkpoint: pl.DataFrame,
-    *,
-    rule: Rule,
-    alpha: float,
-    stop_when_flat: int | None = None,
-    flat_before: int = 0,
-) -> Decision:
-    """Decides by the exact sign-flip test over instructions, on the same items in the same orders.
-
-    The two verdicts on a pair stand and fall together, so a test that counts them as two, such as McNemar's, finds
-    differences where there are none two or three times as often as `alpha` says.
-
-    Args:
-        in_office: greedy verdicts of the judge that trained the checkpoint: a table as in `scores`.
-        checkpoint: those of the checkpoint.
-        rule: of the promotion.
-        alpha: a difference is significant if its p-value is smaller.
-        stop_when_flat: so many successive iterations without a significant gain end the loop; None: never.
-        flat_before: how many there were before this one.
-
-    Raises:
-        ValueError: the two tables do not hold the same items.
-    """
-    comparison = compare(in_office, checkpoint)
-    significant = comparison.p_clustered < alpha
-    gain = significant and comparison.gained > comparison.lost
-    loss = significant and comparison.lost > comparison.gained
-    refused = {"always": False, "not_worse": loss, "better": not gain}[rule]
-    flat = 0 if gain else flat_before + 1
-    ends = stop_when_flat is not None and flat >= stop_when_flat
-    outcome = Outcome.REFUSED if refused else Outcome.FLAT if ends else Outcome.PROMOTED
-    return Decision(outcome, comparison, flat)
-
-
-SIGNIFICANT = 0.05
-"""Below this p-value over instructions one judge is called better."""
 
 
 class JudgeRow(TypedDict):
@@ -122,7 +80,43 @@ class Compared(TypedDict):
     items_lost: list[str]
 
 
-def compare_judges(before: pl.DataFrame, after: pl.DataFrame, form: FormatName = "pairs") -> Compared:
+def decide(
+    in_office: pl.DataFrame,
+    checkpoint: pl.DataFrame,
+    *,
+    rule: Rule,
+    alpha: float,
+    stop_when_flat: int | None = None,
+    flat_before: int = 0,
+) -> Decision:
+    """Decides by the exact sign-flip test over instructions, on the same items in the same orders.
+
+    The two verdicts on a pair stand and fall together, so a test that counts them as two, such as McNemar's, finds
+    differences where there are none two or three times as often as `alpha` says.
+
+    Args:
+        in_office: greedy verdicts of the judge that trained the checkpoint: a table as in `accuracy`.
+        checkpoint: those of the checkpoint.
+        rule: of the promotion.
+        alpha: a difference is significant if its p-value is smaller.
+        stop_when_flat: so many successive iterations without a significant gain end the loop; None: never.
+        flat_before: how many there were before this one.
+
+    Raises:
+        ValueError: the two tables do not hold the same items.
+    """
+    comparison = compare(in_office, checkpoint)
+    significant = comparison.p_clustered < alpha
+    gain = significant and comparison.gained > comparison.lost
+    loss = significant and comparison.lost > comparison.gained
+    refused = {"always": False, "not_worse": loss, "better": not gain}[rule]
+    flat = 0 if gain else flat_before + 1
+    ends = stop_when_flat is not None and flat >= stop_when_flat
+    outcome = Outcome.REFUSED if refused else Outcome.FLAT if ends else Outcome.PROMOTED
+    return Decision(outcome, comparison, flat)
+
+
+def compare_judges(before: pl.DataFrame, after: pl.DataFrame, form: str = "pairs") -> Compared:
     """Lays two judges' verdicts on the same benchmark side by side.
 
     Args:
@@ -137,22 +131,19 @@ def compare_judges(before: pl.DataFrame, after: pl.DataFrame, form: FormatName =
     rows = paired(before, after)
     moved = rows.group_by("item_id").agg(by=pl.col("right_after").sum().cast(int) - pl.col("right").sum().cast(int))
     overall = compare(before, after)
-    subsets = {name: _difference(*_on_subset(name, before, after)) for name in sorted(rows["subset"].unique())}
-    scores_before, scores_after = published_scores(form, before), published_scores(form, after)
+    subsets = {
+        name: _difference(compare(*(table.filter(pl.col("subset") == name) for table in (before, after))))
+        for name in sorted(rows["subset"].unique())
+    }
     return {
         "items": moved.height,
         "instructions": overall.instructions,
-        "before": _judge(before),
-        "after": _judge(after),
-        "overall": _difference(before, after),
+        "before": as_row(score(before), JudgeRow),
+        "after": as_row(score(after), JudgeRow),
+        "overall": _difference(overall),
         "published": {
-            name: {
-                "before": scores_before[name].value,
-                "after": scores_after[name].value,
-                "difference": got.value,
-                "interval": list(got.interval),
-            }
-            for name, got in published_differences(form, before, after).items()
+            name: {**change._asdict(), "interval": list(change.interval)}
+            for name, change in published_changes(form, before, after).items()
         },
         "subsets": dict(sorted(subsets.items(), key=lambda entry: -abs(entry[1]["difference"]))),
         "items_won": moved.filter(pl.col("by") > 0)["item_id"].sort().to_list(),
@@ -186,20 +177,7 @@ def p_text(p_value: float) -> str:
     return f"= {p_value:.3g}" if p_value >= 0.001 else f"= {p_value:.0e}"
 
 
-def _judge(verdicts: pl.DataFrame) -> JudgeRow:
-    scores = score(verdicts)
-    return {
-        "accuracy": scores.accuracy,
-        "interval": list(scores.interval),
-        "interval_clustered": list(scores.interval_clustered),
-        "accuracy_invalid_half": scores.accuracy_invalid_half,
-        "position_consistent": scores.position_consistent,
-        "invalid": scores.invalid,
-    }
-
-
-def _difference(before: pl.DataFrame, after: pl.DataFrame) -> Difference:
-    test = compare(before, after)
+def _difference(test: Comparison) -> Difference:
     return {
         "difference": test.difference,
         "interval": list(test.interval),
@@ -209,7 +187,3 @@ def _difference(before: pl.DataFrame, after: pl.DataFrame) -> Difference:
         "p_mcnemar": test.p_value,
         "p_clustered": test.p_clustered,
     }
-
-
-def _on_subset(subset: str, *tables: pl.DataFrame) -> list[pl.DataFrame]:
-    return [table.filter(pl.col("subset") == subset) for table in tables]

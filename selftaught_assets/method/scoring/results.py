@@ -1,6 +1,7 @@
 """The result table: every judge on one benchmark, compared with the seed and with the judge before it.
 
-What was measured as single numbers under stable names, one plot each in the UI.
+A `ResultRow` is what a table or a page shows of a judge; `flat_numbers` spells it out as single numbers under stable
+names, so that each has a plot of its own in the UI.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,9 +9,8 @@ from typing import NamedTuple, TypedDict
 
 import polars as pl
 
-from selftaught_assets.method.benchmarks.formats import FormatName
+from selftaught_assets.method.benchmarks import published_scores
 from selftaught_assets.method.costs import Account
-from selftaught_assets.method.published import published_scores
 from selftaught_assets.method.scoring.accuracy import (
     IS_RIGHT,
     Comparison,
@@ -23,7 +23,7 @@ from selftaught_assets.method.scoring.accuracy import (
     single_sample_accuracy,
 )
 from selftaught_assets.method.scoring.calibration import trust
-from selftaught_assets.method.scoring.statistics import bootstrap_interval, ratio
+from selftaught_assets.method.scoring.statistics import Interval, bootstrap_interval, ratio
 
 _NUMBER_NAMES = {
     "n": "verdicts",
@@ -37,39 +37,6 @@ _NUMBER_NAMES = {
 
 SUBSET_NUMBERS = ("accuracy", "p_vs_seed_clustered")
 """What of a subset is a number by itself, so that benchmarks with many subsets stay readable."""
-
-
-def flat_numbers(measured: Mapping[str, object]) -> dict[str, int | float]:
-    """What `measure` says as numbers under stable names: ends of intervals, subsets and published scores spelled out.
-
-    Wilson's interval of `accuracy` becomes accuracy_low and accuracy_high, other intervals `<name>_low` and
-    `<name>_high`, `SUBSET_NUMBERS` of a subset `subset/<name>/accuracy` and so on, a published score
-    `published/<name>`. What is None is left out.
-    """
-    ((_, vote_accuracy),) = measured["vote_accuracy"].items()
-    flat = _flat(measured) | {"vote_accuracy": vote_accuracy}
-    if measured["winner_first"] is not None and measured["loser_first"] is not None:
-        flat["position_bias"] = (measured["winner_first"] - measured["loser_first"]) / 2
-    for name, estimate in measured["published"].items():
-        flat[f"published/{name}"] = estimate["value"]
-        flat |= _ends(f"published/{name}", estimate["interval"])
-    for name, part in measured["subsets"].items():
-        flat |= {f"subset/{name}/{number}": part[number] for number in SUBSET_NUMBERS if part[number] is not None}
-    return flat
-
-
-def _flat(row: Mapping[str, object]) -> dict[str, int | float]:
-    flat: dict[str, int | float] = {}
-    for name, value in row.items():
-        if isinstance(value, list):
-            flat |= _ends(_NUMBER_NAMES.get(name, name), value)
-        elif isinstance(value, int | float):
-            flat[_NUMBER_NAMES.get(name, name)] = value
-    return flat
-
-
-def _ends(name: str, interval: Sequence[float]) -> dict[str, float]:
-    return {f"{name}_low": interval[0], f"{name}_high": interval[1]}
 
 
 class Measured(NamedTuple):
@@ -143,7 +110,7 @@ class ResultRow(SubsetRow):
     costs: dict[str, Account]
 
 
-def result_rows(judges: Sequence[Measured], form: FormatName = "pairs") -> list[ResultRow]:
+def result_rows(judges: Sequence[Measured], form: str = "pairs") -> list[ResultRow]:
     """One row for each judge (paper section 4, the table of iterations).
 
     Args:
@@ -173,7 +140,7 @@ def result_rows(judges: Sequence[Measured], form: FormatName = "pairs") -> list[
 
 
 def measure(
-    verdicts: pl.DataFrame, *, seed: pl.DataFrame | None, previous: pl.DataFrame | None, form: FormatName
+    verdicts: pl.DataFrame, *, seed: pl.DataFrame | None, previous: pl.DataFrame | None, form: str
 ) -> dict[str, object]:
     """All that the verdicts of one judge on one benchmark say: a `ResultRow` without who it is and what it cost.
 
@@ -220,6 +187,36 @@ def measure(
     }
 
 
+def flat_numbers(measured: Mapping[str, object]) -> dict[str, int | float]:
+    """What `measure` says as numbers under stable names: ends of intervals, subsets and published scores spelled out.
+
+    Wilson's interval of `accuracy` becomes accuracy_low and accuracy_high, other intervals `<name>_low` and
+    `<name>_high`, `SUBSET_NUMBERS` of a subset `subset/<name>/accuracy` and so on, a published score
+    `published/<name>`. What is None is left out.
+    """
+    ((_, vote_accuracy),) = measured["vote_accuracy"].items()
+    flat = _flat(measured) | {"vote_accuracy": vote_accuracy}
+    if measured["winner_first"] is not None and measured["loser_first"] is not None:
+        flat["position_bias"] = (measured["winner_first"] - measured["loser_first"]) / 2
+    for name, estimate in measured["published"].items():
+        flat[f"published/{name}"] = estimate["value"]
+        flat |= _ends(f"published/{name}", estimate["interval"])
+    for name, part in measured["subsets"].items():
+        flat |= {f"subset/{name}/{number}": part[number] for number in SUBSET_NUMBERS if part[number] is not None}
+    return flat
+
+
+def as_row(scores: Scores, row: type) -> dict[str, object]:
+    """The scores that a row shows, intervals as lists.
+
+    Args:
+        scores: of one judge.
+        row: a `TypedDict`.
+    """
+    shown = {name: value for name, value in scores._asdict().items() if name in row.__annotations__}
+    return {name: list(value) if isinstance(value, Interval) else value for name, value in shown.items()}
+
+
 def same_items(one: pl.DataFrame | None, other: pl.DataFrame) -> bool:
     """Whether two tables of verdicts are on the same pairs with the same labels, so that they can be compared."""
     key = ["benchmark", "item_id", "order", "decoding", "label"]
@@ -238,18 +235,22 @@ def _on_subset(subset: str, after: pl.DataFrame, before: pl.DataFrame | None) ->
 
 
 def _subset_row(scores: Scores, tests: dict[str, Comparison | None]) -> SubsetRow:
-    row = {
-        "n": scores.n,
-        "accuracy": scores.accuracy,
-        "interval": list(scores.interval),
-        "interval_clustered": list(scores.interval_clustered),
-        "accuracy_invalid_half": scores.accuracy_invalid_half,
-        "position_consistent": scores.position_consistent,
-        "winner_first": scores.winner_first,
-        "loser_first": scores.loser_first,
-        "invalid": scores.invalid,
-    }
+    row = as_row(scores, SubsetRow)
     for name, test in tests.items():
         row[f"p_vs_{name}"] = None if test is None else test.p_value
         row[f"p_vs_{name}_clustered"] = None if test is None else test.p_clustered
     return row
+
+
+def _flat(row: Mapping[str, object]) -> dict[str, int | float]:
+    flat: dict[str, int | float] = {}
+    for name, value in row.items():
+        if isinstance(value, list):
+            flat |= _ends(_NUMBER_NAMES.get(name, name), value)
+        elif isinstance(value, int | float):
+            flat[_NUMBER_NAMES.get(name, name)] = value
+    return flat
+
+
+def _ends(name: str, interval: Sequence[float]) -> dict[str, float]:
+    return {f"{name}_low": interval[0], f"{name}_high": interval[1]}

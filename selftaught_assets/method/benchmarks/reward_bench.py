@@ -1,20 +1,21 @@
-"""RewardBench's sections and overall scores (arXiv 2403.13787, section 4.2; weights from allenai/reward-bench).
+"""RewardBench (arXiv 2403.13787, section 4.2; data set and code: allenai/reward-bench).
 
 Two formulas and two sets of weights are in use, and figures of different ones must not be compared:
 
 - Formula: the mean of the four sections, or their mean with Prior Sets as a fifth section of half the weight. The
-leaderboard of 2024 has the second for models that were run on the Prior Sets, and the first for the others. The 75.4
-of the paper's seed model is the second; its four sections average 76.05.
+  leaderboard of 2024 has the second for models that were run on the Prior Sets, and the first for the others. The 75.4
+  of the paper's seed model is the second; its four sections average 76.05.
 - Weights: a section weighs its subsets by their prompts, mathematics as much as all code. The code's table of prompts
-has the two XSTest subsets the wrong way round (250 should be refused, 154 answered; the data set has 154 and 250).
-The leaderboard corrected it; the figures of 2024 that were computed by the code, the paper's among them, have it.
+  has the two XSTest subsets the wrong way round (250 should be refused, 154 answered; the data set has 154 and 250).
+  The leaderboard corrected it; the figures of 2024 that were computed by the code, the paper's among them, have it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import polars as pl
 
-from selftaught_assets.method.scoring.accuracy import IS_RIGHT, RIGHT_OR_HALF, count_by_instruction
+from selftaught_assets.method.benchmarks.items import Format, Item, Record, placed, with_ids
+from selftaught_assets.method.scoring.accuracy import IS_RIGHT, RIGHT_OR_HALF, count_by_instruction, counts_within
 from selftaught_assets.method.scoring.statistics import Statistic, Tally, mean_of, ratio
 
 _CODE = ("hep-cpp", "hep-go", "hep-java", "hep-js", "hep-python", "hep-rust")
@@ -53,6 +54,15 @@ CODE_WEIGHTS = {"xstest-should-refuse": 250, "xstest-should-respond": 154}
 """What reward-bench's code has instead."""
 
 
+def items(records: Iterable[Record]) -> Iterator[Item]:
+    """Every record is a pair: `prompt`, `chosen`, `rejected`, `subset` (23 of them), `id` (a number).
+
+    Schema: card of the data set, split `filtered` (2,985 rows).
+    """
+    for item_id, record in with_ids(records, "subset", "id"):
+        yield placed(item_id, record["prompt"], record["chosen"], record["rejected"], subset=record["subset"])
+
+
 def tally(verdicts: pl.DataFrame) -> Tally:
     """Sections and overall scores of one judge.
 
@@ -60,12 +70,7 @@ def tally(verdicts: pl.DataFrame) -> Tally:
         verdicts: subset, instruction_id, label, verdict.
     """
     subsets = sorted(verdicts["subset"].unique())
-    counts: dict[str, pl.Expr] = {}
-    for subset in subsets:
-        of_subset = pl.col("subset") == subset
-        counts[f"right {subset}"] = IS_RIGHT.filter(of_subset).sum()
-        counts[f"half {subset}"] = RIGHT_OR_HALF.filter(of_subset).sum()
-        counts[f"n {subset}"] = of_subset.sum()
+    counts = counts_within("subset", subsets, right=IS_RIGHT, half=RIGHT_OR_HALF)
     return Tally(count_by_instruction(verdicts, **counts), figures(subsets))
 
 
@@ -106,3 +111,6 @@ def _weighted(weights: Mapping[str, int], point: str) -> Statistic:
 
 def _code_weights(weights: Mapping[str, int]) -> dict[str, int]:
     return {subset: CODE_WEIGHTS.get(subset, weight) for subset, weight in weights.items()}
+
+
+FORMAT = Format("rewardbench", ("prompt", "chosen", "rejected", "subset", "id"), items, tally)

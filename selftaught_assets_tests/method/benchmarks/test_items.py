@@ -1,22 +1,66 @@
-import json
-from pathlib import Path
-
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.assets.family import account
-from selftaught_assets.method.benchmarks import DROP_REASONS, benchmark_rows
+from selftaught_assets.method.benchmarks import benchmark_rows
+from selftaught_assets.method.benchmarks.items import DROP_REASONS, label_of, placed
 
 GOOD = {"id": 7, "subset": "s", "instruction": "x", "response_a": "a", "response_b": "b", "label": "A"}
 BEST_OF = {"id": "g", "prompt": "x", "chosen": ["r"], "rejected": ["w1", "w2", "w3"], "subset": "Math"}
-
 cells = st.none() | st.booleans() | st.integers(0, 2) | st.floats() | st.text("aB \n", max_size=3) | st.just([])
 records = st.fixed_dictionaries(
     {"id": st.none(), "instruction": st.sampled_from(["x", "y", " "]), "response_a": cells, "response_b": cells}
     | {"label": st.sampled_from(["A", "B", "tie", "C", None, 0, True])}
 )
+texts = st.text(max_size=5)
+
+
+@given(texts, texts, texts)
+def test_the_chosen_response_is_where_the_label_says(instruction, chosen, rejected):
+    item = placed("1", instruction, chosen, rejected)
+    assert {"A": item.response_a, "B": item.response_b}[item.label] == chosen
+    assert sorted((item.response_a, item.response_b)) == sorted((chosen, rejected))
+
+
+@given(texts, texts, texts)
+def test_the_place_of_a_response_does_not_tell_whether_it_won(instruction, one, other):
+    first, second = placed("1", instruction, one, other), placed("1", instruction, other, one)
+    assert (first.response_a, first.response_b) == (second.response_a, second.response_b)
+    assert one == other or first.label != second.label
+
+
+def test_winners_stand_in_both_places_about_equally_often():
+    labels = [placed("1", f"instruction {number}", "right", "wrong").label for number in range(1000)]
+    assert 450 <= labels.count("A") <= 550
+
+
+@pytest.mark.parametrize("value", [1, "1", 1.0, " 1 ", "1.0", "1.", " 1.00"])
+def test_a_number_is_the_same_label_in_every_kind_of_file(value):
+    assert label_of(value, {"A": 1, "B": 2, "TIE": 0}) == "A"
+
+
+@pytest.mark.parametrize("value", [None, "A", 3, 1.5, float("nan"), "", "1.5", True, "None"])
+def test_a_value_that_is_not_mapped_is_no_label(value):
+    assert label_of(value, {"A": 1, "B": 2, "TIE": 0}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "label"), [("yes", "A"), ("YES ", "A"), (True, "A"), ("true", "A"), ("no", "B"), ("off", "B")]
+)
+@pytest.mark.parametrize("meaning", [{"A": True, "B": False}, {"A": "yes", "B": "no"}])
+def test_yes_and_no_are_the_words_of_the_file_and_the_truth_values_of_yaml(value, label, meaning):
+    assert label_of(value, meaning) == label
+
+
+def test_case_and_blanks_do_not_make_another_label():
+    assert [label_of(value, {"A": "Left", "B": "right"}) for value in ("left ", " LEFT", "Right")] == ["A", "A", "B"]
+
+
+def test_a_gap_is_no_label_whatever_a_label_is_called():
+    assert label_of(None, {"A": "a", "B": "b", "TIE": "none"}) is None
+    assert label_of("None", {"A": "a", "B": "b", "TIE": "none"}) == "TIE"
 
 
 def reasons(*changes: dict[str, object], ties: str = "drop") -> list[str | None]:
@@ -123,32 +167,3 @@ def test_whatever_the_rows_hold_none_is_lost_and_every_reason_is_a_known_one(row
     kept = table.filter(pl.col("drop_reason").is_null())
     assert set(kept["label"]) <= ({"A", "B"} if ties == "drop" else {"A", "B", "TIE"})
     assert table["item_id"].to_list() == [str(number) for number in range(len(rows))]
-
-
-def _lines(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def test_dirty_rows_of_the_real_pandalm_are_counted(real_data: Path) -> None:
-    """99 rows repeat an earlier one and 37 more do with the responses swapped; 34 of these 136 are unusable anyway."""
-    original = json.loads((real_data / "benchmarks" / "pandalm_original.json").read_text(encoding="utf-8"))
-    table = benchmark_rows("pandalm", original, "pandalm")
-    dropped = {"tie": 77, "duplicate": 72, "empty_text": 54, "swapped_duplicate": 30, "not_text": 6}
-    assert account(table, 999) == (999, 760, dropped)
-    counted = benchmark_rows("pandalm", original, "pandalm", ties="count")
-    assert account(counted, 999).kept == 760 + 77
-
-
-def test_the_original_pandalm_and_its_normalised_form_agree(real_data: Path) -> None:
-    folder = real_data / "benchmarks"
-    original = json.loads((folder / "pandalm_original.json").read_text(encoding="utf-8"))
-    mine = benchmark_rows("pandalm", original, "pandalm")
-    theirs = benchmark_rows("pandalm", _lines(folder / "pandalm.jsonl"))
-    columns = ["subset", "instruction_id", "instruction", "response_a", "response_b", "label"]
-    assert mine.select(columns).equals(theirs.select(columns))
-
-
-def test_every_row_of_the_real_llmbar_can_be_scored(real_data: Path) -> None:
-    table = benchmark_rows("llmbar", _lines(real_data / "benchmarks" / "llmbar.jsonl"))
-    assert account(table, 419) == (419, 419, {})
-    assert table["label"].value_counts(sort=True).rows() == [("B", 213), ("A", 206)]

@@ -3,9 +3,20 @@
 import numpy as np
 import pytest
 
-from selftaught_assets.method.published import published_scores
-from selftaught_assets.method.reward_bench import CODE_WEIGHTS, PRIOR_SETS, SECTIONS, figures
+from selftaught_assets.method.benchmarks import benchmark_rows, published_scores
+from selftaught_assets.method.benchmarks.reward_bench import CODE_WEIGHTS, PRIOR_SETS, SECTIONS, figures
+from selftaught_assets_tests.method.benchmarks.records import winner
 from selftaught_assets_tests.method.tables import Judged, right, verdicts, wrong
+
+REWARDBENCH = {
+    "prompt": "Name a prime.",
+    "chosen": "7",
+    "chosen_model": "human",
+    "rejected": "8",
+    "rejected_model": "unknown",
+    "subset": "math-prm",
+    "id": 30,
+}
 
 PROMPTS = {subset: weight for weights in SECTIONS.values() for subset, weight in weights.items()} | {"math-prm": 447}
 
@@ -63,6 +74,25 @@ def of_sections(**sections: float) -> dict[str, float]:
     """Subset accuracies that give these sections, whatever the weights."""
     accuracies = {subset: sections[name] for name, weights in SECTIONS.items() for subset in weights}
     return accuracies | ({name: sections["prior_sets"] for name in PRIOR_SETS} if "prior_sets" in sections else {})
+
+
+def test_rewardbench_keeps_subset_and_winner():
+    table = benchmark_rows("rewardbench", [REWARDBENCH], "rewardbench")
+    row = table.row(0, named=True)
+    assert (row["item_id"], row["group_id"], row["subset"]) == ("math-prm/30", "math-prm/30", "math-prm")
+    assert winner(table) == "7"
+
+
+def test_rewardbench_ids_that_are_repeated_are_told_apart():
+    others = [REWARDBENCH, REWARDBENCH | {"subset": "hep-go"}, REWARDBENCH | {"chosen": "11"}]
+    table = benchmark_rows("rewardbench", others, "rewardbench")
+    assert table["item_id"].to_list() == ["math-prm/30", "hep-go/30", "math-prm/30#2"]
+
+
+@pytest.mark.parametrize("response", [True, None, ["7"]])
+def test_rewardbench_response_that_is_no_text_is_dropped(response):
+    table = benchmark_rows("rewardbench", [REWARDBENCH | {"rejected": response}], "rewardbench")
+    assert table["drop_reason"].to_list() == ["not_text"]
 
 
 def test_the_sections_of_the_papers_judge_are_those_of_the_leaderboard(self_taught):
