@@ -9,12 +9,11 @@ import polars as pl
 
 from selftaught_assets.checks.rules import Subject, Suite, Tables, holds
 from selftaught_assets.errors import UserError
-from selftaught_assets.method import instructions, judging, pairs, training_set
+from selftaught_assets.method import instructions, judging, pairs, single, training_set
 from selftaught_assets.method.benchmarks import items as benchmark_items
 from selftaught_assets.method.judging import NO_ORDER, ORDERS, POSITIONS, SETTLES
 from selftaught_assets.method.scoring.accuracy import Decoding
 from selftaught_assets.method.scoring.held_out import held_out_items
-from selftaught_assets.method.single import RATED
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.inputs import read_jsonl
 from selftaught_assets.storage.layout import Layout
@@ -49,12 +48,12 @@ def rows_accounted(recipe: Recipe) -> list[Suite]:
 
 
 def _accounts(recipe: Recipe) -> list[_Account]:
-    single = recipe.judgments.form == "single"
-    order = pl.DataFrame({"order": (NO_ORDER,) if single else ORDERS}).join(
+    is_single = recipe.judgments.form == "single"
+    order = pl.DataFrame({"order": (NO_ORDER,) if is_single else ORDERS}).join(
         pl.DataFrame({"decoding": get_args(Decoding)}), how="cross"
     )
     asked = pl.DataFrame({"chosen_position": POSITIONS}) if recipe.judgments.positions == "both" else None
-    asked = pl.DataFrame({"rated": RATED}) if single else asked
+    asked = pl.DataFrame({"rated": single.RATED}) if is_single else asked
     item = ("item_id", "benchmark")
     pool_reasons = instructions.POOL_DROP_REASONS
     return [
@@ -103,7 +102,7 @@ def _accounts(recipe: Recipe) -> list[_Account]:
             lambda subject: _kept(subject.tables["judgments"]).select("judgment_id"),
             upstream=("judgments",),
             id="example_id",
-            reasons=single.DROP_REASONS if single else (*training_set.DROP_REASONS, training_set.DROP_REASON),
+            reasons=single.DROP_REASONS if is_single else (*training_set.DROP_REASONS, training_set.DROP_REASON),
         ),
         _Account(
             "seed_evaluation",
