@@ -156,7 +156,7 @@ def measure(
     greedy, vote = greedy_of(verdicts), verdicts.filter(pl.col("decoding") == "vote")
     others = {"seed": seed, "previous": previous}
     tests = {name: None if other is None else compare(greedy_of(other), greedy) for name, other in others.items()}
-    scores, pooled = score(greedy), pooled_verdicts(vote)
+    scores, of_vote, pooled = score(greedy), score(vote), pooled_verdicts(vote)
     votes = vote.select(pl.sum_horizontal("votes_a", "votes_b", "votes_tie", "votes_invalid").max()).item()
     row: dict[str, object] = {
         "digest": verdicts["judge"][0],
@@ -170,8 +170,8 @@ def measure(
     published, trusted = published_scores(form, greedy), trust(vote)
     return row | {
         "single_sample_accuracy": single_sample_accuracy(vote),
-        "vote_accuracy": {str(votes): score(vote).accuracy},
-        "vote_interval_clustered": list(score(vote).interval_clustered),
+        "vote_accuracy": {str(votes): of_vote.accuracy},
+        "vote_interval_clustered": list(of_vote.interval_clustered),
         "pooled_vote_accuracy": pooled.select(IS_RIGHT.mean()).item(),
         "pooled_vote_interval_clustered": list(
             bootstrap_interval(count_by_instruction(pooled, right=IS_RIGHT.sum(), n=pl.len()), ratio("right", "n"))
