@@ -33,7 +33,7 @@
     column in names ? names[column][pairs[column][rows.pair[row]]] : pairs[column][rows.pair[row]];
   const verdictOf = (row) => value(row, "verdict") ?? "none";
   const isKept = (row) => value(row, "outcome") === settings.kept;
-  const outcomeOf = (row) => (rows.is_correct[row] ? "right" : value(row, "verdict") === null ? "invalid" : "wrong");
+  const correctnessOf = (row) => (rows.is_correct[row] ? "right" : value(row, "verdict") === null ? "invalid" : "wrong");
   const shortIteration = (key) => key.replace(/^iteration_0*(\d)/, "$1");
 
   // Elements.
@@ -62,9 +62,9 @@
 
   const excerpt = (text) => shown(text.length > CELL ? `${text.slice(0, CELL)}…` : text);
   const badge = (kind, text) => element("span", { class: `badge ${kind}` }, text);
-  const outcomeBadge = (row) => {
-    const outcome = outcomeOf(row);
-    return badge(outcome === "right" ? "good" : "bad", `${outcome === "right" ? "✓" : "✗"} ${outcome}`);
+  const correctnessBadge = (row) => {
+    const correctness = correctnessOf(row);
+    return badge(correctness === "right" ? "good" : "bad", `${correctness === "right" ? "✓" : "✗"} ${correctness}`);
   };
   const outcomeBadge = (row) => badge(isKept(row) ? "good" : "plain", value(row, "outcome").replaceAll("_", " "));
 
@@ -74,7 +74,7 @@
     ["instruction", "Instruction", (row) => excerpt(ofItsPair(row, "instruction")), (row) => ofItsPair(row, "instruction")],
     ["judgment", "Judgment", (row) => excerpt(rows.judgment[row]), (row) => rows.judgment[row]],
     ["verdict", "Verdict", (row) => shown(verdictOf(row)), verdictOf],
-    ["correct", "Right", outcomeBadge, outcomeOf],
+    ["correct", "Right", correctnessBadge, correctnessOf],
     ["outcome", "Outcome", outcomeBadge, (row) => value(row, "outcome")],
     ["split", "Split", (row) => value(row, "split") ?? "", (row) => value(row, "split") ?? ""],
     ["tokens", "Tokens", (row) => number.format(rows.completion_tokens[row] ?? 0), (row) => rows.completion_tokens[row] ?? 0],
@@ -337,7 +337,7 @@
       ["Pair", element("span", {}, element("code", {}, ofItsPair(row, "pair_id")), ` · ${ofItsPair(row, "strategy").replaceAll("_", " ")}`)],
       ["Written by", digest(ofItsPair(row, "generator"))],
       ["Judged by", element("span", {}, digest(value(row, "judge")), ` in ${value(row, "iteration").replace("_0", " ").replace("_", " ")}`)],
-      ["Verdict", element("span", {}, shown(verdictOf(row)), " ", outcomeBadge(row))],
+      ["Verdict", element("span", {}, shown(verdictOf(row)), " ", correctnessBadge(row))],
       ["Outcome", element("span", {}, outcomeBadge(row), " ", isKept(row) ? "" : settings.reasons[value(row, "outcome")] ?? "")],
       ["Example", rows.example_id[row] === null ? null : element("span", {}, element("code", {}, rows.example_id[row]), ` · ${value(row, "split")}`)],
       ["Trained into", isKept(row) ? trainedInto(value(row, "iteration")) : null],
@@ -364,7 +364,7 @@
     ];
     const title = element("a", { href: address(rows.judgment_id[row]), "aria-current": current && "true" }, element("code", {}, rows.judgment_id[row]));
     return element("li", { class: current ? "current" : null },
-      element("p", { class: "facts" }, title, " ", element("b", {}, "says ", shown(verdictOf(row))), " ", outcomeBadge(row), " ", outcomeBadge(row),
+      element("p", { class: "facts" }, title, " ", element("b", {}, "says ", shown(verdictOf(row))), " ", correctnessBadge(row), " ", outcomeBadge(row),
         element("small", {}, facts.filter(Boolean).join(" · "))),
       shown(rows.judgment[row], "pre", { tabindex: "0" }));
   }
