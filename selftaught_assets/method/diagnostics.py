@@ -99,11 +99,9 @@ def area_under_curve(values: pl.Series, is_first: pl.Series) -> float | None:
 
     One half says that the value tells nothing of the kind. None where one of the kinds is missing.
     """
-    ranks = values.rank("average")
-    first, second = int(is_first.sum()), int((~is_first).sum())
-    if not first or not second:
-        return None
-    return float((ranks.filter(is_first).sum() - first * (first + 1) / 2) / (first * second))
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(is_first, values)) if is_first.n_unique() == 2 else None
 
 
 def area_deviation(area: float, first: int, second: int) -> float:

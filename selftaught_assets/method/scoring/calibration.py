@@ -6,11 +6,14 @@ it to the share of verdicts that were right at it.
 Fit the map on validation verdicts, and report the calibration error on others (`trust` does so half by half): on the
 verdicts that it was fitted on the map looks better than it is. Confidences can only be compared where as many votes
 were cast: a vote that was stopped early (`votes.is_decided`) has a larger share than the full vote would have.
+
+The isotonic regression is SciPy's: it returns the stairs, where scikit-learn's `IsotonicRegression` interpolates
+between them. The reliability table is ours: scikit-learn's `calibration_curve` does not count the verdicts in a bin.
 """
 
-from bisect import bisect_right
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from selftaught_assets.method.scoring.accuracy import IS_RIGHT
@@ -58,7 +61,7 @@ def reliability_table(confidence: pl.Series, is_right: pl.Series, *, bins: int =
     edges = pl.DataFrame(
         {"bin": range(bins), "low": lows, "high": [*lows[1:], 1.0]}, schema_overrides={"bin": pl.Int64}
     )
-    places = pl.Series("bin", [bisect_right(lows, value) - 1 for value in verdicts["confidence"]], dtype=pl.Int64)
+    places = pl.Series("bin", np.searchsorted(lows, verdicts["confidence"].to_numpy(), side="right") - 1)
     means = (
         verdicts.with_columns(places)
         .group_by("bin")
@@ -98,8 +101,8 @@ class Calibration(NamedTuple):
 
     def apply(self, confidence: pl.Series) -> pl.Series:
         """The calibrated confidence; below the first stair it is the first one's."""
-        heights = [self.accuracies[max(0, bisect_right(self.starts, value) - 1)] for value in confidence]
-        return pl.Series("calibrated", heights, dtype=pl.Float64)
+        stairs = np.searchsorted(self.starts, confidence.to_numpy(), side="right") - 1
+        return pl.Series("calibrated", np.array(self.accuracies)[np.maximum(stairs, 0)])
 
 
 def fit_calibration(confidence: pl.Series, is_right: pl.Series) -> Calibration:
@@ -115,6 +118,8 @@ def fit_calibration(confidence: pl.Series, is_right: pl.Series) -> Calibration:
     Raises:
         ValueError: there is no verdict, or a confidence is missing or outside [0, 1].
     """
+    from scipy.optimize import isotonic_regression
+
     levels = (
         _verdicts(confidence, is_right)
         .group_by("confidence")
@@ -123,16 +128,13 @@ def fit_calibration(confidence: pl.Series, is_right: pl.Series) -> Calibration:
     )
     if levels.is_empty():
         raise ValueError("There is no verdict to fit a calibration on.")
-    stairs: list[tuple[float, int, int]] = []
-    for start, n, right in levels.select("confidence", "n", "right").iter_rows():
-        while stairs and stairs[-1][2] * n >= right * stairs[-1][1]:  # Not below it: pool the two.
-            start, n, right = stairs[-1][0], stairs[-1][1] + n, stairs[-1][2] + right
-            stairs.pop()
-        stairs.append((start, n, right))
+    n, right = levels["n"].to_numpy(), levels["right"].to_numpy()
+    firsts = isotonic_regression(right / n, weights=n).blocks[:-1]
+    counts = np.add.reduceat(n, firsts)
     return Calibration(
-        starts=tuple(start for start, _, _ in stairs),
-        accuracies=tuple(right / n for _, n, right in stairs),
-        counts=tuple(n for _, n, _ in stairs),
+        starts=tuple(levels["confidence"].gather(firsts)),
+        accuracies=tuple((np.add.reduceat(right, firsts) / counts).tolist()),
+        counts=tuple(counts.tolist()),
     )
 
 
@@ -163,18 +165,6 @@ def accuracy_coverage(confidence: pl.Series, is_right: pl.Series) -> pl.DataFram
         (pl.col("n") / confidence.len()).alias("coverage"),
         (pl.col("right") / pl.col("n")).alias("accuracy"),
     )
-
-
-def _share(votes: pl.DataFrame, part: pl.Expr, name: str) -> pl.Series:
-    return votes.select(pl.when(_VOTES > 0).then(part / _VOTES).otherwise(0.0).alias(name)).to_series()
-
-
-def _verdicts(confidence: pl.Series, is_right: pl.Series) -> pl.DataFrame:
-    verdicts = pl.DataFrame({"confidence": confidence.cast(pl.Float64), "is_right": is_right.fill_null(False)})
-    outside = verdicts.filter(~pl.col("confidence").is_between(0, 1).fill_null(False))
-    if outside.height:
-        raise ValueError(f"A confidence must lie between 0 and 1, not {outside['confidence'][0]}.")
-    return verdicts
 
 
 class Trust(NamedTuple):
@@ -212,6 +202,18 @@ def trust(votes: pl.DataFrame) -> Trust:
         reliability=reliability,
         coverage=accuracy_coverage(verdicts["confidence"], verdicts["is_right"]),
     )
+
+
+def _share(votes: pl.DataFrame, part: pl.Expr, name: str) -> pl.Series:
+    return votes.select(pl.when(_VOTES > 0).then(part / _VOTES).otherwise(0.0).alias(name)).to_series()
+
+
+def _verdicts(confidence: pl.Series, is_right: pl.Series) -> pl.DataFrame:
+    verdicts = pl.DataFrame({"confidence": confidence.cast(pl.Float64), "is_right": is_right.fill_null(False)})
+    outside = verdicts.filter(~pl.col("confidence").is_between(0, 1).fill_null(False))
+    if outside.height:
+        raise ValueError(f"A confidence must lie between 0 and 1, not {outside['confidence'][0]}.")
+    return verdicts
 
 
 def _calibrated_error(verdicts: pl.DataFrame) -> float | None:

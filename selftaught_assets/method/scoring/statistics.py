@@ -1,17 +1,17 @@
 """How uncertain a share is, and whether two judges differ: intervals and exact paired tests.
 
-How uncertain a share is: intervals of 95 %, or another confidence.
+Verdicts are not independent: a pair is judged in both orders, and several pairs may share one instruction. Wilson's
+interval and McNemar's test take them as independent all the same, and are what others report. Beside them stand a
+bootstrap and a sign-flip test over whole instructions, which are what a claim should rest on.
 
-Wilson's interval takes all verdicts as independent. They are not: a pair is judged in both orders, and several pairs
-may share one instruction. The bootstrap therefore draws whole instructions.
-
-Whether two judges differ, by exact paired tests on the same items.
+Wilson's interval and the binomial test are SciPy's. Ours are the bootstrap (each draw of whole instructions, for
+several figures at once), the sign-flip test (`scipy.stats.permutation_test` is exact for few clusters only) and the
+interval of a difference (SciPy has none).
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -43,16 +43,15 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
     Raises:
         ValueError: not 0 <= successes <= n, or not 0 < confidence < 1.
     """
+    from scipy.stats import binomtest
+
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n} are impossible.")
     _require_confidence(confidence)
     if n == 0:
         return Interval(0.0, 1.0)
-    z2 = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
-    share = successes / n
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    return Interval(min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
+    low, high = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return Interval(float(low), float(high))
 
 
 def difference_interval(first: float, of_first: Interval, second: float, of_second: Interval) -> Interval:
@@ -130,40 +129,19 @@ def mean_of(*statistics: Statistic) -> Statistic:
     return lambda totals: sum(statistic(totals) for statistic in statistics) / len(statistics)
 
 
-def _columns(counts: pl.DataFrame) -> np.ndarray:
-    return counts.drop("instruction_id").cast(pl.Float64).to_numpy()
-
-
-def _evaluate(tally: Tally, sums: np.ndarray) -> dict[str, np.ndarray]:
-    names = tally.counts.drop("instruction_id").columns
-    totals = {name: sums[:, index] for index, name in enumerate(names)}
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {name: figure(totals) for name, figure in tally.figures.items()}
-
-
-def _require_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"The confidence must lie between 0 and 1, not {confidence}.")
-
-
 def mcnemar_exact(gained: int, lost: int) -> float:
     """Two-sided exact p-value of McNemar's test: would tosses of a coin differ as much as gained and lost do?
 
-    Verdicts on which both judges agree carry no information and do not enter. The binomial tail is summed from its
-    largest term, relative to it, so that nothing overflows at large counts.
+    Verdicts on which both judges agree carry no information and do not enter.
 
     Raises:
         ValueError: a count is negative.
     """
+    from scipy.stats import binomtest
+
     if min(gained, lost) < 0:
         raise ValueError(f"Counts cannot be negative: {gained} gained, {lost} lost.")
-    n, fewer = gained + lost, min(gained, lost)
-    log_largest = math.lgamma(n + 1) - math.lgamma(fewer + 1) - math.lgamma(n - fewer + 1) - n * math.log(2)
-    term, tail = 1.0, 0.0
-    for k in range(fewer, -1, -1):
-        tail += term
-        term *= k / (n - k + 1)
-    return min(1.0, 2 * math.exp(log_largest) * tail)
+    return float(binomtest(gained, gained + lost).pvalue) if gained or lost else 1.0
 
 
 def sign_flip_exact(differences: Iterable[int]) -> float:
@@ -179,18 +157,30 @@ def sign_flip_exact(differences: Iterable[int]) -> float:
     Returns:
         Share of the assignments whose sum lies as far from 0 as the observed one; 0.0 where no double is that small.
     """
+    from scipy.stats import binom
+
     moved = [difference for difference in differences if difference]
     total, observed = sum(map(abs, moved)), abs(sum(moved))
     share_of_sum = np.ones(1)
     for size, count in sorted(Counter(map(abs, moved)).items()):
         heads = np.zeros(count * size + 1)
-        heads[::size] = _fair_tosses(count)
+        heads[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
         share_of_sum = np.convolve(share_of_sum, heads)
     tail = share_of_sum[: (total - observed) // 2 + 1].sum()
     return min(1.0, 2 * float(tail))
 
 
-def _fair_tosses(n: int) -> np.ndarray:
-    """Probabilities of 0 to n heads in n tosses of a fair coin."""
-    log_choices = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(n + 1)]
-    return np.exp(np.array(log_choices) - n * math.log(2))
+def _columns(counts: pl.DataFrame) -> np.ndarray:
+    return counts.drop("instruction_id").cast(pl.Float64).to_numpy()
+
+
+def _evaluate(tally: Tally, sums: np.ndarray) -> dict[str, np.ndarray]:
+    names = tally.counts.drop("instruction_id").columns
+    totals = {name: sums[:, index] for index, name in enumerate(names)}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {name: figure(totals) for name, figure in tally.figures.items()}
+
+
+def _require_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"The confidence must lie between 0 and 1, not {confidence}.")
