@@ -1,11 +1,11 @@
 """The charts of the report: specifications of Vega-Lite made with Altair, in light and dark, and as pictures.
 
-The key charts as pictures, for places that show Markdown, such as the metadata of an asset in Dagster.
+The page draws the specifications itself, in the reader's colours; marks take their colour from the configuration, by
+the name of a style. The pictures are for places that show Markdown, such as the metadata of an asset in Dagster.
 """
 
 import base64
-import struct
-import zlib
+import io
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -365,8 +365,6 @@ def _spec(chart: Any, height: int) -> Spec:
 WIDTH = 520
 """Pixels; the height is the chart's."""
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
 
 def key_plots(contents: Contents) -> dict[str, str]:
     """PNG files in base64 by name: the learning curve of the first benchmark, the newest funnel and the losses."""
@@ -384,23 +382,9 @@ def key_plots(contents: Contents) -> dict[str, str]:
 def png(spec: Spec) -> str:
     """A chart on a white ground as PNG, in base64."""
     import vl_convert
+    from PIL import Image
 
-    picture = vl_convert.vegalite_to_png(spec | {"width": WIDTH}, config=IMAGE, scale=1)
-    return base64.b64encode(_compressed(picture)).decode("ascii")
-
-
-def _compressed(picture: bytes) -> bytes:
-    """The same PNG, compressed as far as zlib can: the event log keeps it, and vl-convert's is three times as long."""
-    chunks, place = [], len(_SIGNATURE)
-    while place < len(picture):
-        length, name = struct.unpack_from(">I4s", picture, place)
-        chunks.append((name, picture[place + 8 : place + 8 + length]))
-        place += length + 12
-    pixels = zlib.decompress(b"".join(content for name, content in chunks if name == b"IDAT"))
-    before, after = ([chunk for chunk in chunks if (chunk[0] == b"IEND") is last] for last in (False, True))
-    kept = [chunk for chunk in before if chunk[0] != b"IDAT"]
-    return _SIGNATURE + b"".join(_chunk(*chunk) for chunk in (*kept, (b"IDAT", zlib.compress(pixels, 9)), *after))
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    drawn = vl_convert.vegalite_to_png(spec | {"width": WIDTH}, config=IMAGE, scale=1)
+    small = io.BytesIO()  # The event log keeps it, and vl-convert's is twice as long.
+    Image.open(io.BytesIO(drawn)).convert("RGB").save(small, "PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode("ascii")
