@@ -1,8 +1,7 @@
 """The judge over HTTP: a FastAPI application around one loaded judge, and who may ask it how much.
 
-Who may ask a service, how often, and how much.
-
-The judge over HTTP: a small FastAPI application around one loaded judge.
+Who may not ask is refused before the body is read. FastAPI reads and checks the body before it asks its dependencies,
+and leaves out the pages that it adds itself, so host, token and rate are looked at in a middleware around it all.
 """
 
 import hmac
@@ -16,11 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jinja2
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from selftaught_assets import __version__
@@ -34,14 +35,15 @@ _MOST_CLIENTS = 10_000
 
 
 class BearerToken:
-    """Compares an `Authorization` header with the token, in a time that does not depend on where they differ."""
+    """Looks for the token in the `Authorization` header, in a time that does not depend on where they differ."""
 
     def __init__(self, token: str) -> None:
-        self._expected = f"Bearer {token}".encode()
+        self.scheme = HTTPBearer(scheme_name="Token", auto_error=False)
+        self._expected = token.encode().decode("latin-1").strip().encode()  # As the header's text is read.
 
-    def admits(self, authorization: bytes) -> bool:
-        scheme, _, token = authorization.partition(b" ")
-        return hmac.compare_digest(scheme.capitalize() + b" " + token.strip(), self._expected)
+    async def admits(self, connection: HTTPConnection) -> bool:
+        sent = await self.scheme(connection)
+        return sent is not None and hmac.compare_digest(sent.credentials.encode(), self._expected)
 
 
 class AllowedHosts:
@@ -256,14 +258,16 @@ def build_app(
         docs_url=None,  # FastAPI's own pages load their scripts from elsewhere.
         redoc_url=None,
     )
-    limit = RateLimit(rate, burst)
-    guard = {
-        "hosts": hosts or AllowedHosts(LOOPBACK),
-        "token": BearerToken(token) if token else None,
-        "limit": limit,
-        "most_bytes": most_bytes,
-    }
-    app.add_middleware(_Guard, **guard, metrics=metrics)
+    bearer = BearerToken(token) if token else None
+    described = [Security(bearer.scheme)] if bearer else []
+    app.add_middleware(
+        _Guard,
+        hosts=hosts or AllowedHosts(LOOPBACK),
+        token=bearer,
+        limit=RateLimit(rate, burst),
+        most_bytes=most_bytes,
+        metrics=metrics,
+    )
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(UserError, _refuse_mistake)
     app.add_exception_handler(TooManyWaitingError, _refuse_for_now)
@@ -274,7 +278,7 @@ def build_app(
             raise answer
         return answer
 
-    @app.post("/v1/compare", responses=REFUSALS)
+    @app.post("/v1/compare", responses=REFUSALS, dependencies=described)
     async def compare(body: CompareRequest) -> CompareResponse:
         """Says which of two responses to an instruction is better, by a majority vote."""
         texts = body.instruction, body.response_a, body.response_b
@@ -283,7 +287,7 @@ def build_app(
         shown = [ShownJudgment(**judgment._asdict()) for judgment in answer.pop("judgments")]
         return CompareResponse(**answer, judgments=shown if body.judgments else None, judge=judge.digest)
 
-    @app.post("/v1/score", responses=REFUSALS)
+    @app.post("/v1/score", responses=REFUSALS, dependencies=described)
     async def score(body: ScoreRequest) -> ScoreResponse:
         """Rates a single response to an instruction from 1 to 10."""
         answer = await ask(ResponseQuestion(body.instruction, body.response, body.votes))
@@ -300,7 +304,10 @@ def build_app(
         return Health(status="ok", judge=judge.name, digest=judge.digest, waiting=batchers[0].waiting)
 
     @app.get(
-        "/metrics", response_class=PlainTextResponse, responses={status: REFUSALS[status] for status in (400, 401, 429)}
+        "/metrics",
+        response_class=PlainTextResponse,
+        responses={status: REFUSALS[status] for status in (400, 401, 429)},
+        dependencies=described,
     )
     async def read_metrics() -> Response:
         """Counters and times in the format of Prometheus."""
@@ -380,19 +387,18 @@ class _Guard:
         self._metrics.in_flight.labels(path).inc()
         try:
             receive = limited(receive, self._most_bytes)
-            await (self._refusal(scope) or self._app)(scope, receive, send_noting_status)
+            await (await self._refusal(scope) or self._app)(scope, receive, send_noting_status)
         finally:
             self._metrics.in_flight.labels(path).dec()
             self._metrics.requests.labels(path, str(status)).inc()
             self._metrics.seconds.labels(path).observe(time.monotonic() - started)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    async def _refusal(self, scope: Scope) -> Response | None:
         if wait := self._limit.seconds_to_wait(scope["client"][0] if scope["client"] else ""):
             return _come_back("Too many requests: come back later.", wait)
         if not all(self._hosts.admits(value.decode("latin-1")) for name, value in scope["headers"] if name == b"host"):
             return _refusal(400, "The service is not known by this host name: start it with --allow-host NAME.")
-        sent = dict(scope["headers"]).get(b"authorization", b"")
-        if self._token is None or scope["path"] in _UNGUARDED or self._token.admits(sent):
+        if self._token is None or scope["path"] in _UNGUARDED or await self._token.admits(HTTPConnection(scope)):
             return None
         return _refusal(401, "The bearer token is missing or wrong.", {"WWW-Authenticate": "Bearer"})
 

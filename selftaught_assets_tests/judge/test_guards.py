@@ -1,14 +1,43 @@
+import asyncio
+
 import pytest
+from starlette.requests import HTTPConnection
 
 from selftaught_assets.judge.service import AllowedHosts, BearerToken, RateLimit
 
 
-def test_the_token_is_admitted_and_nothing_else() -> None:
-    token = BearerToken("geheim")
-    assert token.admits(b"Bearer geheim")
-    assert token.admits(b"bearer geheim")
-    for wrong in (b"", b"geheim", b"Bearer", b"Bearer ", b"Bearer geheim2", b"Basic geheim", b"Bearer \xff", b"\xff"):
-        assert not token.admits(wrong)
+def admitted(token: str, *headers: bytes) -> bool:
+    scope = {"type": "http", "headers": [(b"authorization", header) for header in headers]}
+    return asyncio.run(BearerToken(token).admits(HTTPConnection(scope)))
+
+
+@pytest.mark.parametrize("header", [b"Bearer geheim", b"bearer geheim", b"BEARER  geheim "])
+def test_the_token_is_admitted(header: bytes) -> None:
+    assert admitted("geheim", header)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"geheim",
+        b"Bearer",
+        b"Bearer ",
+        b"Bearer geheim2",
+        b"Bearer gehei",
+        b"Basic geheim",
+        b"Bearer \xff",
+        b"\xff",
+    ],
+)
+def test_nothing_but_the_token_is_admitted(header: bytes) -> None:
+    assert not admitted("geheim", header)
+    assert not admitted("geheim")
+
+
+def test_a_token_may_have_letters_outside_ascii() -> None:
+    assert admitted("\u00e0\u00e0", "Bearer \u00e0\u00e0".encode())
+    assert not admitted("\u00e0\u00e0", "Bearer \u00e0".encode())
 
 
 @pytest.mark.parametrize(

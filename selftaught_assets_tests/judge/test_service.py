@@ -166,8 +166,18 @@ def test_without_the_token_only_health_answers(seed_judge: Judge) -> None:
             assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
             assert patient.get(f"{address}/metrics", headers=sent).status_code == 401
             assert patient.get(f"{address}/health", headers=sent).status_code == 200
+        assert patient.post(f"{address}/v1/compare", content=b"{", headers={}).status_code == 401
+        assert [patient.get(f"{address}{path}").status_code for path in ("/docs", "/openapi.json", "/no")] == [401] * 3
         admitted = {"Authorization": "Bearer geheim"}
         assert patient.post(f"{address}/v1/compare", json=PAIR, headers=admitted).status_code == 200
+
+
+def test_the_description_says_where_the_token_is_asked_for(seed_judge: Judge) -> None:
+    described = build_app(seed_judge, token="geheim").openapi()
+    asked = {path for path, methods in described["paths"].items() if any("security" in m for m in methods.values())}
+    assert asked == {"/v1/compare", "/v1/score", "/metrics"}
+    assert described["components"]["securitySchemes"] == {"Token": {"type": "http", "scheme": "bearer"}}
+    assert "securitySchemes" not in build_app(seed_judge).openapi()["components"]
 
 
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
