@@ -1,6 +1,4 @@
-"""The parser of judgments: from a text to A, B, TIE or INVALID, and from the text of a rating to a number from 1 to 10.
-
-The one parser of verdicts: from the text of a judgment to A, B, TIE or INVALID.
+"""The one parser of judgments: from a text to A, B, TIE or INVALID, and from a rating's text to a number from 1 to 10.
 
 A verdict is the judge's last word (paper section 3, "Judgment Annotation": a judgment is a chain of thought that ends
 in a verdict). Only a complete verdict in the format that was asked for is one; two different verdicts contradict each
@@ -8,12 +6,9 @@ other and are INVALID, like none at all. Nothing is guessed: a text that merely 
 What is said inside `<think>…</think>` is not yet the judge's word: an unclosed block swallows the rest of the text,
 and a block whose opening tag was part of the prompt swallows everything before its closing tag.
 
+A rating is written `[[7]]`, as MT-Bench does for single responses. The rules are the same, and nothing is rounded.
+
 Tables hold a verdict as the string "A", "B" or "TIE", and INVALID as null.
-
-The one parser of ratings: from the text of a judgment of a single response to a number from 1 to 10.
-
-A rating is written `[[7]]`, as MT-Bench does for single responses. The rules are those of verdicts: only a complete
-one counts, two different ones contradict each other, thinking does not count, and nothing is guessed or rounded.
 """
 
 import json

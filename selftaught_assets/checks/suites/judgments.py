@@ -10,8 +10,8 @@ from functools import partial
 import polars as pl
 
 from selftaught_assets.checks.rules import Estimate, Estimated, Subject, Suite, holds, share
-from selftaught_assets.method.reparsing import read_again, read_ratings_again
 from selftaught_assets.method.scoring.statistics import difference_interval, wilson_interval
+from selftaught_assets.method.verdicts import parse_ratings, parse_verdicts
 from selftaught_assets.recipe import Recipe
 
 FIRST = "first judgments"
@@ -125,11 +125,11 @@ def verdicts_reparsed(recipe: Recipe) -> Suite:
     return Suite(
         asset="judgments",
         name="verdicts_reparsed",
-        purpose="A misread verdict turns a wrong judgment into an example: a second, independent reading must agree.",
+        purpose="A verdict that its text does not give turns a wrong judgment into an example.",
         rows=partial(_read_again, recipe),
         shown=(*IDS, "verdict", "read_again", "chosen_position", "is_correct", "judgment"),
         rules=(
-            holds("verdicts_differ", of, "have another verdict by the second reading", "agrees"),
+            holds("verdicts_differ", of, "have another verdict than their text, read again", "agrees"),
             holds("correctness_differs", of, "are called right or wrong against their own verdict", "rightly_called"),
         ),
     )
@@ -188,10 +188,10 @@ def _sampled_pairs(subject: Subject) -> pl.DataFrame:
 def _read_again(recipe: Recipe, subject: Subject) -> pl.DataFrame:
     table = subject.tables["judgments"]
     if recipe.judgments.form == "single":
-        again = read_ratings_again(table["judgment"]).cast(pl.String)
+        again = parse_ratings(table["judgment"]).cast(pl.String)
         rightly_called = ~pl.col("is_correct") | pl.col("verdict").is_not_null()
     else:
-        again = read_again(table["judgment"], recipe.verdicts.format, ties=recipe.verdicts.ties)
+        again = parse_verdicts(table["judgment"], recipe.verdicts.format, ties=recipe.verdicts.ties)
         right = (pl.col("verdict") == pl.col("chosen_position")).fill_null(False)
         rightly_called = pl.col("is_correct") == right
     return table.with_columns(read_again=again).with_columns(
