@@ -1,14 +1,10 @@
 """What gives the label of a pair away to somebody who does not read it: looks, words, refusals.
 
-Responses that refuse to answer.
-
-Whether a label can be told from what it should not depend on.
-
-Whether the winner of a pair can be told from the looks of its texts.
-
 Chosen and rejected responses are often sampled from different prompts. A sign that comes of that, and not of what is
 asked, stands on one side in most pairs: it tells the label, and a judge learns it before it learns to judge. The
 longer text of a pair has more of everything, so both are looked at up to the length of the shorter one.
+
+Regressions, folds and the area under the curve are scikit-learn's.
 """
 
 import math

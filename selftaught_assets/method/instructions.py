@@ -1,20 +1,19 @@
 """Which instructions of the pool an iteration works on: categories, near-repetitions, and what occurs in a benchmark.
 
-How alike texts are, for tables of a million rows.
+*How alike texts are.* Two texts are as alike as their sets of character runs: Jaccard's index, what both have over what
+either has. Runs of white space count as one space, and case does not count. Only the first `CHARACTERS` of a text are
+looked at.
 
-Two texts are as alike as their sets of character runs: Jaccard's index, what both have over what either has. Runs of
-white space count as one space, and case does not count. Only the first `CHARACTERS` of a text are looked at.
+*Whether an instruction occurs in a benchmark*, which would then measure what was trained on. Two measures: equal but
+for white space and case; and runs of 13 words, the customary size (GPT-3, arXiv 2005.14165, appendix C). Words are runs
+of letters, digits and underscores, in lower case, so punctuation and line breaks do not hide a copy. An item of fewer
+than 13 words has no run, and languages that do not part words by spaces have few.
 
-Whether instructions occur in a benchmark, which would then measure what was trained on.
-
-Two measures. *Exact*: equal but for white space and case. *Runs of 13 words*, the customary size (GPT-3, arXiv
-2005.14165, appendix C): words are runs of letters, digits and underscores, in lower case, so punctuation and line
-breaks do not hide a copy. An item of fewer than 13 words has no run; only the exact measure finds it. Languages that
-do not part words by spaces have few runs.
-
-Runs are compared as 64-bit hashes, never as strings: the words of a batch of the texts become one array of numbers, a
-polynomial over 13 of them is a run. With 10^8 runs of instructions and 10^6 of the benchmark, a false hit has a
-probability of about 10^8 × 10^6 / 2^64 = 5 × 10^-6; nothing that is there is missed.
+Runs are compared as 64-bit hashes, never as strings: the texts of a batch become one array of numbers, and a run is a
+polynomial over its words or characters. With 10^8 runs of instructions and 10^6 of the benchmark, a false hit has a
+probability of about 10^8 × 10^6 / 2^64 = 5 × 10^-6; nothing that is there is missed. It is ours since no library
+compares two columns row by row; datasketch and rensa are measured in
+docs/decisions/0010-libraries-and-our-own-code.md.
 """
 
 from collections import Counter
@@ -35,6 +34,8 @@ _MIX = np.uint64(0xBF58476D1CE4E5B9)
 
 HASHES, BANDS = 64, 16
 """Of MinHash: a band has HASHES / BANDS of them."""
+DOUBT = 0.1
+"""Two standard deviations of its estimate."""
 
 
 class _Runs(NamedTuple):
@@ -59,14 +60,15 @@ def jaccard(left: pl.Series, right: pl.Series, size: int = 3) -> pl.Series:
 def earlier_likeness(texts: pl.Series, similarity: float, size: int = 5) -> pl.Series:
     """For each text, the row of an earlier one that it almost equals; null where none is found.
 
-    MinHash over runs of `size` characters with 64 hash functions, and banding: 16 bands of 4. A text is compared with
-    the first text of its bucket in each band, by the share of equal minima. With Jaccard's index J between the two, a
-    bucket in common has the probability 1 - (1 - J^4)^16 (0.9998 at 0.8, 0.64 at 0.5), and the share of equal minima
-    has the standard deviation √(J(1 - J) / 64), 0.05 at 0.8: that close to the threshold texts fall on either side. A
-    text that is like a later text of its bucket and unlike the first is not found, so counts are lower bounds.
+    MinHash over runs of `size` characters with 64 hash functions, and banding: 16 bands of 4. With Jaccard's index J
+    between two texts, a bucket in common has the probability 1 - (1 - J^4)^16 (0.9998 at 0.8), and the share of equal
+    minima has the standard deviation √(J(1 - J) / 64), 0.05 at 0.8. Of the first texts of its buckets, a text is
+    compared by its runs with the one that has most minima in common, unless they are more than `DOUBT` too few: among
+    thousands of texts with one wording, some have 0.8 of the minima in common at an index of 0.65. A text that is like
+    a later text of its bucket and unlike the first is not found, so counts are lower bounds.
     """
     minima = np.concatenate([_minima(runs) for runs in _batches(texts, size)] or [np.zeros((0, HASHES), np.uint32)])
-    earlier = np.full(len(texts), -1, dtype=np.int64)
+    earlier, agreeing = np.full(len(texts), -1, dtype=np.int64), np.full(len(texts), similarity - DOUBT)
     width = HASHES // BANDS
     for band in range(BANDS):
         key = np.zeros(len(texts), dtype=np.uint64)
@@ -75,10 +77,13 @@ def earlier_likeness(texts: pl.Series, similarity: float, size: int = 5) -> pl.S
             key ^= key >> np.uint64(29)
         _, first, bucket = np.unique(key, return_index=True, return_inverse=True)
         candidate = first[bucket]
-        alone = np.flatnonzero((candidate != np.arange(len(texts))) & (earlier < 0))
-        agreeing = (minima[alone] == minima[candidate[alone]]).mean(axis=1)
-        near = agreeing >= similarity
-        earlier[alone[near]] = candidate[alone[near]]
+        later = np.flatnonzero(candidate != np.arange(len(texts)))
+        shared = (minima[later] == minima[candidate[later]]).mean(axis=1)
+        nearer = shared > agreeing[later]
+        earlier[later[nearer]], agreeing[later[nearer]] = candidate[later[nearer]], shared[nearer]
+    likely = np.flatnonzero(earlier >= 0)
+    near = jaccard(texts[likely], texts[earlier[likely]], size).to_numpy() >= similarity
+    earlier[likely[~near]] = -1
     return pl.Series("earlier", earlier).replace(-1, None)
 
 

@@ -65,6 +65,23 @@ def test_texts_on_either_side_of_the_threshold_are_told_apart(kept: int, share: 
     assert share[0] <= found.count() / 200 <= share[1]
 
 
+def test_what_is_found_is_as_alike_as_was_asked():
+    """Of a thousand texts of one wording, some share 0.8 of their minima by chance, with an index of 0.65."""
+    draws = random.Random(1)
+    wording = (
+        "The instruction asks to sort the numbers up. Response A gives {} and response B gives {}. The order of the "
+        "first is checked number by number, so the verdict follows from it: [[A]]"
+    )
+    lists = [" ".join(str(draws.randrange(10, 99)) for _ in range(6)) for _ in range(2000)]
+    texts = [wording.format(*pair) for pair in zip(lists[::2], lists[1::2], strict=True)]
+    texts += [text + "." for text in texts[:50]]
+    found = earlier_likeness(pl.Series(texts), 0.8).to_list()
+    assert found[1000:] == list(range(50))
+    assert all(
+        by_definition(text, texts[row], 5) >= 0.8 for text, row in zip(texts, found, strict=True) if row is not None
+    )
+
+
 def test_no_text_repeats_nothing():
     assert earlier_likeness(pl.Series([], dtype=pl.String), 0.8).to_list() == []
     assert jaccard(pl.Series([], dtype=pl.String), pl.Series([], dtype=pl.String)).to_list() == []
