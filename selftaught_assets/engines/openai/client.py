@@ -2,6 +2,8 @@
 
 The key goes into the header of requests to the recipe's address and nowhere else: redirects are not followed, and
 what a server says is shown without it.
+
+Why this is not the `openai` SDK: docs/decisions/0010-libraries-and-our-own-code.md.
 """
 
 import asyncio
