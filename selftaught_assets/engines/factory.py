@@ -206,4 +206,4 @@ def _load(settings: EngineSettings, model: ModelReference) -> Engine:
         case RaySettings():
             from selftaught_assets.engines.ray import engine as ray_engine
 
-            return ray_engine.load_engine(settings, model)
+            return ray_engine.load_engine(settings, model, open_engine)

@@ -91,7 +91,7 @@ class OpenAISettings(Section):
 
 
 class RaySettings(Section):
-    """Ray Data over actors that hold one of the other engines each: several devices, or several machines."""
+    """Actors of Ray that hold one of the other engines each: several devices, or several machines."""
 
     name: Literal["ray"]
     engine: Annotated[TransformersSettings | VllmSettings | OpenAISettings, Field(discriminator="name")]

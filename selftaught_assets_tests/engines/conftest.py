@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -21,8 +22,10 @@ from transformers import (
 
 from selftaught_assets.engines.embedded.engine import TransformersEngine
 from selftaught_assets.engines.protocol import Completion, Prompt, Request
+from selftaught_assets.engines.ray import cluster
 from selftaught_assets.engines.ray.cluster import connected
 from selftaught_assets.recipe.engines import RaySettings, SamplingParameters, TransformersSettings
+from selftaught_assets_tests.engines.processes import alive, children, command
 
 CONTEXT = 128
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -136,10 +139,20 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrained
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[RaySettings]:
-    """A local cluster that all engines of this process join; settings of one with two actors."""
+    """A local cluster that all engines of this process join; settings of one with two actors.
+
+    When the last engine has ended, so has the cluster: no process and no file of it is left.
+    """
     settings = RaySettings(name="ray", engine=TransformersSettings(device="cpu"), replicas=2, cpus=0.25)
     with connected(settings):
         yield settings
+        folder = Path(cluster._connection.folder)
+        masters = [process for process in children() if folder.name in command(process)]
+        assert masters
+        of_ray = [*masters, *(child for master in masters for child in master.children(recursive=True))]
+    psutil.wait_procs(of_ray, timeout=120)
+    assert not any(map(alive, of_ray))
+    assert not folder.exists()
 
 
 @pytest.fixture(scope="session")

@@ -1,110 +1,186 @@
-"""What runs on the cluster for the ray engine: the stream of portions, and the actors that complete them."""
+"""The actors of the ray engine: what each runs on the cluster, and the pool that keeps them at work.
 
-import asyncio
-import pickle
-from collections.abc import Iterable, Iterator
-from itertools import count, islice
-from typing import TYPE_CHECKING
+An actor works on one batch at a time and streams each completion as it finishes. If it dies, the pool starts another
+in its place, and hands back what had not arrived. So nothing is asked for twice, and nothing has to be filtered out.
+"""
 
-from selftaught_assets.engines.protocol import Completion
-from selftaught_assets.engines.ray.portions import Finished, Handful, Message, Opened, Portion, Refused
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from selftaught_assets.engines.protocol import Completion, Engine, Request
 from selftaught_assets.errors import UserError
-from selftaught_assets.recipe.engines import EngineSettings
-from selftaught_assets.storage.models import ModelReference
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from ray import ObjectRefGenerator
     from ray.actor import ActorHandle
 
-_HANDFULS_IN_A_BATCH = 4
-_SMALLEST_HANDFUL = 32
-"""Ray Data takes about ten rows a second from each actor."""
+_DEATHS_IN_A_ROW = 6
+"""Whatever kills that many actors, without a completion in between, will do so again."""
+
+Batch = dict[tuple[str, int], Request]
+"""Samples that are still to come, by request id and sample index, with the request that each belongs to."""
 
 
-class Desk:
-    """Where the driver lays portions down, numbered from 0, for the source to read: a Ray actor.
+class Opened(NamedTuple):
+    """What an actor's engine says of itself (see `Engine`)."""
 
-    Ray starts a source again where its process is lost, and then it must give what it gave before: a portion stays on
-    the desk until it is finished.
-    """
-
-    def __init__(self) -> None:
-        self._portions: dict[int, bytes] = {}
-        self._laid = 0
-        self._changed = asyncio.Condition()
-
-    async def lay(self, portion: bytes) -> None:
-        """Adds the portion with the next number."""
-        async with self._changed:
-            self._portions[self._laid] = portion
-            self._laid += 1
-            self._changed.notify_all()
-
-    async def read(self, number: int) -> bytes:
-        """The portion of this number, once it is there; empty if it is finished."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._laid > number)
-        return self._portions.get(number, b"")
-
-    async def clear(self, number: int) -> None:
-        """Forgets a finished portion."""
-        self._portions.pop(number, None)
+    model_digest: str
+    identity: str
+    capacity: int
 
 
-def read_portions(_: "pa.Table", desk: "ActorHandle") -> "Iterator[pa.Table]":
-    """The source: a row for each portion, for ever."""
-    import ray
+class EngineActor:
+    """Runs on the cluster: one of the other engines, open as long as the actor lives."""
 
-    for number in count():
-        yield _row(number, ray.get(desk.read.remote(number)))
+    def __init__(self, lend_engine: Callable[[], AbstractContextManager[Engine]]) -> None:
+        self._lend_engine = lend_engine
+        self._engine: Engine | None = None
 
+    def open(self) -> Iterator[Opened]:
+        """Opens the engine.
 
-class Completer:
-    """An actor: one of the other engines, and what it answers to portions."""
-
-    def __init__(self, settings: EngineSettings, model: ModelReference) -> None:
-        from selftaught_assets.engines.factory import open_engine
-
-        self._refusal: Refused | None = None
-        self._opened = open_engine(settings, model)
-        try:
-            self._engine = self._opened.__enter__()
-        except UserError as error:
-            self._refusal = Refused(str(error))
-
-    def __call__(self, row: "pa.Table") -> "Iterator[pa.Table]":
-        """Answers a portion with messages, one row each.
-
-        Where an actor is killed, Ray has its portion done again and leaves out as many rows as it has already. So the
-        number of rows depends on the portion alone; what is in them may differ, and the driver's ledger sees to that.
+        Raises:
+            UserError: it cannot be opened.
         """
-        number, content = row["number"][0].as_py(), row["content"][0].as_py()
-        for message in self._answers(pickle.loads(content) if content else ()):
-            yield _row(number, pickle.dumps(message))
+        engine = self._opened()
+        yield Opened(engine.model_digest, engine.identity, engine.capacity)
 
-    def _answers(self, portion: Portion) -> Iterator[Message]:
-        if self._refusal is not None:
-            yield self._refusal
-            return
-        if not portion:
-            yield Opened(self._engine.model_digest, self._engine.identity, self._engine.capacity)
-            return
+    def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """Yields completions as they finish.
+
+        Raises:
+            UserError: the engine cannot be opened, or refuses the requests.
+        """
+        # Ray sends values into the generator, which `yield from` would pass on to the engine.
+        for completion in self._opened().generate(requests):  # noqa: UP028
+            yield completion
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            self._lent = self._lend_engine()
+            self._engine = self._lent.__enter__()
+        return self._engine
+
+
+@dataclass
+class _Job:
+    """What an actor is doing: it completes a batch, or opens its engine and owes nothing."""
+
+    actor: "ActorHandle"
+    owed: Batch
+    given_up: bool = False
+
+
+class ActorPool:
+    """Actors at work. Needs a process that is connected to Ray."""
+
+    def __init__(self, start: Callable[[], "ActorHandle"], size: int) -> None:
+        """Starts the actors, which open their engines.
+
+        Args:
+            start: starts one `EngineActor`.
+            size: how many there are at any time.
+        """
+        self._start = start
+        self._jobs: dict[ObjectRefGenerator, _Job] = {}
+        self._idle: list[ActorHandle] = []
+        self._deaths = 0
+        for _ in range(size):
+            self._add()
+
+    def wait_until_open(self) -> Opened:
+        """What the first engine that is open says of itself.
+
+        Raises:
+            UserError: it cannot be opened, or actors die over and over.
+        """
+        while not isinstance(item := self._next()[1], Opened):
+            pass
+        return item
+
+    def complete(self, queue: deque[Batch]) -> Iterator[Completion]:
+        """Completes the batches, each by whichever actor is free first. What an actor that dies owes comes next.
+
+        Raises:
+            UserError: an engine cannot be opened or refuses a batch, or actors die over and over.
+        """
         try:
-            handful = max(_SMALLEST_HANDFUL, self._engine.capacity // _HANDFULS_IN_A_BATCH)
-            yield from _handfuls(self._engine.generate(portion), handful)
-        except UserError as error:
-            yield Refused(str(error))
-        else:
-            yield Finished()
+            while queue or any(job.owed for job in self._jobs.values()):
+                while queue and self._idle:
+                    self._submit(queue.popleft())
+                job, item = self._next()
+                if isinstance(item, Completion):
+                    if job.owed.pop((item.request_id, item.sample_index), None) is not None:
+                        yield item
+                elif item is None and job.owed:
+                    queue.appendleft(job.owed)
+        finally:
+            for job in self._jobs.values():
+                if job.owed:
+                    job.owed, job.given_up = {}, True
+
+    def close(self) -> None:
+        """Ends the actors, whatever they are doing."""
+        import ray
+
+        for actor in [*self._idle, *(job.actor for job in self._jobs.values())]:
+            ray.kill(actor)
+
+    def _add(self) -> None:
+        actor = self._start()
+        self._jobs[actor.open.remote()] = _Job(actor, {})
+
+    def _submit(self, batch: Batch) -> None:
+        actor = self._idle.pop()
+        self._jobs[actor.generate.remote(_requests(batch))] = _Job(actor, batch)
+
+    def _next(self) -> tuple[_Job, Opened | Completion | None]:
+        """What comes next from any actor; None if its job is over, with what it owes where the actor died."""
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        (stream,), _ = ray.wait(list(self._jobs), num_returns=1)
+        job = self._jobs.pop(stream)
+        try:
+            item = ray.get(next(stream))
+        except StopIteration:
+            self._idle.append(job.actor)
+            if job.owed:
+                raise RuntimeError(f"The engine of an actor left out {len(job.owed)} completions.") from None
+            return job, None
+        except RayTaskError as error:
+            self._idle.append(job.actor)
+            if job.given_up:
+                return job, None
+            raise (error.cause if isinstance(error.cause, UserError) else error) from None
+        except RayError as error:
+            self._replace(job.actor, error)
+            return job, None
+        self._jobs[stream] = job  # Behind the others, so that each has its turn.
+        if isinstance(item, Completion):
+            self._deaths = 0
+        return job, item
+
+    def _replace(self, actor: "ActorHandle", error: Exception) -> None:
+        import ray
+
+        ray.kill(actor)  # It may be out of reach, but alive.
+        self._add()
+        self._deaths += 1
+        if self._deaths == _DEATHS_IN_A_ROW:
+            raise UserError(
+                f"Ray actors ended {self._deaths} times in a row over their work, so it was given up: give them more "
+                f"memory, or lower `max_rows` of their engine ({' '.join(str(error).split())[:300]})."
+            )
 
 
-def _handfuls(completions: Iterable[Completion], size: int) -> Iterator[Handful]:
-    iterator = iter(completions)
-    while handful := tuple(islice(iterator, size)):
-        yield Handful(handful)
-
-
-def _row(number: int, content: bytes) -> "pa.Table":
-    import pyarrow as pa
-
-    return pa.table({"number": pa.array([number], pa.int64()), "content": pa.array([content], pa.binary())})
+def _requests(batch: Batch) -> list[Request]:
+    indices: dict[str, list[int]] = {}
+    for request_id, index in batch:
+        indices.setdefault(request_id, []).append(index)
+    return [
+        replace(batch[request_id, wanted[0]], sample_indices=tuple(wanted)) for request_id, wanted in indices.items()
+    ]

@@ -19,7 +19,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import RaySettings
 
 _OBJECT_STORE_BYTES = 256 * 2**20
-"""Of a local cluster. Only a few portions and answers are in it at a time."""
+"""Of a local cluster. Only a few batches and completions are in it at a time."""
 _ANSWER_SECONDS = 10.0
 _ROOM_SECONDS = 30.0
 
@@ -75,15 +75,20 @@ def connected(settings: RaySettings) -> Iterator[None]:
                 shutil.rmtree(ours.folder, ignore_errors=True)
 
 
-def actor_environment(settings: RaySettings) -> dict[str, str]:
-    """Environment variables of the actors: threads and GPUs of their own only, and on a local cluster our own code."""
+def actor_options(settings: RaySettings) -> dict[str, object]:
+    """How Ray starts an actor: its share of a machine, and an environment in which it uses no more than that."""
     environment = {"OMP_NUM_THREADS": str(max(1, int(settings.cpus)))}
     if settings.gpus == 0:
         environment["CUDA_VISIBLE_DEVICES"] = ""
-    if settings.address is None:
+    if settings.address is None:  # Elsewhere the code is what is installed there.
         source = str(Path(selftaught_assets.__file__).parent.parent)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    return environment
+    return {
+        "num_cpus": settings.cpus,
+        "num_gpus": settings.gpus,
+        "scheduling_strategy": "SPREAD",
+        "runtime_env": {"env_vars": environment},
+    }
 
 
 def _start() -> _Connection:

@@ -1,29 +1,34 @@
-"""The ray engine: actors that hold one of the other engines each, on one machine or on many.
+"""The ray engine: actors on one machine or on many, which hold one of the other engines each and share the requests.
 
 Randomness belongs to the samples, so it makes no difference which actor completes what, or how often: the tables are
-those of the actors' engine, and so is the journal, which the driver alone writes.
+those of the actors' engine, and so is the journal, which the driver alone writes. Why these are plain actors, and not
+`map_batches` of Ray Data, is told in docs/decisions/0012-ray-data.md.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from datetime import date as Date
+from functools import partial
 from typing import TYPE_CHECKING
 
 from selftaught_assets.engines import chat
-from selftaught_assets.engines.protocol import Completion, Prompt, Request
-from selftaught_assets.engines.ray.cluster import actor_environment, connected
-from selftaught_assets.engines.ray.portions import Finished, Handful, Ledger, Opened, Refused, cut_into_portions
-from selftaught_assets.engines.ray.stream import Stream
-from selftaught_assets.errors import UserError
-from selftaught_assets.recipe.engines import TEMPLATE_DATE, RaySettings
+from selftaught_assets.engines.protocol import Completion, Engine, Prompt, Request
+from selftaught_assets.engines.ray.actors import ActorPool, Batch, EngineActor, Opened
+from selftaught_assets.engines.ray.cluster import actor_options, connected
+from selftaught_assets.recipe.engines import TEMPLATE_DATE, EngineSettings, RaySettings
 from selftaught_assets.storage.models import ModelReference
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_PORTIONS_PER_ACTOR = 2
-"""One at work, and one that waits for whichever actor is free first."""
+_CAPACITIES_IN_A_BATCH = 8
+"""While the last samples of a batch end, its actor is not full: for about an eighth of the time. More would leave more
+to a single actor at the end, where one is killed."""
+
+OpenEngine = Callable[[EngineSettings, ModelReference], AbstractContextManager[Engine]]
+"""Opens the engine that an actor holds. It travels to the actors, so it is a function of a module."""
 
 
 class RayEngine:
@@ -31,18 +36,18 @@ class RayEngine:
 
     def __init__(
         self,
-        stream: Stream,
-        tokenizer: "PreTrainedTokenizerBase",
+        pool: ActorPool,
         opened: Opened,
         replicas: int,
+        tokenizer: "PreTrainedTokenizerBase",
         at_the_end: ExitStack,
     ) -> None:
         self.model_digest = opened.model_digest
         self.identity = opened.identity
         self.capacity = replicas * opened.capacity
-        self._stream = stream
+        self._pool = pool
+        self._cut = partial(cut_into_batches, capacity=opened.capacity, replicas=replicas)
         self._tokenizer = tokenizer
-        self._replicas = replicas
         self._at_the_end = at_the_end
 
     def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
@@ -50,56 +55,53 @@ class RayEngine:
         return chat.render(self._tokenizer, messages, date)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Yields completions by the handful, in any order, exactly one for each (request, sample index).
+        """Yields each completion as it finishes, in any order, exactly one for each (request, sample index).
 
         Raises:
             UserError: an actor's engine refuses the requests, or actors are killed over and over.
         """
-        portions = cut_into_portions(list(requests), capacity=self.capacity // self._replicas, replicas=self._replicas)
-        ledger = Ledger(portions)
-        try:
-            while self._hand_out(ledger):
-                number, message = self._stream.next_answer()
-                match message:
-                    case Handful(completions):
-                        yield from ledger.received(number, completions)
-                    case Finished():
-                        ledger.finished(number)
-                        self._stream.clear(number)
-                    case Refused(sentence) if number in ledger.at_work:
-                        raise UserError(sentence)
-        finally:
-            for number in ledger.at_work:
-                self._stream.clear(number)
+        return self._pool.complete(deque(self._cut(requests)))
 
     def close(self) -> None:
         """Ends the actors, and the cluster if it is a local one."""
         self._at_the_end.close()
 
-    def _hand_out(self, ledger: Ledger) -> bool:
-        """Keeps every actor supplied; says whether anything is at work."""
-        while len(ledger.at_work) < _PORTIONS_PER_ACTOR * self._replicas:
-            portion = ledger.next_portion()
-            if portion is None:
-                break
-            ledger.handed_out(self._stream.lay(portion), portion)
-        return bool(ledger.at_work)
 
-
-def load_engine(settings: RaySettings, model: ModelReference) -> RayEngine:
+def load_engine(settings: RaySettings, model: ModelReference, open_engine: OpenEngine) -> RayEngine:
     """Connects to the cluster, starts the actors there, and waits for the first that has opened its engine.
 
+    Args:
+        settings: the cluster, and what each actor holds and has for itself.
+        model: what each actor opens; its paths have to exist on every machine.
+        open_engine: opens an engine by its settings.
+
     Raises:
-        UserError: as `connected`, or as the actors' engine does where it is opened.
+        UserError: as `connected`, or as `open_engine` does on the cluster.
     """
     tokenizer = chat.load_tokenizer(model.base)
     paths = replace(model, base=model.base.absolute(), adapter=model.adapter and model.adapter.absolute())
     with ExitStack() as stack:
         stack.enter_context(connected(settings))
-        stream = Stream(settings, paths, actor_environment(settings))
-        stack.callback(stream.close)
-        stream.lay(())
-        answer = stream.next_answer().message
-        if isinstance(answer, Refused):
-            raise UserError(answer.sentence)
-        return RayEngine(stream, tokenizer, answer, settings.replicas, stack.pop_all())
+        import ray
+
+        actor = ray.remote(EngineActor).options(**actor_options(settings))
+        start = partial(actor.remote, partial(open_engine, settings.engine, paths))
+        pool = stack.enter_context(closing(ActorPool(start, settings.replicas)))
+        return RayEngine(pool, pool.wait_until_open(), settings.replicas, tokenizer, stack.pop_all())
+
+
+def cut_into_batches(requests: Iterable[Request], *, capacity: int, replicas: int) -> Iterator[Batch]:
+    """Cuts the samples into batches, in their order: large ones, then smaller ones, so that all actors end together.
+
+    Args:
+        requests: what is asked for; the samples of a request may be spread over batches.
+        capacity: samples that one actor works on together. No batch is smaller, as long as there is enough for all.
+        replicas: actors.
+    """
+    samples = [((request.request_id, index), request) for request in requests for index in request.sample_indices]
+    smallest = min(capacity, -(-len(samples) // replicas))
+    start = 0
+    while left := len(samples) - start:
+        size = min(_CAPACITIES_IN_A_BATCH * capacity, max(smallest, -(-left // (2 * replicas))), left)
+        yield dict(samples[start : start + size])
+        start += size

@@ -52,4 +52,4 @@ def assert_same_completions(found: Iterable[Completion], expected: Iterable[Comp
 
 def actors() -> list[psutil.Process]:
     """The processes of ours that hold models."""
-    return [process for process in children() if "MapWorker(MapBatches(Completer))" in command(process)]
+    return [process for process in children() if command(process).startswith("ray::EngineActor")]

@@ -4,14 +4,13 @@ Clusters with another life: test_clusters.py. Actors that hold other engines: te
 """
 
 import os
-import pickle
 import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -19,9 +18,8 @@ from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.journalled import Generated
 from selftaught_assets.engines.protocol import Engine, Request
 from selftaught_assets.engines.ray import cluster
-from selftaught_assets.engines.ray.actors import Completer
+from selftaught_assets.engines.ray.actors import EngineActor
 from selftaught_assets.engines.ray.engine import RayEngine
-from selftaught_assets.engines.ray.portions import Refused
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import RaySettings
 from selftaught_assets.storage.journal import Journal, MemoryJournal
@@ -51,7 +49,7 @@ def engine(ray_cluster: RaySettings, model: ModelReference) -> Iterator[RayEngin
 
 
 def many_requests() -> list[Request]:
-    """More than fits into a portion; one request alone is as large as several."""
+    """More than fits into a batch; one request alone is as large as several."""
     few = [request(f"prompt {i}", name=str(i), n=i % 7, seed=i, max_tokens=24) for i in range(80)]
     return [*few, request("the large one", name="large", n=200, seed=1, max_tokens=12)]
 
@@ -94,20 +92,20 @@ def test_an_actor_killed_midway_costs_time_but_no_row(engine: RayEngine, undistu
     killed: list[int] = []
 
     class Watched:
-        """The engine, until two of its completions are there: then an actor that is at work dies."""
+        """The engine, until a few of its completions are there: then an actor that is at work dies."""
 
         model_digest, identity, capacity, render = engine.model_digest, engine.identity, engine.capacity, engine.render
 
         def generate(self, requests: object) -> Iterator[object]:
             for place, completion in enumerate(engine.generate(requests)):
-                if place in (2, 200):
+                if place == 20:
                     victim = max(actors(), key=lambda process: process.cpu_percent(interval=0.2))
                     victim.send_signal(signal.SIGKILL)
                     killed.append(victim.pid)
                 yield completion
 
     generated = tasks_sampled(Watched(), MemoryJournal())
-    assert len(killed) == 2
+    assert len(killed) == 1
     assert_same(generated.frame, undisturbed.frame)
     assert generated.sampled.completions == 60 * 8
     assert not set(killed) & {process.pid for process in actors()}
@@ -121,7 +119,7 @@ def test_a_generation_that_was_given_up_leaves_nothing_to_the_next(engine: RayEn
     assert_same_completions(engine.generate(again), alone.generate(again))
 
 
-def test_what_an_actor_cannot_load_is_told_as_by_its_engine(
+def test_an_engine_that_cannot_be_opened_says_why_as_its_actors_would_and_leaves_other_engines_alone(
     engine: RayEngine, model_folder: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(model_folder, tmp_path / "model")
@@ -132,26 +130,14 @@ def test_what_an_actor_cannot_load_is_told_as_by_its_engine(
     with pytest.raises(UserError) as with_ray, open_engine(ACTORS.model_copy(update={"replicas": 1}), broken):
         pass
     assert str(with_ray.value) == str(alone.value)
+    wait_for(lambda: len(actors()) == 2)
     assert len(list(engine.generate([request("abc")]))) == 1
 
 
 def test_an_actor_that_has_another_model_at_the_path_refuses_it(model: ModelReference) -> None:
     elsewhere = replace(model, stamps={}, digest="f" * 64)  # As on a machine with another copy of the folder.
-    nothing_to_do = pa.table({"number": [0], "content": [pickle.dumps(())]})
-    (answer,) = Completer(ALONE, elsewhere)(nothing_to_do)
-    refused = pickle.loads(answer["content"][0].as_py())
-    assert isinstance(refused, Refused)
-    assert "is not the one that was meant (ffffffffffffffff" in refused.sentence
-
-
-def test_a_second_engine_shares_the_local_cluster_and_ends_only_its_own_actors(
-    engine: RayEngine, model: ModelReference
-) -> None:
-    with open_engine(ACTORS.model_copy(update={"replicas": 1}), model) as second:
-        assert_same_completions(second.generate(many_requests()), engine.generate(many_requests()))
-        wait_for(lambda: len(actors()) == 3)
-    wait_for(lambda: len(actors()) == 2)
-    assert len(list(engine.generate([request("abc")]))) == 1
+    with pytest.raises(UserError, match=r"is not the one that was meant \(ffffffffffffffff"):
+        next(EngineActor(partial(open_engine, ALONE, elsewhere)).open())
 
 
 @pytest.mark.parametrize("change", [{"replicas": 1000, "cpus": 1}, {"gpus": 1, "replicas": 9}])
