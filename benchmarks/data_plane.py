@@ -52,7 +52,7 @@ def measure(pairs: int) -> dict[str, float]:
     suite = label_balance(recipe)
     shown = table.with_columns(example_id="judgment_id", completion="judgment_id")
     subject = Subject({"filtered_set": shown}, Layout.of(recipe), "iteration_01")
-    broken = [finding for finding in validate(suite, suite.rows(subject)) if not finding.passed]
+    broken = [finding for finding in validate(suite, suite.rows(subject)).findings if not finding.passed]
     took = time.perf_counter() - started
     if broken:
         raise RuntimeError(f"The check found {broken}.")

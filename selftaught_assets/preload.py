@@ -12,7 +12,7 @@ MODULES = (
     "torch",
     "transformers.models.auto.modeling_auto",
     "peft",
-    "great_expectations",
+    "selftaught_assets.checks.expectations",
     "sklearn.feature_extraction.text",
     "sklearn.linear_model",
     "alembic.command",

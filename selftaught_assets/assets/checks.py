@@ -9,7 +9,7 @@ import polars as pl
 
 from selftaught_assets.assets.family import UNPARTITIONED, Family
 from selftaught_assets.assets.promotion import publish
-from selftaught_assets.checks.results import check_result
+from selftaught_assets.checks.results import check_result, validate
 from selftaught_assets.checks.rules import Subject, Suite
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.errors import UserError
@@ -42,7 +42,7 @@ def _checks_of(family: Family, asset: str, suites: list[Suite]) -> dg.AssetCheck
             except UserError as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from error
             for suite in checks_of_rows:
-                result = check_result(suite, rows, family.key(asset))
+                result = check_result(suite, rows, validate(suite, rows).findings, family.key(asset))
                 passed = passed and (result.passed or result.severity != dg.AssetCheckSeverity.ERROR)
                 yield result
         if asset == "checkpoint" and passed:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import polars as pl
 
-from selftaught_assets.checks.rules import Subject, Suite, Tables, holds
+from selftaught_assets.checks.rules import KEPT, RowRule, Subject, Suite, Tables, Where, in_set, not_null, unique
 from selftaught_assets.errors import UserError
 from selftaught_assets.method import instructions, judging, pairs, single, training_set
 from selftaught_assets.method.benchmarks import items as benchmark_items
@@ -18,6 +18,10 @@ from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.inputs import read_jsonl
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import read_table
+
+_PRESENT = Where((("present", True),), stored=())
+_KEPT = Where((("kept", True),), stored=KEPT.stored)
+_EXPECTED = Where((("expected", True),), stored=None)
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,12 @@ def _accounts(recipe: Recipe) -> list[_Account]:
 
 
 def _suite(account: _Account) -> Suite:
-    rows = "kept rows" if account.unique_among == "kept" else "rows"
-    ids = holds("ids_repeated", rows, f"have the `{account.id}` of an earlier row", "id_is_new", account.unique_among)
+    rows, among = ("kept rows", _KEPT) if account.unique_among == "kept" else ("rows", _PRESENT)
+    ids = (
+        RowRule("ids_repeated", rows, f"share their `{account.id}`", (unique(account.id),), among)
+        if account.id
+        else None
+    )
     origin = " and ".join(f"`{name}`" for name in account.upstream) or "what was read"
     return Suite(
         asset=account.asset,
@@ -132,10 +140,22 @@ def _suite(account: _Account) -> Suite:
         upstream=account.upstream,
         numbers=_count,
         rules=(
-            holds("rows_missing", "expected rows", "are missing", "present", "expected"),
-            holds("rows_unexpected", "rows", "are repeated, or come from nothing upstream", "expected", "present"),
-            *([ids] if account.id else []),
-            holds("reasons_unknown", "rows", "are dropped for an unknown reason", "reason_known", "present"),
+            RowRule("rows_missing", "expected rows", "are missing", (not_null("place"),), _EXPECTED),
+            RowRule(
+                "rows_unexpected",
+                "rows",
+                "are repeated, or come from nothing upstream",
+                (not_null("place_upstream"),),
+                _PRESENT,
+            ),
+            *([ids] if ids else []),
+            RowRule(
+                "reasons_unknown",
+                "rows",
+                "are dropped for an unknown reason",
+                (in_set("drop_reason", account.reasons),),
+                _PRESENT,
+            ),
         ),
     )
 
@@ -148,24 +168,21 @@ def _recount(account: _Account, subject: Subject) -> pl.DataFrame:
     key = list(account.key)
     occurrence = pl.int_range(pl.len()).over(key).alias("occurrence")
     expected = account.expected(subject).cast({name: table.schema[name] for name in key})
-    rows = table.select(*account.columns, occurrence, present=pl.lit(True)).join(
-        expected.select(*key, occurrence, expected=pl.lit(True)),
+    rows = table.select(*account.columns, occurrence, place=pl.int_range(pl.len())).join(
+        expected.select(*key, occurrence, place_upstream=pl.int_range(pl.len())),
         on=[*key, "occurrence"],
         how="full",
         coalesce=True,
         nulls_equal=True,
         maintain_order="left_right",
     )
-    reason_known = pl.col("drop_reason").is_null() | pl.col("drop_reason").is_in(account.reasons)
-    rows = rows.with_columns(
-        pl.col("present", "expected").fill_null(False),
-        reason_known=reason_known,
+    present = pl.col("place").is_not_null()
+    return rows.with_columns(
+        present=present,
+        expected=pl.col("place_upstream").is_not_null(),
         dropped=pl.col("drop_reason").is_not_null(),
-    ).with_columns(kept=pl.col("present") & ~pl.col("dropped"))
-    if account.id:
-        earlier = pl.col(account.unique_among).cum_sum().over(account.id)
-        rows = rows.with_columns(id_is_new=~pl.col(account.unique_among) | (earlier == 1))
-    return rows
+        kept=present & pl.col("drop_reason").is_null(),
+    )
 
 
 def _count(rows: pl.DataFrame) -> dict[str, int]:

@@ -1,20 +1,29 @@
-"""A suite applied to a table with Great Expectations, and what the check then says.
+"""A suite applied to its rows with Great Expectations, and what the check then says.
 
-Applies a suite to the rows of a table, with Great Expectations.
-
-What a check says: one sentence, the numbers behind it, and the rows at fault.
+A check says one sentence, the numbers behind it, and the rows at fault.
 """
 
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 import polars as pl
 
-from selftaught_assets.checks.rules import MEAN, Estimate, Estimated, Limit, RowRule, Rule, Suite
+from selftaught_assets.checks.rules import (
+    Count,
+    Estimate,
+    Estimated,
+    Expectation,
+    Given,
+    Measured,
+    RowRule,
+    Rule,
+    Share,
+    Suite,
+)
+from selftaught_assets.errors import as_clause, reason_of
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationValidationResult
@@ -30,7 +39,7 @@ class Finding(NamedTuple):
 
     rule: Rule
     passed: bool
-    observed: int | float | None
+    observed: Any
     """Rows at fault, or the number that is limited; None if there is no row to take it from."""
     rows: int
     """Rows that were looked at."""
@@ -38,29 +47,41 @@ class Finding(NamedTuple):
     """The first rows at fault, in the order of the table."""
     estimate: Estimate | None = None
     """The observed number with its interval, where it has one."""
+    problem: str | None = None
+    """Why an expectation of a user's suite could not be applied."""
 
 
-def validate(suite: Suite, rows: pl.DataFrame) -> list[Finding]:
-    """One finding for each rule, in their order.
+class Validation(NamedTuple):
+    """What Great Expectations found of a suite."""
+
+    findings: list[Finding]
+    """One for each rule, in their order."""
+    results: "list[ExpectationValidationResult]"
+    """One for each expectation that could be applied."""
+
+
+def validate(suite: Suite, rows: pl.DataFrame) -> Validation:
+    """Applies a suite.
 
     Args:
         suite: what is demanded.
         rows: as `suite.rows` makes them.
 
     Raises:
-        RuntimeError: Great Expectations could not apply a rule.
+        RuntimeError: Great Expectations could not apply a rule of ours.
     """
-    found: dict[str, Finding] = {}
     seen = {
-        where: rows if where is None else rows.filter(pl.col(where))
+        where: rows if where is None else rows.filter(where.holds)
         for where in dict.fromkeys(rule.where for rule in suite.rules)
     }
+    estimates = {rule.name: rule.estimate(seen[rule.where]) for rule in suite.rules if isinstance(rule, Estimated)}
+    results = _results_of_estimates(suite, estimates)
     for where, some in seen.items():
         rules = [rule for rule in suite.rules if rule.where == where and not isinstance(rule, Estimated)]
-        found |= {finding.rule.name: finding for finding in _findings(rules, some)}
-    estimated = [rule for rule in suite.rules if isinstance(rule, Estimated)]
-    found |= {finding.rule.name: finding for finding in _estimated_findings(estimated, seen)}
-    return [found[rule.name] for rule in suite.rules]
+        results |= _results(suite, rules, some)
+    findings = [_finding(rule, results[rule.name], seen[rule.where], estimates) for rule in suite.rules]
+    found = [result for results_of_rule in results.values() for result in results_of_rule]
+    return Validation(findings, [result for result in found if not isinstance(result, str)])
 
 
 @cache
@@ -72,6 +93,8 @@ def _whole_frames() -> "BatchDefinition":
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
 
+    import selftaught_assets.checks.expectations  # noqa: F401  Great Expectations then knows them.
+
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     return (
@@ -81,114 +104,134 @@ def _whole_frames() -> "BatchDefinition":
     )
 
 
-def _findings(rules: list[RowRule | Limit], rows: pl.DataFrame) -> Iterator[Finding]:
-    if not rules:
-        return
-    by_name = {rule.name: rule for rule in rules}
-    expectations = [_expectation(rule, rule.expectation, rule.arguments) for rule in rules]
-    columns = dict.fromkeys(rule.arguments["column"] for rule in rules if "column" in rule.arguments)
-    named = rows.select(*columns).with_columns(pl.col(pl.Boolean).fill_null(False))  # Nulls would be passed over.
-    for result in _results(expectations, named, rows.height):
-        rule = by_name[result.expectation_config.meta["rule"]]
-        if isinstance(rule, RowRule):
-            at_fault = rows[result.result["partial_unexpected_index_list"]]
-            yield Finding(rule, bool(result.success), int(result.result["unexpected_count"]), rows.height, at_fault)
-        else:
-            observed = _plain(result.result["observed_value"])
-            yield Finding(
-                rule, bool(result.success), observed, rows.height, _pulling(rule.column, rule, observed, rows)
-            )
+_Results = dict[str, "list[ExpectationValidationResult | str]"]
+"""By rule: a result for each of its expectations, or why there is none."""
 
 
-def _estimated_findings(rules: list[Estimated], seen: Mapping[str | None, pl.DataFrame]) -> Iterator[Finding]:
-    """Great Expectations is asked about the end of each interval that speaks for the rule, all rules as one row."""
-    estimates = {rule.name: rule.estimate(seen[rule.where]) for rule in rules}
-    told = [rule for rule in rules if estimates[rule.name] is not None]
-    passed = {rule.name: True for rule in rules}
-    if told:
-        ends = pl.DataFrame({rule.name: [_best_case(rule, estimates[rule.name])] for rule in told})
-        expectations = [
-            _expectation(rule, MEAN, {"column": rule.name, "min_value": rule.low, "max_value": rule.high})
-            for rule in told
-        ]
-        results = _results(expectations, ends, 1)
-        passed |= {result.expectation_config.meta["rule"]: bool(result.success) for result in results}
-    for rule in rules:
-        estimate, rows = estimates[rule.name], seen[rule.where]
-        observed = None if estimate is None else float(estimate.value)
-        examples = rows.clear() if passed[rule.name] else _pulling(rule.culprits, rule, observed, rows)
-        yield Finding(rule, passed[rule.name], observed, rows.height, examples, estimate)
+def _results(suite: Suite, rules: list[Rule], rows: pl.DataFrame) -> _Results:
+    asked = {rule.name: rule.expectations if isinstance(rule, RowRule) else (rule.expectation,) for rule in rules}
+    columns = dict.fromkeys(column for expectations in asked.values() for one in expectations for column in one.columns)
+    whole = any(isinstance(rule, Given) for rule in rules)  # Which may look at any column, and at the table as such.
+    return _applied(suite, asked, rows if whole else rows.select(*columns), rows.height)
 
 
-def _best_case(rule: Estimated, estimate: Estimate) -> float:
-    """The point of the interval that is nearest to the bounds."""
-    low = -math.inf if rule.low is None else rule.low
-    high = math.inf if rule.high is None else rule.high
-    wanted = min(max(estimate.value, low), high)
-    return float(min(max(wanted, estimate.low), estimate.high))
+def _results_of_estimates(suite: Suite, estimates: Mapping[str, Estimate | None]) -> _Results:
+    """Great Expectations is asked about a table that has a row for each estimate that could be told."""
+    if not estimates:
+        return {}
+    told = [(name, *(float(part) for part in estimate)) for name, estimate in estimates.items() if estimate is not None]
+    schema = {"estimate": pl.String, **dict.fromkeys(Estimate._fields, pl.Float64)}
+    asked = {rule.name: (rule.expectation,) for rule in suite.rules if isinstance(rule, Estimated)}
+    return _applied(suite, asked, pl.DataFrame(told, schema=schema, orient="row"), len(told))
 
 
-def _expectation(rule: Rule, kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": kind, "kwargs": dict(arguments), "severity": rule.severity, "meta": {"rule": rule.name}}
-
-
-def _results(
-    expectations: list[dict[str, Any]], rows: pl.DataFrame, height: int
-) -> list["ExpectationValidationResult"]:
-    """The results of all expectations, in an order of Great Expectations' own.
+def _applied(suite: Suite, asked: Mapping[str, Sequence[Expectation]], rows: pl.DataFrame, height: int) -> _Results:
+    """What Great Expectations says of some rows.
 
     Args:
-        expectations: about them.
-        rows: only the columns that the expectations name, which can be none.
+        suite: whose rules ask.
+        asked: the expectations by rule.
+        rows: with the columns that they look at, which can be none.
         height: how many rows there are.
 
     Raises:
-        RuntimeError: an expectation could not be applied.
+        RuntimeError: an expectation of ours could not be applied.
     """
+    if not asked:
+        return {}
+    batches = _whole_frames()
     import great_expectations as gx
     import pandas as pd
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-    frame = pd.DataFrame(rows.to_dict(as_series=False), index=range(height))
-    suite = gx.ExpectationSuite("rules", expectations=expectations)
+    rules = {rule.name: rule for rule in suite.rules}
+    found: _Results = {name: [] for name in asked}
+    known = []
+    for name, expectations in asked.items():
+        rule = rules[name]
+        for one in expectations:
+            try:
+                known.append(
+                    ExpectationConfiguration(
+                        type=one.type,
+                        kwargs=dict(one.kwargs),
+                        severity=rule.severity,
+                        description=rule.description if isinstance(rule, Given) else rule.claim,
+                        meta={"check": suite.name, "rule": name},
+                    ).to_domain_obj()
+                )
+            except (gx.exceptions.GreatExpectationsError, ValueError, TypeError) as error:
+                found[name].append(reason_of(error))
+    frame = rows.to_pandas() if rows.columns else pd.DataFrame(index=range(height))
     result_format = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
-    results = _whole_frames().get_batch({"dataframe": frame}).validate(suite, result_format=result_format).results
-    for result in results:
-        if result.exception_info.get("raised_exception", True):
-            name = result.expectation_config.meta["rule"]
-            raise RuntimeError(f"Great Expectations could not apply the rule {name}: {result.exception_info}")
-    return results
+    batch = batches.get_batch({"dataframe": frame})
+    for result in batch.validate(gx.ExpectationSuite(suite.asset, known), result_format=result_format).results:
+        found[result.expectation_config.meta["rule"]].append(_problem(result) or result)
+    for name, results in found.items():
+        problems = [result for result in results if isinstance(result, str)]
+        if problems and not isinstance(rules[name], Given):
+            raise RuntimeError(f"Great Expectations could not apply the rule {name}: {problems[0]}")
+    return found
 
 
-def _plain(observed: object) -> int | float | None:
-    """A Python number in place of NumPy's; None in place of nan, the mean of nothing."""
-    if observed is None or math.isnan(observed):
-        return None
-    return observed if isinstance(observed, int) else float(observed)
+def _problem(result: "ExpectationValidationResult") -> str | None:
+    """Why an expectation could not be applied. Great Expectations says it once, or once for each of its metrics."""
+    said = result.exception_info
+    for one in [said] if "raised_exception" in said else said.values():
+        if one["raised_exception"]:
+            return " ".join(str(one["exception_message"]).split()).removeprefix("Error: ")
+    return None
 
 
-def _pulling(
-    column: str | None, rule: Limit | Estimated, observed: int | float | None, rows: pl.DataFrame
-) -> pl.DataFrame:
-    """Rows that pull a number below or above its bounds: those where the boolean column is false, or true."""
-    if column is None or observed is None:
+def _finding(
+    rule: Rule,
+    results: "Sequence[ExpectationValidationResult | str]",
+    rows: pl.DataFrame,
+    estimates: Mapping[str, Estimate | None],
+) -> Finding:
+    if isinstance(results[0], str):
+        return Finding(rule, False, None, rows.height, rows.clear(), problem=results[0])
+    passed = all(result.success for result in results)
+    if "unexpected_count" in results[0].result:
+        at_fault = sorted(place for one in results for place in one.result["partial_unexpected_index_list"])
+        count = sum(int(one.result["unexpected_count"]) for one in results)
+        looked_at = int(results[0].result["element_count"])  # A user's suite may have conditions of its own.
+        return Finding(rule, passed, count, looked_at, rows[at_fault[:EXAMPLES]])
+    observed = _plain(results[0].result.get("observed_value"))
+    if isinstance(rule, Given):
+        return Finding(rule, passed, observed, rows.height, rows.clear())
+    estimate = estimates.get(rule.name)
+    if isinstance(rule, Share) and rule.has_interval and observed is not None:
+        estimate = Estimate(observed, **results[0].result["details"])
+    return Finding(rule, passed, observed, rows.height, _pulling(rule, passed, observed, rows), estimate)
+
+
+def _plain(observed: object) -> object:
+    """A number or text of Python's own, in place of one of NumPy's."""
+    return observed.item() if hasattr(observed, "item") else observed
+
+
+def _pulling(rule: Measured, passed: bool, observed: float | None, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows that pull a number below or above its bounds."""
+    up = rule.pulls_up()
+    if passed or observed is None or up is None:
         return rows.clear()
-    if rule.low is not None and observed < rule.low:
-        return rows.filter(~pl.col(column)).head(EXAMPLES)
-    if rule.high is not None and observed > rule.high:
-        return rows.filter(column).head(EXAMPLES)
-    return rows.clear()
+    return rows.filter(up if rule.high is not None and observed > rule.high else ~up).head(EXAMPLES)
 
 
 TEXT_CHARACTERS = 160
 IDS_IN_SENTENCE = 3
 
 
-def check_result(suite: Suite, rows: pl.DataFrame, asset_key: dg.AssetKey) -> dg.AssetCheckResult:
-    """Applies a suite.
+def check_result(
+    suite: Suite, rows: pl.DataFrame, findings: Sequence[Finding], asset_key: dg.AssetKey
+) -> dg.AssetCheckResult:
+    """What a check says.
 
     Args:
         suite: what is demanded.
         rows: as `suite.rows` makes them.
+        findings: of the suite on these rows.
         asset_key: of the asset that is checked.
 
     Returns:
@@ -197,7 +240,6 @@ def check_result(suite: Suite, rows: pl.DataFrame, asset_key: dg.AssetKey) -> dg
         `<name>_max`, the interval of an estimate as `<name>_low` and `<name>_high`, its rows as `<name>_n`, and up to
         ten `offending_rows`.
     """
-    findings = validate(suite, rows)
     broken = [finding for finding in findings if not finding.passed]
     metadata: dict[str, Any] = suite.numbers(rows)
     for finding in findings:
@@ -216,14 +258,13 @@ def check_result(suite: Suite, rows: pl.DataFrame, asset_key: dg.AssetKey) -> dg
 
 def _numbers(finding: Finding) -> dict[str, int | float]:
     rule = finding.rule
-    if isinstance(rule, RowRule):
-        numbers = {rule.name: finding.observed}
-    else:
-        numbers = {rule.name: finding.observed, f"{rule.name}_min": rule.low, f"{rule.name}_max": rule.high}
+    numbers = {rule.name: finding.observed}
+    if isinstance(rule, Measured):
+        numbers |= {f"{rule.name}_min": rule.low, f"{rule.name}_max": rule.high}
     if finding.estimate is not None:
         _, low, high, n = finding.estimate
         numbers |= {f"{rule.name}_low": float(low), f"{rule.name}_high": float(high), f"{rule.name}_n": int(n)}
-    return {name: value for name, value in numbers.items() if value is not None}
+    return {name: value for name, value in numbers.items() if isinstance(value, int | float)}
 
 
 def _sentence(parts: Sequence[str]) -> str:
@@ -232,17 +273,23 @@ def _sentence(parts: Sequence[str]) -> str:
 
 
 def _broken(suite: Suite, finding: Finding) -> str:
-    if not isinstance(finding.rule, RowRule):
+    rule = finding.rule
+    if isinstance(rule, Measured):
         return _measured(finding)
+    if finding.problem is not None:
+        return f"{rule.name} cannot be applied: {as_clause(finding.problem)}"
+    if finding.examples.is_empty():
+        return f"{rule.name} does not hold: {finding.observed} was observed"
     id = suite.shown[0]
     first = ", ".join(str(value) for value in finding.examples[id].head(IDS_IN_SENTENCE))
     more = ", …" if finding.observed > IDS_IN_SENTENCE else ""
-    return f"{finding.observed:,} of {finding.rows:,} {finding.rule.of} {finding.rule.fault} ({id} {first}{more})"
+    fault = rule.fault if isinstance(rule, RowRule) else f"fail {rule.name}"
+    return f"{finding.observed:,} of {finding.rows:,} {rule.of} {fault} ({id} {first}{more})"
 
 
 def _all_hold(findings: Sequence[Finding]) -> list[str]:
-    looked_at = {finding.rule.of: finding.rows for finding in findings if isinstance(finding.rule, RowRule)}
-    limits = [_measured(finding) for finding in findings if not isinstance(finding.rule, RowRule)]
+    looked_at = {finding.rule.of: finding.rows for finding in findings if not isinstance(finding.rule, Measured)}
+    limits = [_measured(finding) for finding in findings if isinstance(finding.rule, Measured)]
     nothing = [f"0 of {rows:,} {of} are at fault" for of, rows in looked_at.items()]
     return (nothing or [f"0 of {len(limits)} limits are broken"]) + limits
 
@@ -252,14 +299,14 @@ def _measured(finding: Finding) -> str:
     if finding.observed is None:
         because = f"as there are no {rule.of}" if finding.rows == 0 else f"from {finding.rows:,} {rule.of}"
         return f"{rule.measure} cannot be told{',' if finding.rows == 0 else ''} {because}"
-    if isinstance(rule, Estimated):
-        value, low, high, n = finding.estimate
-        interval = "" if low == high else f"95 % {low:.4g} to {high:.4g}; "
-        return f"{rule.measure} among {n:,} {rule.of} is {value:.4g} ({interval}{rule.bounds} is demanded)"
-    if rule.column is None:
+    if isinstance(rule, Count):
         return f"{rule.measure} is {finding.observed:,} ({rule.bounds} is demanded)"
-    among = f"{rule.measure} among {finding.rows:,} {rule.of}"
-    return f"{among} is {finding.observed:.6g} ({rule.bounds} is demanded)"
+    if finding.estimate is None:
+        among = f"{rule.measure} among {finding.rows:,} {rule.of}"
+        return f"{among} is {finding.observed:.6g} ({rule.bounds} is demanded)"
+    value, low, high, n = finding.estimate
+    interval = "" if low == high else f"95 % {low:.4g} to {high:.4g}; "
+    return f"{rule.measure} among {n:,} {rule.of} is {value:.4g} ({interval}{rule.bounds} is demanded)"
 
 
 def _table(suite: Suite, broken: Sequence[Finding]) -> dg.TableMetadataValue:

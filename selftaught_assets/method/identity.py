@@ -47,6 +47,14 @@ def frame_digest(columns: Iterable[tuple[str, Iterable[object]]]) -> str:
     return hasher.hexdigest()
 
 
+WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+"""What counts as white space, for a set in a regular expression: Polars' `\\s`, which means less in RE2 and more in
+Python."""
+
+VISIBLE = f"[^{WHITE_SPACE}]"
+"""Regular expression that finds something in every text that is not empty."""
+
+
 def is_empty(column: str) -> pl.Expr:
     """True where the text is null or only white space."""
     return pl.col(column).fill_null("").str.strip_chars().str.len_bytes() == 0

@@ -9,8 +9,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from selftaught_assets.checks.results import check_result
-from selftaught_assets.checks.rules import Estimate, Estimated, Limit, RowRule, Subject, Suite, holds, share
+from selftaught_assets.checks.results import check_result, validate
+from selftaught_assets.checks.rules import Estimate, RowRule, Rule, Subject, Suite, estimated, holds, matching, share
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.recipe import Recipe
 from selftaught_assets_tests.checks import test_accounts
@@ -170,9 +170,12 @@ def test_long_texts_are_shortened_and_at_most_ten_rows_are_shown(world: World):
     assert result.description == f"29 of 29 kept pairs have two equal responses (pair_id {first}, …)."
 
 
-def suite_of(*rules: RowRule | Limit | Estimated, rows: pl.DataFrame) -> dg.AssetCheckResult:
-    suite = Suite("pairs", "made_up", "Why.", rules, lambda subject: rows, ("id",))
-    return check_result(suite, rows, dg.AssetKey("pairs"))
+def applied(suite: Suite, rows: pl.DataFrame) -> dg.AssetCheckResult:
+    return check_result(suite, rows, validate(suite, rows).findings, dg.AssetKey("pairs"))
+
+
+def suite_of(*rules: Rule, rows: pl.DataFrame) -> dg.AssetCheckResult:
+    return applied(Suite("pairs", "made_up", "Why.", rules, lambda subject: rows, ("id",)), rows)
 
 
 ROWS = pl.DataFrame({"id": ["a", "b", "c", "d"], "yes": [True, True, None, False], "all": [True] * 4})
@@ -186,7 +189,7 @@ def test_rules_of_two_severities_are_two_checks_of_the_same_rows():
     assert (stops.name, stops.rules, stops.can_stop) == ("made_up", (grave, graver), True)
     assert (shows.name, shows.rules, shows.can_stop) == ("made_up_warnings", (light,), False)
     assert stops.rows is shows.rows is suite.rows
-    assert [check_result(part, ROWS, dg.AssetKey("pairs")).passed for part in (stops, shows)] == [True, False]
+    assert [applied(part, ROWS).passed for part in (stops, shows)] == [True, False]
 
 
 def test_every_check_is_of_one_severity_and_says_so_where_it_fails(recipe: Recipe):
@@ -221,17 +224,15 @@ def test_a_share_leaves_out_what_is_not_known_and_shows_its_interval():
     ],
 )
 def test_an_estimate_breaks_its_bounds_only_with_its_whole_interval(estimate: Estimate | None, passes: bool):
-    rule = Estimated("number", "rows", "the number", lambda rows: estimate, low=0.3, high=0.7)
+    rule = estimated("number", "rows", "the number", lambda rows: estimate, low=0.3, high=0.7)
     assert suite_of(rule, rows=ROWS).passed == passes
 
 
 def test_a_rule_that_cannot_be_applied_is_an_error_and_no_verdict(world: World):
-    rule = RowRule(
-        "broken", "pairs", "break", "expect_column_values_to_match_regex", {"column": "chosen", "regex": "("}
-    )
+    rule = RowRule("broken", "pairs", "break", (matching("chosen", "("),))
     suite = Suite("pairs", "broken", "Why.", (rule,), lambda subject: subject.tables["pairs"], ("pair_id",))
     with pytest.raises(RuntimeError, match="could not apply the rule broken"):
-        check_result(suite, suite.rows(Subject(world.tables, world.layout, FIRST)), dg.AssetKey("pairs"))
+        validate(suite, suite.rows(Subject(world.tables, world.layout, FIRST)))
 
 
 def test_no_check_is_missing_in_the_guide(recipe: Recipe):

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from selftaught_assets.checks.results import check_result
+from selftaught_assets.checks.results import check_result, validate
 from selftaught_assets.checks.rules import RowRule, Subject, Suite
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.method.benchmarks import items_read
@@ -47,7 +47,7 @@ class World:
     def result(self, asset: str, check: str, iteration: str = FIRST) -> dg.AssetCheckResult:
         suite = self.suite(asset, check)
         rows = suite.rows(Subject(self.tables, self.layout, iteration))
-        return check_result(suite, rows, dg.AssetKey(asset))
+        return check_result(suite, rows, validate(suite, rows).findings, dg.AssetKey(asset))
 
     def changed(self, name: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> "World":
         return replace(self, tables=changed(self.tables, name, change))

@@ -9,7 +9,7 @@ from functools import partial
 
 import polars as pl
 
-from selftaught_assets.checks.rules import Estimate, Estimated, Subject, Suite, share, share_estimate
+from selftaught_assets.checks.rules import Estimate, Subject, Suite, estimated, only, share, share_estimate
 from selftaught_assets.iterations import previous_iteration
 from selftaught_assets.method.scoring.accuracy import IS_RIGHT, TOO_LONG, Scores, compare, score
 from selftaught_assets.method.scoring.comparison import SIGNIFICANT
@@ -34,7 +34,7 @@ def labels_read(recipe: Recipe) -> Suite:
         rows=_rows,
         shown=("item_id", "benchmark", "label_seen", "instruction"),
         rules=(
-            Estimated(
+            estimated(
                 "unlabelled_share",
                 "rows of the benchmark that has most of them",
                 "the share without a label that can be read",
@@ -68,6 +68,8 @@ ASSETS = ("seed_evaluation", "evaluation")
 OF = "greedy verdicts"
 SHOWN = ("item_id", "benchmark", "order", "label", "verdict", "finish_reason")
 
+ON_BENCHMARK, ON_HELD_OUT = only(on_benchmark=True), only(benchmark=HELD_OUT)
+
 CHANCE = 0.5
 """Accuracy of a coin in both orders; with invalid verdicts, or on ties that count, a guesser has less."""
 
@@ -86,13 +88,13 @@ def beyond_chance(recipe: Recipe, asset: str) -> Suite:
         rows=partial(_greedy, asset),
         shown=SHOWN,
         rules=tuple(
-            Estimated(
+            estimated(
                 f"{benchmark.name}_accuracy_low",
                 f"{OF} on {benchmark.name}",
                 f"the lower end of the interval of accuracy on {benchmark.name}",
                 partial(_lower_end, benchmark.name),
                 low=CHANCE,
-                where="on_benchmark",
+                where=ON_BENCHMARK,
                 culprits="right",
             )
             for benchmark in recipe.benchmarks
@@ -122,8 +124,8 @@ def invalid_share(recipe: Recipe, asset: str) -> Suite:
                 ("too_long_share", "that count as wrong since their prompt was too long to be asked", "too_long", 0.0),
             )
             for kind, described, where in (
-                ("benchmark", "benchmarks", "on_benchmark"),
-                *([(HELD_OUT, "held-out pairs", "on_held_out")] if asset == "evaluation" else []),
+                ("benchmark", "benchmarks", ON_BENCHMARK),
+                *([(HELD_OUT, "held-out pairs", ON_HELD_OUT)] if asset == "evaluation" else []),
             )
         ),
     )
@@ -138,13 +140,13 @@ def not_worse(recipe: Recipe) -> Suite:
         rows=partial(_with_previous, recipe),
         shown=SHOWN,
         rules=tuple(
-            Estimated(
+            estimated(
                 f"{benchmark.name}_gain",
                 f"{OF} on {benchmark.name}",
                 f"the gain in accuracy on {benchmark.name} over the judge before",
                 partial(_gain, benchmark.name),
                 low=0.0,
-                where="on_benchmark",
+                where=ON_BENCHMARK,
                 culprits="not_lost",
             )
             for benchmark in recipe.benchmarks
@@ -162,7 +164,7 @@ def overfitting(recipe: Recipe) -> Suite:
         rows=partial(_greedy, "evaluation"),
         shown=SHOWN,
         rules=(
-            Estimated(
+            estimated(
                 "overfit_gap",
                 f"{OF} on held-out pairs and {first}",
                 f"accuracy on held-out synthetic pairs minus accuracy on {first}",
@@ -175,10 +177,8 @@ def overfitting(recipe: Recipe) -> Suite:
 
 
 def _greedy(asset: str, subject: Subject) -> pl.DataFrame:
-    synthetic = pl.col("benchmark") == HELD_OUT
     return greedy_of(subject.tables[asset]).with_columns(
-        on_benchmark=~synthetic,
-        on_held_out=synthetic,
+        on_benchmark=pl.col("benchmark") != HELD_OUT,
         right=IS_RIGHT,
         invalid=pl.col("verdict").is_null(),
         too_long=pl.col("finish_reason") == TOO_LONG,
@@ -249,5 +249,5 @@ def _gap(benchmark: str, rows: pl.DataFrame) -> Estimate | None:
 
 def _held_out_numbers(rows: pl.DataFrame) -> dict[str, int | float]:
     scores = _scores(rows, HELD_OUT)
-    numbers = {"rows": rows.height, "held_out_verdicts": rows.filter("on_held_out").height}
+    numbers = {"rows": rows.height, "held_out_verdicts": rows.filter(ON_HELD_OUT.holds).height}
     return numbers if scores is None else numbers | {"held_out_accuracy": scores.accuracy}

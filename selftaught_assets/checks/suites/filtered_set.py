@@ -8,18 +8,23 @@ from functools import partial
 import polars as pl
 
 from selftaught_assets.checks.rules import (
-    IN_SET,
-    MEAN,
-    ROW_COUNT,
+    KEPT,
     Estimate,
-    Estimated,
-    Limit,
     RowRule,
     Subject,
     Suite,
+    above,
+    between,
+    count,
+    estimated,
+    exact_share,
     exactly,
     holds,
+    in_set,
+    not_null,
+    only,
     share,
+    unique,
 )
 from selftaught_assets.method.diagnostics import ROWS, area_deviation, area_under_curve, probe_label
 from selftaught_assets.method.identity import draw
@@ -36,30 +41,16 @@ CONFIDENT = 1.96
 
 
 def examples(subject: Subject) -> pl.DataFrame:
-    kept = pl.col("drop_reason").is_null()
-    return subject.tables["filtered_set"].with_columns(
-        pl.col("label").fill_null("none"),
-        kept=kept,
-        trained_on=kept & (pl.col("split") == "train"),
-        is_a=pl.col("label").eq_missing("A"),
-        characters=pl.col("completion").str.len_chars(),
-    )
+    return subject.tables["filtered_set"].with_columns(characters=pl.col("completion").str.len_chars())
 
 
 def rated_examples(subject: Subject) -> pl.DataFrame:
     """Every row with what it must hold together with the other response of its pair."""
-    rows = subject.tables["filtered_set"].with_columns(
-        pl.col("rating").fill_null(0),  # No rule lets 0 pass.
-        kept=pl.col("drop_reason").is_null(),
-        is_chosen=pl.col("label").eq_missing("chosen"),
-    )
-    winner = pl.col("kept") & pl.col("is_chosen")
-    loser = pl.col("kept") & pl.col("label").eq_missing("rejected")
-    lowest = pl.col("rating").filter(winner).min().over("pair_id")
-    highest = pl.col("rating").filter(loser).max().over("pair_id")
-    return rows.with_columns(
+    winner, loser = (KEPT.holds & pl.col("label").eq_missing(label) for label in ("chosen", "rejected"))
+    return subject.tables["filtered_set"].with_columns(
         complete=(winner.sum().over("pair_id") == 1) & (loser.sum().over("pair_id") == 1),
-        ordered=~pl.col("is_chosen") | (lowest > highest).fill_null(True),
+        winner_rating=pl.when(winner).then("rating"),
+        loser_rating=pl.when(winner).then(pl.col("rating").filter(loser).max().over("pair_id")),
     )
 
 
@@ -67,25 +58,18 @@ def origins(as_shown: str, subject: Subject) -> pl.DataFrame:
     """Every example with what its judgment was shown, and whether it is right."""
     judgments = subject.tables["judgments"].unique("judgment_id", keep="first", maintain_order=True)
     origins = judgments.select("judgment_id", as_shown, right="is_correct")
-    rows = subject.tables["filtered_set"].join(origins, on="judgment_id", how="left", maintain_order="left")
-    kept = pl.col("drop_reason").is_null()
-    return rows.with_columns(
-        pl.col("right").fill_null(False), kept=kept, is_first=kept.cum_sum().over("pair_id", as_shown) <= 1
-    )
+    return subject.tables["filtered_set"].join(origins, on="judgment_id", how="left", maintain_order="left")
 
 
 def sides(subject: Subject) -> pl.DataFrame:
-    kept = pl.col("drop_reason").is_null()
-    split = pl.col("split").filter(kept)
+    splits = pl.col("split").filter(KEPT.holds).n_unique()
     return subject.tables["filtered_set"].with_columns(
-        kept=kept,
-        pair_apart=split.n_unique().over("pair_id") <= 1,
-        instruction_apart=split.n_unique().over("instruction_id") <= 1,
+        splits_of_pair=splits.over("pair_id"), splits_of_instruction=splits.over("instruction_id")
     )
 
 
 def longer(first: str, rows: pl.DataFrame) -> Estimate | None:
-    is_first = rows["label"] == first
+    is_first = rows.select(pl.col("label").eq_missing(pl.lit(first))).to_series()
     area = area_under_curve(rows["characters"], is_first)
     if area is None:
         return None
@@ -99,7 +83,12 @@ def longer(first: str, rows: pl.DataFrame) -> Estimate | None:
 
 
 def mean_lengths(rows: pl.DataFrame) -> dict[str, int | float]:
-    means = rows.filter("kept").group_by("label").agg(pl.col("characters").mean()).sort("label")
+    means = (
+        rows.filter(KEPT.holds)
+        .group_by(pl.col("label").fill_null("none"))
+        .agg(pl.col("characters").mean())
+        .sort("label")
+    )
     return {"rows": rows.height} | {f"mean_characters/{label}": mean for label, mean in means.iter_rows()}
 
 
@@ -184,16 +173,15 @@ def label_balance(recipe: Recipe) -> Suite:
         rows=examples,
         shown=(*IDS, "label", "split"),
         rules=(
-            Limit("examples", OF, "the number of examples to train on", ROW_COUNT, low=1, where="kept"),
+            count("examples", OF, "the number of examples to train on", low=1, where=KEPT),
             RowRule(
                 "label_unknown",
                 OF,
                 "have a label other than A and B",
-                IN_SET,
-                {"column": "label", "value_set": ["A", "B"]},
-                where="kept",
+                (not_null("label"), in_set("label", ["A", "B"])),
+                KEPT,
             ),
-            Limit("label_a_share", OF, "the share of label A", MEAN, "is_a", low=low, high=high, where="kept"),
+            exact_share("label_a_share", OF, "the share of label A", "label", "A", low=low, high=high, where=KEPT),
         ),
     )
 
@@ -201,7 +189,13 @@ def label_balance(recipe: Recipe) -> Suite:
 def response_balance(recipe: Recipe) -> Suite:
     """The check of the same name where responses are rated one by one: winners and losers, in equal numbers."""
     low, high = (round(0.5 + sign * recipe.filter.label_tolerance, 6) for sign in (-1, 1))
-    order = holds("winner_not_above", OF, "rate the winner of their pair no higher than its loser", "ordered", "kept")
+    order = RowRule(
+        "winner_not_above",
+        OF,
+        "rate the winner of their pair no higher than its loser",
+        (above("winner_rating", "loser_rating"),),
+        KEPT,
+    )
     return Suite(
         asset="filtered_set",
         name="label_balance",
@@ -209,18 +203,17 @@ def response_balance(recipe: Recipe) -> Suite:
         rows=rated_examples,
         shown=(*IDS, "label", "rating", "split"),
         rules=(
-            Limit("examples", OF, "the number of examples to train on", ROW_COUNT, low=1, where="kept"),
+            count("examples", OF, "the number of examples to train on", low=1, where=KEPT),
             RowRule(
                 "rating_unknown",
                 OF,
                 "have no rating from 1 to 10",
-                IN_SET,
-                {"column": "rating", "value_set": list(range(LOWEST, HIGHEST + 1))},
-                where="kept",
+                (not_null("rating"), between("rating", LOWEST, HIGHEST)),
+                KEPT,
             ),
-            holds("pair_incomplete", OF, "lack the other response of their pair", "complete", "kept"),
+            holds("pair_incomplete", OF, "lack the other response of their pair", "complete", KEPT),
             *([order] if recipe.filter.keep == "correct" else []),
-            Limit("chosen_share", OF, "the share of winners", MEAN, "is_chosen", low=low, high=high, where="kept"),
+            exact_share("chosen_share", OF, "the share of winners", "label", "chosen", low=low, high=high, where=KEPT),
         ),
     )
 
@@ -229,7 +222,7 @@ def one_example_per_pair(recipe: Recipe) -> Suite:
     """No pair is trained on twice as shown, and no wrong judgment at all."""
     single = recipe.judgments.form == "single"
     as_shown = "rated" if single else "chosen_position"
-    right = holds("judgment_wrong", OF, "are judgments that are not right", "right", "kept")
+    right = holds("judgment_wrong", OF, "are judgments that are not right", "right", KEPT)
     return Suite(
         asset="filtered_set",
         name="one_example_per_pair",
@@ -238,7 +231,13 @@ def one_example_per_pair(recipe: Recipe) -> Suite:
         shown=(*IDS, as_shown, "label", "split"),
         upstream=("judgments",),
         rules=(
-            holds("pair_repeated", OF, f"are of a pair and `{as_shown}` that another one is of", "is_first", "kept"),
+            RowRule(
+                "pair_repeated",
+                OF,
+                f"are of a pair and `{as_shown}` that another one is of",
+                (unique("pair_id", as_shown),),
+                KEPT,
+            ),
             *([right] if recipe.filter.keep == "correct" else []),
         ),
     )
@@ -253,8 +252,14 @@ def splits_apart(recipe: Recipe) -> Suite:
         rows=sides,
         shown=(*IDS, "instruction_id", "split"),
         rules=(
-            holds("pair_in_both", OF, "are of a pair in both splits", "pair_apart", "kept"),
-            holds("instruction_in_both", OF, "are of an instruction in both splits", "instruction_apart", "kept"),
+            RowRule("pair_in_both", OF, "are of a pair in both splits", (between("splits_of_pair", None, 1),), KEPT),
+            RowRule(
+                "instruction_in_both",
+                OF,
+                "are of an instruction in both splits",
+                (between("splits_of_instruction", None, 1),),
+                KEPT,
+            ),
         ),
     )
 
@@ -268,13 +273,12 @@ def smallest_size(recipe: Recipe) -> Suite:
         rows=examples,
         shown=IDS,
         rules=(
-            Limit(
+            count(
                 "training_examples",
                 "kept examples of the training split",
                 "the number of examples in the training split",
-                ROW_COUNT,
                 low=recipe.checks.min_train_examples,
-                where="trained_on",
+                where=only(drop_reason=None, split="train"),
                 severity="warning",
             ),
         ),
@@ -292,14 +296,14 @@ def length_by_label(recipe: Recipe) -> Suite:
         rows=examples,
         shown=(*IDS, "label", "characters"),
         rules=(
-            Estimated(
+            estimated(
                 "longer_first_label",
                 OF,
                 f"how often a judgment labelled {first} is longer than one labelled {second}",
                 partial(longer, first),
                 low=low,
                 high=high,
-                where="kept",
+                where=KEPT,
             ),
         ),
         numbers=mean_lengths,
@@ -317,7 +321,7 @@ def diversity(recipe: Recipe) -> Suite:
         rows=partial(sample, recipe),
         shown=(*IDS, "like_example_id", "completion"),
         rules=(
-            Estimated(
+            estimated(
                 "distinct_2",
                 of,
                 "the share of word pairs that differ (distinct-2)",
@@ -354,14 +358,14 @@ def label_not_leaked(recipe: Recipe) -> Suite:
         shown=(*IDS, "label", "opening", "characters"),
         upstream=("judgments", "pairs"),
         rules=(
-            Estimated(
+            estimated(
                 "predictable_from_lengths",
                 of,
                 "how often a probe tells the label from the lengths of the responses",
                 partial(told, ("length_first", "length_second", "length_ratio")),
                 high=most,
             ),
-            Estimated(
+            estimated(
                 "predictable_from_opening",
                 of,
                 "how often a probe tells the label from the first word and the length of the judgment",

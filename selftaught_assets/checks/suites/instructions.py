@@ -8,18 +8,23 @@ from functools import partial
 import polars as pl
 
 from selftaught_assets.checks.rules import (
-    ROW_COUNT,
+    KEPT,
     Estimate,
-    Estimated,
-    Limit,
     RowRule,
     Subject,
     Suite,
+    between,
+    count,
+    estimated,
     exactly,
-    holds,
+    matching,
+    not_null,
+    null,
     share,
+    shorter_or_equal,
+    texts_not_repeated,
 )
-from selftaught_assets.method.identity import is_empty, normalized_instruction
+from selftaught_assets.method.identity import VISIBLE
 from selftaught_assets.method.instructions import RUN, benchmark_overlap
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
@@ -45,9 +50,15 @@ def usable_text(recipe: Recipe, asset: str) -> Suite:
     """Instructions are there, different, of usable length and readable."""
     of, odd, longest = "kept instructions", recipe.checks.max_odd_share, recipe.instructions.max_characters
     too_long = (
-        share("too_long_share", of, f"the share longer than {longest:,} characters", "long", high=odd, where="kept")
+        share("too_long_share", of, f"the share longer than {longest:,} characters", "long", high=odd, where=KEPT)
         if asset == "instruction_pool"
-        else holds("too_long", of, f"are longer than {longest:,} characters", "not_long", "kept")
+        else RowRule(
+            "too_long",
+            of,
+            f"are longer than {longest:,} characters",
+            (shorter_or_equal("instruction", longest),),
+            KEPT,
+        )
     )
     shortest = f"the share shorter than {recipe.checks.min_characters} characters"
     return Suite(
@@ -57,12 +68,18 @@ def usable_text(recipe: Recipe, asset: str) -> Suite:
         rows=partial(_texts, recipe, asset),
         shown=("instruction_id", "line", "instruction", "source"),
         rules=(
-            holds("empty", of, "are empty", "present", "kept"),
-            holds("repeated", of, "repeat an earlier one but for white space and case", "is_new", "kept"),
+            RowRule("empty", of, "are empty", (not_null("instruction"), matching("instruction", VISIBLE)), KEPT),
+            RowRule(
+                "repeated",
+                of,
+                "repeat an earlier one but for white space and case",
+                (texts_not_repeated("instruction", ignore_case=True),),
+                KEPT,
+            ),
             too_long,
-            share("too_short_share", of, shortest, "short", high=odd, where="kept"),
+            share("too_short_share", of, shortest, "short", high=odd, where=KEPT),
             share(
-                "unprintable_share", of, "the share with unprintable characters", "unprintable", high=odd, where="kept"
+                "unprintable_share", of, "the share with unprintable characters", "unprintable", high=odd, where=KEPT
             ),
         ),
     )
@@ -74,16 +91,15 @@ def few_repetitions(recipe: Recipe) -> Suite:
         asset="instruction_pool",
         name="few_repetitions",
         purpose="Rows that repeat an instruction are not used; where many do, a second field may tell them apart.",
-        rows=lambda subject: subject.tables["instruction_pool"].with_columns(
-            repeats=pl.col("drop_reason").eq_missing("duplicate")
-        ),
+        rows=lambda subject: subject.tables["instruction_pool"],
         shown=("line", "instruction_id", "instruction"),
         rules=(
             share(
                 "repeated_share",
                 "rows of the pool",
                 "the share that repeats the instruction of an earlier row",
-                "repeats",
+                "drop_reason",
+                "duplicate",
                 high=recipe.checks.max_repeated_instructions,
             ),
         ),
@@ -96,16 +112,15 @@ def count_reached(recipe: Recipe) -> Suite:
         asset="instructions",
         name="count_reached",
         purpose="Fewer instructions than `instructions.count` make fewer pairs than were planned for.",
-        rows=lambda subject: subject.tables["instructions"].with_columns(kept=pl.col("drop_reason").is_null()),
+        rows=lambda subject: subject.tables["instructions"],
         shown=("instruction_id", "line", "instruction"),
         rules=(
-            Limit(
+            count(
                 "selected",
                 "selected instructions",
                 "the number of selected instructions",
-                ROW_COUNT,
                 low=recipe.instructions.count,
-                where="kept",
+                where=KEPT,
                 severity="warning",
             ),
         ),
@@ -129,15 +144,16 @@ def category_share(recipe: Recipe, asset: str) -> Suite:
                 "the share of the most frequent category",
                 "is_largest",
                 high=recipe.checks.max_category_share,
-                where="kept",
+                where=KEPT,
             ),
             share(
                 "uncategorized_share",
                 of,
                 "the share without a category",
-                "uncategorized",
+                "category",
+                None,
                 high=recipe.checks.max_odd_share,
-                where="kept",
+                where=KEPT,
             ),
         ),
     )
@@ -154,24 +170,23 @@ def no_benchmark_overlap(recipe: Recipe, asset: str) -> Suite:
         shown=("instruction_id", "line", "equal_to", "shares_with", "shared", "instruction"),
         after=("benchmarks",),
         rules=(
-            holds("in_benchmark", of, "are an instruction of a benchmark", "not_equal", "kept"),
-            holds(
+            RowRule("in_benchmark", of, "are an instruction of a benchmark", (null("equal_to"),), KEPT),
+            RowRule(
                 "copied_from_benchmark",
                 of,
                 f"hold {most:.0%} or more of the runs of {RUN} words of a benchmark instruction",
-                "not_copied",
-                "kept",
+                (between("shared", None, most, strict_max=True),),
+                KEPT,
             ),
             RowRule(
                 "shares_run_with_benchmark",
                 of,
                 f"share a run of {RUN} words with a benchmark instruction",
-                "expect_column_values_to_be_null",
-                {"column": "shares_with"},
-                where="kept",
+                (null("shares_with"),),
+                KEPT,
                 severity="warning",
             ),
-            Estimated(
+            estimated(
                 "benchmarks_not_compared",
                 of,
                 "the number of benchmarks that are not materialized, so that nothing could be compared with them,",
@@ -183,48 +198,38 @@ def no_benchmark_overlap(recipe: Recipe, asset: str) -> Suite:
 
 
 def _texts(recipe: Recipe, asset: str, subject: Subject) -> pl.DataFrame:
-    characters, kept = pl.col("instruction").str.len_chars(), pl.col("drop_reason").is_null()
-    long = characters > recipe.instructions.max_characters
+    characters = pl.col("instruction").str.len_chars()
     return subject.tables[asset].with_columns(
-        kept=kept,
-        present=~is_empty("instruction"),
-        is_new=~kept | (kept.cum_sum().over(normalized_instruction("instruction")) == 1),
-        long=long,
-        not_long=~long,
+        long=characters > recipe.instructions.max_characters,
         short=characters < recipe.checks.min_characters,
         unprintable=pl.col("instruction").str.contains(UNPRINTABLE),
     )
 
 
 def _categories(asset: str, subject: Subject) -> pl.DataFrame:
-    table = subject.tables[asset].with_columns(kept=pl.col("drop_reason").is_null())
-    known = table.filter(pl.col("kept") & pl.col("category").is_not_null())
-    largest = known["category"].value_counts(sort=True)["category"].head(1)
-    return table.with_columns(
-        uncategorized=pl.col("category").is_null(), is_largest=pl.col("category").is_in(largest.implode())
-    )
+    table = subject.tables[asset]
+    known = table.filter(KEPT.holds)["category"].drop_nulls()
+    largest = known.value_counts(sort=True)["category"].head(1)
+    return table.with_columns(is_largest=pl.col("category").is_in(largest.implode()))
 
 
 def _category_numbers(rows: pl.DataFrame) -> dict[str, int | float]:
     """Shares of the most frequent categories among the kept rows."""
-    kept = rows.filter("kept")
+    kept = rows.filter(KEPT.holds)
     counts = kept["category"].drop_nulls().value_counts(sort=True).head(CATEGORIES_SHOWN)
     return {"rows": rows.height} | {f"category/{name}": count / kept.height for name, count in counts.iter_rows()}
 
 
 def _overlaps(recipe: Recipe, asset: str, subject: Subject) -> pl.DataFrame:
-    table = subject.tables[asset].with_columns(kept=pl.col("drop_reason").is_null())
+    table = subject.tables[asset]
     names = [benchmark.name for benchmark in recipe.benchmarks]
     items = _benchmark_instructions(subject.layout).filter(pl.col("benchmark").is_in(names))
     not_compared = len(set(names) - set(items["benchmark"]))
     items = items.with_columns(item_id=pl.format("{}/{}", "benchmark", "item_id"))
-    kept = table.filter("kept")
+    kept = table.filter(KEPT.holds)
     found = kept.select("line").hstack(benchmark_overlap(kept["instruction"], items))
-    return table.join(found, on="line", how="left", maintain_order="left").with_columns(
-        not_equal=pl.col("equal_to").is_null(),
-        not_copied=pl.col("shared").fill_null(0.0) < recipe.checks.max_contained_share,
-        not_compared=pl.lit(not_compared),
-    )
+    joined = table.join(found, on="line", how="left", maintain_order="left")
+    return joined.with_columns(not_compared=pl.lit(not_compared))
 
 
 def _benchmark_instructions(layout: Layout) -> pl.DataFrame:

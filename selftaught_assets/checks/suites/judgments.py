@@ -9,12 +9,23 @@ from functools import partial
 
 import polars as pl
 
-from selftaught_assets.checks.rules import Estimate, Estimated, Subject, Suite, holds, share
+from selftaught_assets.checks.rules import (
+    Estimate,
+    RowRule,
+    Subject,
+    Suite,
+    between,
+    equal,
+    estimated,
+    only,
+    share,
+)
 from selftaught_assets.method.scoring.statistics import difference_interval, wilson_interval
 from selftaught_assets.method.verdicts import parse_ratings, parse_verdicts
 from selftaught_assets.recipe import Recipe
 
 FIRST = "first judgments"
+IS_FIRST = only(drop_reason=None, sample_index=0)
 IDS = ("judgment_id", "pair_id")
 
 
@@ -33,7 +44,7 @@ def judgment_quality(recipe: Recipe) -> Suite:
         "is_correct",
         low=checks.min_correct_share,
         high=checks.max_correct_share,
-        where="first",
+        where=IS_FIRST,
     )
     return Suite(
         asset="judgments",
@@ -48,15 +59,16 @@ def judgment_quality(recipe: Recipe) -> Suite:
                 "the share with a verdict that can be read",
                 "parsed",
                 low=checks.min_parse_rate,
-                where="first",
+                where=IS_FIRST,
             ),
             share(
                 "truncated_share",
                 FIRST,
                 "the share that the token limit cut off",
-                "truncated",
+                "finish_reason",
+                "length",
                 high=checks.max_truncated_share,
-                where="first",
+                where=IS_FIRST,
             ),
             *([] if single else [correct]),  # A rating is right beside another one only, so first ones tell nothing.
             share(
@@ -65,7 +77,7 @@ def judgment_quality(recipe: Recipe) -> Suite:
                 "the share with a right judgment",
                 "solved",
                 low=checks.min_solved_share,
-                where="first_of_pair",
+                where=only(first_of_pair=True),
             ),
         ),
     )
@@ -81,14 +93,14 @@ def position_bias(recipe: Recipe) -> Suite:
         rows=_sided,
         shown=(*IDS, "chosen_position", "verdict", "judgment"),
         rules=(
-            Estimated(
+            estimated(
                 "position_bias",
                 f"{FIRST} that name a side",
                 "half the difference of the shares that are right with the winner in A and in B",
                 _position_bias,
                 low=-most,
                 high=most,
-                where="sided",
+                where=only(sided=True),
                 culprits="says_a",
             ),
         ),
@@ -107,7 +119,7 @@ def kept_pairs_sampled(recipe: Recipe) -> Suite:
         shown=("pair_id", "instruction_id", "samples", "instruction"),
         upstream=("pairs",),
         rules=(
-            holds("pairs_unsampled", of, "have no judgment", "sampled"),
+            RowRule("pairs_unsampled", of, "have no judgment", (between("samples", 1, None),)),
             share(
                 "unanswered_share",
                 of,
@@ -129,20 +141,26 @@ def verdicts_reparsed(recipe: Recipe) -> Suite:
         rows=partial(_read_again, recipe),
         shown=(*IDS, "verdict", "read_again", "chosen_position", "is_correct", "judgment"),
         rules=(
-            holds("verdicts_differ", of, "have another verdict than their text, read again", "agrees"),
-            holds("correctness_differs", of, "are called right or wrong against their own verdict", "rightly_called"),
+            RowRule(
+                "verdicts_differ",
+                of,
+                "have another verdict than their text, read again",
+                (equal("verdict", "read_again"),),
+            ),
+            RowRule(
+                "correctness_differs",
+                of,
+                "are called right or wrong against their own verdict",
+                (equal("is_correct", "rightly_correct"),),
+            ),
         ),
     )
 
 
 def _judgments(subject: Subject) -> pl.DataFrame:
-    table = subject.tables["judgments"]
-    request = "chosen_position" if "rated" not in table.columns else "rated"
     answered = pl.col("drop_reason").is_null()
-    return table.with_columns(
+    return subject.tables["judgments"].with_columns(
         parsed=pl.col("verdict").is_not_null(),
-        truncated=pl.col("finish_reason") == "length",
-        first=answered & (pl.col("sample_index") == pl.col("sample_index").min().over("pair_id", request)),
         solved=pl.col("is_correct").any().over("pair_id"),
         first_of_pair=answered & (answered.cum_sum().over("pair_id") == 1),
     )
@@ -150,7 +168,7 @@ def _judgments(subject: Subject) -> pl.DataFrame:
 
 def _sided(subject: Subject) -> pl.DataFrame:
     sided = pl.col("verdict").is_in(["A", "B"]).fill_null(False)
-    return _judgments(subject).with_columns(sided=pl.col("first") & sided, says_a=pl.col("verdict") == "A")
+    return _judgments(subject).with_columns(sided=IS_FIRST.holds & sided, says_a=pl.col("verdict") == "A")
 
 
 def _position_bias(rows: pl.DataFrame) -> Estimate | None:
@@ -181,7 +199,7 @@ def _sampled_pairs(subject: Subject) -> pl.DataFrame:
         .agg(samples=pl.len(), answers=pl.col("drop_reason").is_null().sum())
     )
     return kept.join(judged, on="pair_id", how="left", maintain_order="left").with_columns(
-        pl.col("samples").fill_null(0), sampled=pl.col("samples").is_not_null(), unanswered=pl.col("answers") == 0
+        pl.col("samples").fill_null(0), unanswered=pl.col("answers") == 0
     )
 
 
@@ -189,11 +207,8 @@ def _read_again(recipe: Recipe, subject: Subject) -> pl.DataFrame:
     table = subject.tables["judgments"]
     if recipe.judgments.form == "single":
         again = parse_ratings(table["judgment"]).cast(pl.String)
-        rightly_called = ~pl.col("is_correct") | pl.col("verdict").is_not_null()
+        right = pl.col("is_correct") & pl.col("verdict").is_not_null()
     else:
         again = parse_verdicts(table["judgment"], recipe.verdicts.format, ties=recipe.verdicts.ties)
         right = (pl.col("verdict") == pl.col("chosen_position")).fill_null(False)
-        rightly_called = pl.col("is_correct") == right
-    return table.with_columns(read_again=again).with_columns(
-        agrees=pl.col("verdict").eq_missing(pl.col("read_again")), rightly_called=rightly_called
-    )
+    return table.with_columns(read_again=again, rightly_correct=right)

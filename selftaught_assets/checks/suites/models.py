@@ -10,7 +10,19 @@ from pathlib import Path
 
 import polars as pl
 
-from selftaught_assets.checks.rules import ROW_COUNT, Estimate, Estimated, Limit, Subject, Suite, exactly, holds
+from selftaught_assets.checks.rules import (
+    Estimate,
+    RowRule,
+    Subject,
+    Suite,
+    between,
+    count,
+    equal,
+    estimated,
+    exactly,
+    holds,
+    only,
+)
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import previous_iteration
 from selftaught_assets.method.training_set import training_set_digest
@@ -27,7 +39,7 @@ _SCHEMA = {
     "digest": pl.String,
     "model": pl.String,
     "problem": pl.String,
-    "loads": pl.Boolean,
+    "digest_now": pl.String,
     "is_predecessor": pl.Boolean,
     "is_current": pl.Boolean,
 }
@@ -48,7 +60,12 @@ def is_predecessor(recipe: Recipe) -> Suite:
         shown=("iteration", "digest", "model", "problem"),
         is_table=False,
         rules=(
-            holds("cannot_be_loaded", of, "name weights that cannot be loaded, or are others by now", "loads"),
+            RowRule(
+                "cannot_be_loaded",
+                of,
+                "name weights that cannot be loaded, or are others by now",
+                (equal("digest", "digest_now", both_null=False),),
+            ),
             holds("not_predecessor", of, "are no checkpoint of the iteration before", "is_predecessor"),
             holds("outdated", of, "are not the model that would judge now", "is_current", severity="warning"),
         ),
@@ -59,7 +76,6 @@ def _judge(recipe: Recipe, subject: Subject) -> pl.DataFrame:
     layout, iteration = subject.layout, subject.iteration
     row = dict.fromkeys(_SCHEMA) | {
         "iteration": iteration,
-        "loads": False,
         "is_predecessor": False,
         "is_current": False,
     }
@@ -70,7 +86,7 @@ def _judge(recipe: Recipe, subject: Subject) -> pl.DataFrame:
         row |= {"is_predecessor": judge.digest in possible}
         outdated = stale(recipe, layout, "judge", iteration)
         row |= {"is_current": outdated is None, "problem": outdated and outdated.reason}
-        row["loads"] = _digest_now(judge) == judge.digest
+        row["digest_now"] = _digest_now(judge)
     except UserError as error:
         row["problem"] = str(error)
     return pl.DataFrame([row], schema=_SCHEMA)
@@ -114,21 +130,21 @@ def loss(recipe: Recipe) -> Suite:
         is_table=False,
         rules=(
             holds("not_finite", "measured losses", "are infinite or no number", "finite"),
-            Estimated(
+            estimated(
                 "loss_ratio",
                 "points of the training curve",
                 "the mean of the last quarter over that of the first",
                 _loss_ratio,
                 high=1.0,
-                where="of_training",
+                where=only(measured="training"),
             ),
-            Estimated(
+            estimated(
                 "validation_rise",
                 "validation losses",
                 "the last one over the lowest, minus one,",
                 _validation_rise,
                 high=recipe.checks.max_validation_rise,
-                where="of_validation",
+                where=only(measured="validation"),
             ),
         ),
     )
@@ -145,17 +161,22 @@ def weights(recipe: Recipe) -> Suite:
         shown=("checkpoint", "tensor", "numbers", "not_finite", "largest"),
         is_table=False,
         rules=(
-            holds("tensors_not_finite", of, "hold infinities or what is no number", "finite"),
-            Limit(
+            RowRule(
+                "tensors_not_finite", of, "hold infinities or what is no number", (between("not_finite", None, 0),)
+            ),
+            count(
                 "tensors_with_effect",
                 "`lora_B` tensors that are not all zero",
                 "the number of `lora_B` tensors that are not all zero",
-                ROW_COUNT,
                 low=1,
-                where="has_effect",
+                where=only(has_effect=True),
             ),
-            holds(
-                "tensors_without_effect", of, "are all zero, as they were before training", "moved", severity="warning"
+            RowRule(
+                "tensors_without_effect",
+                of,
+                "are all zero, as they were before training",
+                (between("largest", 0, None, strict_min=True),),
+                severity="warning",
             ),
         ),
     )
@@ -173,8 +194,18 @@ def digest(recipe: Recipe) -> Suite:
         is_table=False,
         rules=(
             holds("checkpoint_missing", of, "are absent or unfinished", "present"),
-            holds("digest_differs", of, "have other weights than their manifest says", "reproduced"),
-            holds("training_set_differs", of, "were trained on another filtered set than lies there", "same_examples"),
+            RowRule(
+                "digest_differs",
+                of,
+                "have other weights than their manifest says",
+                (equal("digest", "digest_now", both_null=False),),
+            ),
+            RowRule(
+                "training_set_differs",
+                of,
+                "were trained on another filtered set than lies there",
+                (equal("training_set_digest", "training_set_now", both_null=False),),
+            ),
         ),
     )
 
@@ -196,11 +227,7 @@ def _curve(subject: Subject) -> pl.DataFrame:
             (folder.name, "validation", epoch, value) for epoch, value in enumerate(metrics.validation_losses, 1)
         ]
     schema = {"checkpoint": pl.String, "measured": pl.String, "step": pl.Int64, "loss": pl.Float64}
-    return pl.DataFrame(points, schema=schema, orient="row").with_columns(
-        finite=pl.col("loss").is_finite(),
-        of_training=pl.col("measured") == "training",
-        of_validation=pl.col("measured") == "validation",
-    )
+    return pl.DataFrame(points, schema=schema, orient="row").with_columns(finite=pl.col("loss").is_finite())
 
 
 def _loss_ratio(rows: pl.DataFrame) -> Estimate | None:
@@ -240,9 +267,8 @@ def _tensors(subject: Subject) -> pl.DataFrame:
         "not_finite": pl.Int64,
         "largest": pl.Float64,
     }
-    moved = pl.col("largest") > 0
     return pl.DataFrame(rows, schema=schema, orient="row").with_columns(
-        finite=pl.col("not_finite") == 0, moved=moved, has_effect=moved & pl.col("tensor").str.contains("lora_B")
+        has_effect=(pl.col("largest") > 0) & pl.col("tensor").str.contains("lora_B")
     )
 
 
@@ -264,7 +290,4 @@ def _manifest(subject: Subject) -> pl.DataFrame:
             row["digest_now"] = adapter_digest(folder, manifest.base_digest)
         except UserError as error:
             row["problem"] = str(error)
-    return pl.DataFrame([row], schema=schema).with_columns(
-        reproduced=(pl.col("digest") == pl.col("digest_now")).fill_null(False),
-        same_examples=(pl.col("training_set_digest") == pl.col("training_set_now")).fill_null(False),
-    )
+    return pl.DataFrame([row], schema=schema)

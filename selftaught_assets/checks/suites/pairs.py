@@ -6,17 +6,21 @@ from functools import partial
 import polars as pl
 
 from selftaught_assets.checks.rules import (
-    IN_SET,
-    MEAN,
-    ROW_COUNT,
+    KEPT,
     Estimate,
-    Estimated,
-    Limit,
     RowRule,
     Subject,
     Suite,
-    holds,
+    count,
+    estimated,
+    exact_share,
+    in_set,
+    matching,
+    not_matching,
+    not_null,
+    only,
     share,
+    texts_differ,
 )
 from selftaught_assets.method.diagnostics import (
     FOLDS,
@@ -28,7 +32,7 @@ from selftaught_assets.method.diagnostics import (
     refuses,
     signs_of,
 )
-from selftaught_assets.method.identity import draw, is_empty, normalized_instruction, with_single_spaces
+from selftaught_assets.method.identity import VISIBLE, draw
 from selftaught_assets.method.instructions import earlier_likeness, jaccard
 from selftaught_assets.method.pairs import STRATEGY, TEMPLATE_LEFTOVER
 from selftaught_assets.method.scoring.statistics import wilson_interval
@@ -75,14 +79,25 @@ def pair_validity(recipe: Recipe) -> Suite:
         rows=_pairs,
         shown=(*IDS, *TEXTS, "drop_reason"),
         rules=(
-            Limit("valid_pairs", OF, "the number of valid pairs", ROW_COUNT, low=1, where="kept"),
-            Limit("valid_share", "pairs", "the share of valid pairs", MEAN, "kept", low=recipe.pairs.min_valid_share),
-            holds("chosen_empty", OF, "have an empty chosen response", "chosen_present", "kept"),
-            holds("rejected_empty", OF, "have an empty rejected response", "rejected_present", "kept"),
-            holds("responses_equal", OF, "have two equal responses", "responses_differ", "kept"),
-            holds("modified_instruction_missing", OF, "lack a modified instruction", "modified_present", "kept"),
-            holds(
-                "modified_instruction_unchanged", OF, "repeat the instruction as the modified one", "modified", "kept"
+            count("valid_pairs", OF, "the number of valid pairs", low=1, where=KEPT),
+            exact_share(
+                "valid_share",
+                "pairs",
+                "the share of valid pairs",
+                "drop_reason",
+                None,
+                low=recipe.pairs.min_valid_share,
+            ),
+            _present("chosen_empty", "have an empty chosen response", "chosen"),
+            _present("rejected_empty", "have an empty rejected response", "rejected"),
+            RowRule("responses_equal", OF, "have two equal responses", (texts_differ("chosen", "rejected"),), KEPT),
+            _present("modified_instruction_missing", "lack a modified instruction", "modified_instruction"),
+            RowRule(
+                "modified_instruction_unchanged",
+                OF,
+                "repeat the instruction as the modified one",
+                (texts_differ("instruction", "modified_instruction", ignore_case=True),),
+                KEPT,
             ),
             _no_template_in("chosen", "chosen response"),
             _no_template_in("rejected", "rejected response"),
@@ -98,10 +113,17 @@ def construction_yield(recipe: Recipe) -> Suite:
         asset="pairs",
         name="construction_yield",
         purpose="Each cause of a lost pair has a remedy of its own.",
-        rows=_losses,
+        rows=_pairs,
         shown=(*IDS, "drop_reason", *TEXTS),
         rules=tuple(
-            share(f"{cause}_share", "pairs", f"the share lost as {' or '.join(reasons)}", cause, high=most)
+            share(
+                f"{cause}_share",
+                "pairs",
+                f"the share lost as {' or '.join(reasons)}",
+                "drop_reason",
+                *reasons,
+                high=most,
+            )
             for cause, reasons in CAUSES.items()
         ),
     )
@@ -123,7 +145,6 @@ def near_duplicates(recipe: Recipe) -> Suite:
                 f"the share whose instruction is like an earlier one (similarity {alike:g} or more)",
                 "repeats",
                 high=recipe.checks.max_near_duplicate_share,
-                where="kept",
             ),
         ),
     )
@@ -141,8 +162,8 @@ def modification_similarity(recipe: Recipe) -> Suite:
         rows=partial(_similarities, recipe),
         shown=(*IDS, "similarity", "instruction", "modified_instruction"),
         rules=(
-            share("too_near_share", OF, near, "too_near", high=most, where="kept"),
-            share("too_far_share", OF, far, "too_far", high=most, where="kept"),
+            share("too_near_share", OF, near, "too_near", high=most),
+            share("too_far_share", OF, far, "too_far", high=most),
         ),
         numbers=_similarity_numbers,
     )
@@ -165,7 +186,7 @@ def length_bias(recipe: Recipe) -> Suite:
                 "longer_wins",
                 low=low,
                 high=high,
-                where="kept_unequal",
+                where=only(kept_unequal=True),
             ),
         ),
     )
@@ -186,7 +207,7 @@ def surface_signs(recipe: Recipe) -> Suite:
         rows=partial(_surfaces, recipe),
         shown=(*IDS, "leading_sign", "chosen", "rejected"),
         rules=(
-            Estimated(
+            estimated(
                 "predictable_from_one_sign",
                 of,
                 "how often the winner is told by one first word, last word or kind of markup",
@@ -194,7 +215,7 @@ def surface_signs(recipe: Recipe) -> Suite:
                 high=most,
                 culprits="told",
             ),
-            Estimated(
+            estimated(
                 "predictable_from_words",
                 of,
                 "how often a probe tells the winner by the words of both responses",
@@ -222,7 +243,7 @@ def refusals(recipe: Recipe) -> Suite:
                 f"the share whose {side} response refuses",
                 side_refuses,
                 high=most,
-                where="kept",
+                where=KEPT,
             )
             for side, side_refuses in (("chosen", "chosen_refuses"), ("rejected", "rejected_refuses"))
         ),
@@ -235,18 +256,15 @@ def strategy_share(recipe: Recipe) -> Suite:
         asset="pairs",
         name="strategy_share",
         purpose="The label is true for a reason: the strategy by which the pair was made.",
-        rows=lambda subject: subject.tables["pairs"].with_columns(
-            pl.col("strategy").fill_null("none"), kept=pl.col("drop_reason").is_null()
-        ),
+        rows=_pairs,
         shown=(*IDS, "strategy"),
         rules=(
             RowRule(
                 "strategy_unknown",
                 OF,
                 f"have a strategy other than {STRATEGY}",
-                IN_SET,
-                {"column": "strategy", "value_set": [STRATEGY]},
-                where="kept",
+                (not_null("strategy"), in_set("strategy", [STRATEGY])),
+                KEPT,
             ),
         ),
         numbers=_strategy_numbers,
@@ -254,33 +272,20 @@ def strategy_share(recipe: Recipe) -> Suite:
 
 
 def _pairs(subject: Subject) -> pl.DataFrame:
-    different = normalized_instruction("modified_instruction") != normalized_instruction("instruction")
-    return subject.tables["pairs"].with_columns(
-        kept=pl.col("drop_reason").is_null(),
-        chosen_present=~is_empty("chosen"),
-        rejected_present=~is_empty("rejected"),
-        responses_differ=(with_single_spaces("chosen") != with_single_spaces("rejected")).fill_null(True),
-        modified_present=~is_empty("modified_instruction"),
-        modified=different.fill_null(True),
-        **{
-            f"{name}_is_plain": ~pl.col(name).fill_null("").str.contains(TEMPLATE_LEFTOVER)
-            for name in ("modified_instruction", "chosen", "rejected")
-        },
-    )
+    return subject.tables["pairs"]
+
+
+def _present(name: str, fault: str, column: str) -> RowRule:
+    return RowRule(name, OF, fault, (not_null(column), matching(column, VISIBLE)), KEPT)
 
 
 def _no_template_in(column: str, text: str) -> RowRule:
-    return holds(f"template_in_{column}", OF, f"have template text left in the {text}", f"{column}_is_plain", "kept")
-
-
-def _losses(subject: Subject) -> pl.DataFrame:
-    reason = pl.col("drop_reason").fill_null("")
-    return subject.tables["pairs"].with_columns(reason.is_in(reasons).alias(cause) for cause, reasons in CAUSES.items())
+    fault = f"have template text left in the {text}"
+    return RowRule(f"template_in_{column}", OF, fault, (not_matching(column, TEMPLATE_LEFTOVER),), KEPT)
 
 
 def _kept_only(subject: Subject) -> pl.DataFrame:
-    table = subject.tables["pairs"]
-    return table.filter(pl.col("drop_reason").is_null()).with_columns(kept=pl.lit(True))
+    return subject.tables["pairs"].filter(pl.col("drop_reason").is_null())
 
 
 def _duplicates(recipe: Recipe, subject: Subject) -> pl.DataFrame:
@@ -353,12 +358,10 @@ def _sign_numbers(rows: pl.DataFrame) -> dict[str, int | float]:
 
 
 def _refusals(subject: Subject) -> pl.DataFrame:
-    return subject.tables["pairs"].with_columns(
-        kept=pl.col("drop_reason").is_null(), chosen_refuses=refuses("chosen"), rejected_refuses=refuses("rejected")
-    )
+    return subject.tables["pairs"].with_columns(chosen_refuses=refuses("chosen"), rejected_refuses=refuses("rejected"))
 
 
 def _strategy_numbers(rows: pl.DataFrame) -> dict[str, int | float]:
-    kept = rows.filter("kept")
-    counts = kept["strategy"].value_counts(sort=True)
+    kept = rows.filter(KEPT.holds)
+    counts = kept["strategy"].fill_null("none").value_counts(sort=True)
     return {"rows": rows.height} | {f"strategy/{name}": count / kept.height for name, count in counts.iter_rows()}

@@ -121,7 +121,7 @@ FAULTS = [
         in_all("filtered_set", drop_reason=pl.when(~is_a).then(pl.lit("balance")).otherwise("drop_reason")),
         lambda world: kept_rows(world, is_a),
     ),
-    fault("one_example_per_pair", "pair_repeated", drawn_twice, lambda world: ["again"]),
+    fault("one_example_per_pair", "pair_repeated", drawn_twice, first_and_again),
     fault("one_example_per_pair", "judgment_wrong", wrong_judgment, lambda world: first_and_again(world)[:1]),
     fault("splits_apart", "pair_in_both", on_both_sides, first_and_again),
     fault("splits_apart", "instruction_in_both", instruction_on_both_sides, first_and_again),
