@@ -5,14 +5,39 @@ by its interval of 95 %: a warning means that it is beyond the threshold, not me
 warn, and none stops a run, but for `max_contained_share`.
 """
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from selftaught_assets.recipe.fields import Section
+from selftaught_assets.recipe.fields import InputPath, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Half = Annotated[float, Field(ge=0, le=0.5)]
+
+
+Table = Literal[
+    "instruction_pool",
+    "benchmarks",
+    "instructions",
+    "pairs",
+    "judgments",
+    "filtered_set",
+    "evaluation",
+    "seed_evaluation",
+]
+
+
+class OwnSuite(Section):
+    """A suite of Great Expectations, as JSON, that a table is checked with besides ours; its path alone will do."""
+
+    path: InputPath
+    blocking: bool = True
+    """Whether it stops the run; if not, it only shows."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_path_alone_will_do(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
 
 
 class Checks(Section):
@@ -80,6 +105,9 @@ class Checks(Section):
     max_overfit_gap: Share = 0.1
     """Accuracy on held-out synthetic pairs minus accuracy on the first benchmark. Some gap is natural: a response to
     another instruction is easier to tell than the worse one of two honest answers."""
+
+    suites: dict[Table, OwnSuite] = Field(default_factory=dict)
+    """By table: a suite of your own. What it demands is applied as it stands in the file (docs/checks.md)."""
 
     @model_validator(mode="after")
     def _bands_are_bands(self) -> "Checks":

@@ -134,6 +134,8 @@ def _with_absolute_paths(section: BaseModel, folder: Path) -> BaseModel:
             updates[name] = _with_absolute_paths(value, folder)
         elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
             updates[name] = tuple(_with_absolute_paths(item, folder) for item in value)
+        elif isinstance(value, dict) and all(isinstance(item, BaseModel) for item in value.values()):
+            updates[name] = {key: _with_absolute_paths(item, folder) for key, item in value.items()}
     return section.model_copy(update=updates)
 
 
@@ -142,6 +144,7 @@ def _require_paths(recipe: Recipe, path: Path) -> None:
     needed |= {f"benchmarks.{b.name}.path": b.path for b in recipe.benchmarks if b.path is not None}
     if recipe.judgments.first_annotator is not None:
         needed["judgments.first_annotator"] = recipe.judgments.first_annotator
+    needed |= {f"checks.suites.{table}": suite.path for table, suite in recipe.checks.suites.items()}
     for field, target in needed.items():
         if not target.exists():
             raise UserError(f"Recipe {path}: `{field}` names {target}, which does not exist.")
