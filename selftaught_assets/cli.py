@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from selftaught_assets import __version__
+from selftaught_assets.commands.checks import checks
 from selftaught_assets.commands.console import RecipeOption, console, errors, make_consoles_lenient
 from selftaught_assets.commands.journal import journal
 from selftaught_assets.commands.judge import export, judge, serve
@@ -87,4 +88,5 @@ def seed(
 
 for command in (plan, results, report, compare, diff, trace, review, promote, judge, serve, export):
     app.command()(command)
+app.add_typer(checks)
 app.add_typer(journal)

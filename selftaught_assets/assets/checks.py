@@ -9,10 +9,15 @@ import polars as pl
 
 from selftaught_assets.assets.family import UNPARTITIONED, Family
 from selftaught_assets.assets.promotion import publish
+from selftaught_assets.checks.project import FROM_CDN, write_validation
 from selftaught_assets.checks.results import check_result, validate
 from selftaught_assets.checks.rules import Subject, Suite
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.errors import UserError
+
+DATA_DOCS = "data_docs"
+"""Metadata of every check: where Great Expectations' own page of it is. A path, as browsers follow no link from the UI
+to a file."""
 
 
 def build_checks(family: Family) -> list[dg.AssetChecksDefinition]:
@@ -35,16 +40,20 @@ def _checks_of(family: Family, asset: str, suites: list[Suite]) -> dg.AssetCheck
     def checks(context: dg.AssetCheckExecutionContext, **tables: pl.DataFrame) -> Iterator[dg.AssetCheckResult]:
         iteration = context.partition_key if context.has_partition_key else None
         subject = Subject(tables, family.layout, family.partition_of(asset, iteration))
-        passed = True
+        passed, results = True, []
         for rows_of, checks_of_rows in groupby(suites, key=attrgetter("rows")):
             try:
                 rows = rows_of(subject)
             except UserError as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from error
             for suite in checks_of_rows:
-                result = check_result(suite, rows, validate(suite, rows).findings, family.key(asset))
+                found = validate(suite, rows)
+                results += found.results
+                result = check_result(suite, rows, found.findings, family.key(asset))
+                result.metadata[DATA_DOCS] = _link(family)
                 passed = passed and (result.passed or result.severity != dg.AssetCheckSeverity.ERROR)
                 yield result
+        write_validation(family.layout.validation(asset, subject.iteration), subject.iteration or asset, results)
         if asset == "checkpoint" and passed:
             publish(context, family, context.partition_key)
 
@@ -60,3 +69,8 @@ def _spec(family: Family, suite: Suite) -> dg.AssetCheckSpec:
         blocking=suite.can_stop,
         partitions_def=None if suite.asset in UNPARTITIONED else family.partitions,
     )
+
+
+def _link(family: Family) -> dg.MetadataValue:
+    page = (family.layout.data_docs / "index.html").absolute().as_uri()
+    return dg.MetadataValue.md(f"`{page}`, once `selftaught checks docs` has built it. {FROM_CDN}")

@@ -1,5 +1,6 @@
-"""Data-quality checks of the tables (Great Expectations).
+"""Data-quality checks of the tables, with Great Expectations.
 
-A suite (rules.py) is a list of rules about one asset; suites/ and accounts.py declare them, validation.py applies them,
-results.py says what was found. Dagster's asset checks are made of them in assets/checks.py.
+A suite (rules.py) is a list of rules about one asset; suites/ and accounts.py declare them. results.py applies them,
+with stock expectations and those of expectations.py, and says what was found. Dagster's asset checks are made of them
+in assets/checks.py. project.py writes what Great Expectations can run without this package.
 """

@@ -126,7 +126,7 @@ def _accounts(recipe: Recipe) -> list[_Account]:
 def _suite(account: _Account) -> Suite:
     rows, among = ("kept rows", _KEPT) if account.unique_among == "kept" else ("rows", _PRESENT)
     ids = (
-        RowRule("ids_repeated", rows, f"share their `{account.id}`", (unique(account.id),), among)
+        RowRule("ids_repeated", rows, f"share their `{account.id}` with another row", (unique(account.id),), among)
         if account.id
         else None
     )

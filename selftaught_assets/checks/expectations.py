@@ -12,6 +12,9 @@ from typing import Any, ClassVar
 
 import pandas as pd
 from great_expectations.core.metric_domain_types import MetricDomainTypes
+from great_expectations.data_context.store import (
+    ExpectationsStore as ExpectationsStore,  # A project takes it from here.
+)
 from great_expectations.execution_engine import PandasExecutionEngine
 from great_expectations.expectations.expectation import (
     BatchExpectation,

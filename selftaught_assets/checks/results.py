@@ -3,9 +3,11 @@
 A check says one sentence, the numbers behind it, and the rows at fault.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
@@ -23,11 +25,12 @@ from selftaught_assets.checks.rules import (
     Share,
     Suite,
 )
-from selftaught_assets.errors import as_clause, reason_of
+from selftaught_assets.errors import UserError, as_clause, reason_of
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationValidationResult
     from great_expectations.core.batch_definition import BatchDefinition
+    from great_expectations.expectations.expectation import Expectation as GxExpectation
 
 
 EXAMPLES = 10
@@ -84,18 +87,23 @@ def validate(suite: Suite, rows: pl.DataFrame) -> Validation:
     return Validation(findings, [result for result in found if not isinstance(result, str)])
 
 
-@cache
-def _whole_frames() -> "BatchDefinition":
-    """A batch definition in a context that lives in memory, sends nothing and draws no progress bars.
-
-    Made once for each process: it takes nearly as long as a validation.
-    """
+def great_expectations() -> ModuleType:
+    """Great Expectations, which sends nothing and knows the expectations of ours. The first import takes seconds."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
 
-    import selftaught_assets.checks.expectations  # noqa: F401  Great Expectations then knows them.
+    import selftaught_assets.checks.expectations  # noqa: F401
 
-    context = gx.get_context(mode="ephemeral")
+    return gx
+
+
+@cache
+def _whole_frames() -> "BatchDefinition":
+    """A batch definition in a context that lives in memory and draws no progress bars.
+
+    Made once for each process: it takes nearly as long as a validation.
+    """
+    context = great_expectations().get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     return (
         context.data_sources.add_pandas("tables")
@@ -139,29 +147,21 @@ def _applied(suite: Suite, asked: Mapping[str, Sequence[Expectation]], rows: pl.
     """
     if not asked:
         return {}
-    batches = _whole_frames()
-    import great_expectations as gx
     import pandas as pd
-    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
+    batches, gx = _whole_frames(), great_expectations()
     rules = {rule.name: rule for rule in suite.rules}
     found: _Results = {name: [] for name in asked}
     known = []
     for name, expectations in asked.items():
         rule = rules[name]
         for one in expectations:
+            description = rule.description if isinstance(rule, Given) else rule.claim
+            meta = {"check": suite.name, "rule": name}
             try:
-                known.append(
-                    ExpectationConfiguration(
-                        type=one.type,
-                        kwargs=dict(one.kwargs),
-                        severity=rule.severity,
-                        description=rule.description if isinstance(rule, Given) else rule.claim,
-                        meta={"check": suite.name, "rule": name},
-                    ).to_domain_obj()
-                )
-            except (gx.exceptions.GreatExpectationsError, ValueError, TypeError) as error:
-                found[name].append(reason_of(error))
+                known.append(made(one.type, one.kwargs, severity=rule.severity, description=description, meta=meta))
+            except UserError as error:
+                found[name].append(str(error))
     frame = rows.to_pandas() if rows.columns else pd.DataFrame(index=range(height))
     result_format = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
     batch = batches.get_batch({"dataframe": frame})
@@ -172,6 +172,21 @@ def _applied(suite: Suite, asked: Mapping[str, Sequence[Expectation]], rows: pl.
         if problems and not isinstance(rules[name], Given):
             raise RuntimeError(f"Great Expectations could not apply the rule {name}: {problems[0]}")
     return found
+
+
+def made(type: str, kwargs: Mapping[str, Any], **further: Any) -> "GxExpectation":
+    """An expectation as an object of Great Expectations.
+
+    Raises:
+        UserError: it does not know it by this name, or not with these arguments.
+    """
+    gx = great_expectations()
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    try:
+        return ExpectationConfiguration(type=type, kwargs=dict(kwargs), **further).to_domain_obj()
+    except (gx.exceptions.GreatExpectationsError, ValueError, TypeError) as error:
+        raise UserError(reason_of(error)) from error
 
 
 def _problem(result: "ExpectationValidationResult") -> str | None:
@@ -264,7 +279,7 @@ def _numbers(finding: Finding) -> dict[str, int | float]:
     if finding.estimate is not None:
         _, low, high, n = finding.estimate
         numbers |= {f"{rule.name}_low": float(low), f"{rule.name}_high": float(high), f"{rule.name}_n": int(n)}
-    return {name: value for name, value in numbers.items() if isinstance(value, int | float)}
+    return {name: value for name, value in numbers.items() if isinstance(value, int | float) and math.isfinite(value)}
 
 
 def _sentence(parts: Sequence[str]) -> str:

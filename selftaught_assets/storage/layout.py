@@ -98,6 +98,20 @@ class Layout:
         return self.folder / "report" / "index.html"
 
     @property
+    def validations(self) -> Path:
+        """The folder of what Great Expectations found in the newest checks: a folder for each asset."""
+        return self.folder / "validations"
+
+    def validation(self, asset: str, partition: str | None) -> Path:
+        """That of an asset, or of one of its partitions."""
+        return self.validations / asset / f"{partition or 'asset'}.json"
+
+    @property
+    def data_docs(self) -> Path:
+        """The folder of Great Expectations' own pages about these."""
+        return self.folder / "data_docs"
+
+    @property
     def progress(self) -> Path:
         """The file in which the stage that works now says how far it is."""
         return self.folder / "stage.json"

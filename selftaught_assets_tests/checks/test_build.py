@@ -3,6 +3,7 @@
 Partitioned asset checks are a preview feature of Dagster 1.13: what is relied on is pinned here.
 """
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,9 +16,10 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from selftaught_assets.assets.checks import build_checks
+from selftaught_assets.assets.checks import DATA_DOCS, build_checks
 from selftaught_assets.assets.family import UNPARTITIONED, Family
 from selftaught_assets.assets.io_manager import TableIOManager
+from selftaught_assets.checks.project import build_docs
 from selftaught_assets.checks.suites import instructions as suites_of_instructions
 from selftaught_assets.checks.suites import suites_of
 from selftaught_assets.method.instructions import benchmark_overlap
@@ -190,9 +192,22 @@ def test_unpartitioned_tables_are_checked_too(runs: Runs):
 
 def test_metadata_holds_plain_numbers_under_one_name_each(runs: Runs):
     found = evaluations(runs.run("pairs", partition="iteration_01"))["pairs", "pair_validity"]
-    types = {name: type(entry.value) for name, entry in found.metadata.items()}
+    types = {name: type(entry.value) for name, entry in found.metadata.items() if name != DATA_DOCS}
     assert types.pop("valid_share") is types.pop("valid_share_min") is float
     assert set(types.values()) == {int}
+
+
+def test_what_great_expectations_found_is_kept_and_its_page_is_named(runs: Runs):
+    found = evaluations(runs.run("pairs", partition="iteration_01"))["pairs", "refusals"]
+    layout = runs.family.layout
+    page = layout.data_docs / "index.html"
+    assert page.as_uri() in found.metadata[DATA_DOCS].value
+    assert "public CDNs" in found.metadata[DATA_DOCS].value
+    kept = json.loads(layout.validation("pairs", "iteration_01").read_text(encoding="utf-8"))
+    checks = {result["expectation_config"]["meta"]["check"] for result in kept["results"]}
+    assert checks == {suite.name for suite in suites_of(runs.family.recipe) if suite.asset == "pairs"}
+    assert build_docs(layout) == page
+    assert page.is_file()
 
 
 def test_two_severities_of_one_suite_make_its_rows_once(runs: Runs, monkeypatch: pytest.MonkeyPatch):

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import yaml
 
-from selftaught_assets.checks.suites import suites_of
+from selftaught_assets.checks.suites import IDS, suites_of
 from selftaught_assets.definitions import build_definitions
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe import Recipe
@@ -88,6 +88,14 @@ def test_expectations_of_two_severities_are_two_checks(world: World, tmp_path: P
     warned = own.result("pairs", "house_style_warnings")
     assert not warned.passed
     assert warned.severity == dg.AssetCheckSeverity.WARN
+
+
+@pytest.mark.parametrize("table", IDS)
+def test_every_table_can_be_looked_at(table: str, world: World, tmp_path: Path):
+    rows = {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 10_000}}
+    result = with_suite(world, tmp_path, rows, table=table).result(table, "house_style")
+    found = world.tables[table].height
+    assert result.description == f"Expect_table_row_count_to_be_between does not hold: {found} was observed."
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,14 @@
 """The suites of `benchmarks`, `evaluation` and `seed_evaluation`: is the judge better for the training?
 
-The suite of `benchmarks`: can judges be measured on what was brought?
-
-The suites of `evaluation` and `seed_evaluation`: is the judge better for the training, and at judging?
+Of `benchmarks` it is asked whether judges can be measured on what was brought. The others look at greedy verdicts:
+they are independent of one another, and a paired test on the same pairs says whether a judge lost.
 """
 
 from functools import partial
 
 import polars as pl
 
-from selftaught_assets.checks.rules import Estimate, Subject, Suite, estimated, only, share, share_estimate
+from selftaught_assets.checks.rules import Estimate, Subject, Suite, Where, estimated, share, share_estimate
 from selftaught_assets.iterations import previous_iteration
 from selftaught_assets.method.scoring.accuracy import IS_RIGHT, TOO_LONG, Scores, compare, score
 from selftaught_assets.method.scoring.comparison import SIGNIFICANT
@@ -68,7 +67,11 @@ ASSETS = ("seed_evaluation", "evaluation")
 OF = "greedy verdicts"
 SHOWN = ("item_id", "benchmark", "order", "label", "verdict", "finish_reason")
 
-ON_BENCHMARK, ON_HELD_OUT = only(on_benchmark=True), only(benchmark=HELD_OUT)
+GREEDY = ("decoding", "greedy")
+ON_HELD_OUT = Where((("benchmark", HELD_OUT),), stored=(("benchmark", HELD_OUT), GREEDY))
+ON_BENCHMARK = Where((("on_benchmark", True),), stored=None)
+OF_SEED = Where((("on_benchmark", True),), stored=(GREEDY,))
+"""On pairs of benchmarks too: the seed is measured on no others."""
 
 CHANCE = 0.5
 """Accuracy of a coin in both orders; with invalid verdicts, or on ties that count, a guesser has less."""
@@ -116,15 +119,22 @@ def invalid_share(recipe: Recipe, asset: str) -> Suite:
                 f"{OF} on {described}",
                 f"the share of verdicts on {described} {fault}",
                 column,
+                value,
                 high=most,
                 where=where,
             )
-            for name, fault, column, most in (
-                ("invalid_share", "that could not be read", "invalid", recipe.checks.max_invalid_share),
-                ("too_long_share", "that count as wrong since their prompt was too long to be asked", "too_long", 0.0),
+            for name, fault, column, value, most in (
+                ("invalid_share", "that could not be read", "verdict", None, recipe.checks.max_invalid_share),
+                (
+                    "too_long_share",
+                    "that count as wrong since their prompt was too long to be asked",
+                    "finish_reason",
+                    TOO_LONG,
+                    0.0,
+                ),
             )
             for kind, described, where in (
-                ("benchmark", "benchmarks", ON_BENCHMARK),
+                ("benchmark", "benchmarks", ON_BENCHMARK if asset == "evaluation" else OF_SEED),
                 *([(HELD_OUT, "held-out pairs", ON_HELD_OUT)] if asset == "evaluation" else []),
             )
         ),
@@ -180,8 +190,6 @@ def _greedy(asset: str, subject: Subject) -> pl.DataFrame:
     return greedy_of(subject.tables[asset]).with_columns(
         on_benchmark=pl.col("benchmark") != HELD_OUT,
         right=IS_RIGHT,
-        invalid=pl.col("verdict").is_null(),
-        too_long=pl.col("finish_reason") == TOO_LONG,
     )
 
 

@@ -1,6 +1,6 @@
 """The suites of `filtered_set`: is there anything else to learn from the examples than to judge?
 
-What the suites of `filtered_set` look at: examples with what their rules name, and numbers with intervals.
+In the single form, where responses are rated one by one, the check of the balance has other rules under the same name.
 """
 
 from functools import partial

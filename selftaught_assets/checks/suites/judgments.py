@@ -21,7 +21,7 @@ from selftaught_assets.checks.rules import (
     share,
 )
 from selftaught_assets.method.scoring.statistics import difference_interval, wilson_interval
-from selftaught_assets.method.verdicts import parse_ratings, parse_verdicts
+from selftaught_assets.method.verdicts import HIGHEST, LOWEST, parse_ratings, parse_verdicts
 from selftaught_assets.recipe import Recipe
 
 FIRST = "first judgments"
@@ -37,6 +37,7 @@ def judgment_suites(recipe: Recipe) -> list[Suite]:
 def judgment_quality(recipe: Recipe) -> Suite:
     """Judgments have a verdict, are whole, and are right often enough and not always."""
     checks, single = recipe.checks, recipe.judgments.form == "single"
+    verdicts = [str(rating) for rating in range(LOWEST, HIGHEST + 1)] if single else ["A", "B", "TIE"]
     correct = share(
         "correct_share",
         FIRST,
@@ -57,7 +58,8 @@ def judgment_quality(recipe: Recipe) -> Suite:
                 "parsed_share",
                 FIRST,
                 "the share with a verdict that can be read",
-                "parsed",
+                "verdict",
+                *verdicts,
                 low=checks.min_parse_rate,
                 where=IS_FIRST,
             ),
@@ -160,7 +162,6 @@ def verdicts_reparsed(recipe: Recipe) -> Suite:
 def _judgments(subject: Subject) -> pl.DataFrame:
     answered = pl.col("drop_reason").is_null()
     return subject.tables["judgments"].with_columns(
-        parsed=pl.col("verdict").is_not_null(),
         solved=pl.col("is_correct").any().over("pair_id"),
         first_of_pair=answered & (answered.cum_sum().over("pair_id") == 1),
     )

@@ -1,8 +1,7 @@
 """The suites of `judge` and `checkpoint`: is it the model whose turn it is, and did training do what it says?
 
-The suite of `judge`, the pointer to the model that judges: it is the one whose turn it is.
-
-The suites of `checkpoint`, a folder: did training do what it says?
+Neither is a table: their rows are read from the pointer of the judge, and from the folder of the current checkpoint.
+How good a model is, the suites of `evaluation` ask.
 """
 
 from functools import partial
