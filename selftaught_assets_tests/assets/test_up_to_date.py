@@ -88,7 +88,7 @@ def test_a_recipe_that_asks_for_something_else(loop: Loop) -> None:
 def test_a_moved_copy_with_other_times_under_another_version_of_the_package(
     loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selftaught_assets.storage.tables.__version__", "99.0")
+    monkeypatch.setattr("selftaught_assets.assets.io_manager.__version__", "99.0")
     shutil.copytree(loop.layout.root, tmp_path / "data", copy_function=shutil.copyfile)
     shutil.copytree(loop.instance.root_directory, tmp_path / "home")
     recipe = load_recipe(str(write_small_recipe(tmp_path, **TRAINED)))
