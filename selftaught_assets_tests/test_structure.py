@@ -4,6 +4,7 @@ Imports inside functions count as well: they are there since packages are heavy,
 """
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -109,3 +110,16 @@ def test_only_assets_checks_training_and_commands_know_dagster():
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "dagster" for alias in node.names)
     }
     assert knowing <= {"assets", "checks", "commands", "definitions", "iterations", "preload", "training"}
+
+
+@pytest.mark.parametrize("document", ["docs/architecture.md", "CONTRIBUTING.md", "docs/method.md"])
+def test_files_that_documents_name_exist(document: str):
+    root = PACKAGE.parent
+    places = (root, PACKAGE, root / "selftaught_assets_tests")
+    named = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|yaml|md))`", (root / document).read_text())
+    assert [path for path in named if not any((place / path).exists() for place in places)] == []
+
+
+def test_the_way_of_one_pair_opens_at_most_25_files():
+    way = (PACKAGE.parent / "docs/architecture.md").read_text().split("## One pair")[1].split("Not on this way")[0]
+    assert 15 <= len(set(re.findall(r"`([a-z_/]+\.(?:py|yaml))`", way))) <= 25
