@@ -2,23 +2,22 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from selftaught_assets_tests.command_line import SELFTAUGHT, selftaught
 from selftaught_assets_tests.judge.conftest import Workplace
-
-SELFTAUGHT = [sys.executable, "-c", "from selftaught_assets.cli import main; main()", "export"]
 
 
 @pytest.mark.slow
 def test_a_judge_is_exported_once_and_a_second_time_is_refused(workplace: Workplace, tmp_path: Path) -> None:
-    command = [*SELFTAUGHT, "iteration_03", "out", "--merge", "--recipe", str(workplace.recipe_path)]
-    environment = os.environ | {"SELFTAUGHT_DATA": str(workplace.data)}
-    first, second = (
-        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True) for _ in range(2)
-    )
+    """As a process, and then in this one."""
+    arguments = ["export", "iteration_03", "out", "--merge", "--recipe", str(workplace.recipe_path)]
+    data = {"SELFTAUGHT_DATA": str(workplace.data)}
+    command = [*SELFTAUGHT, *arguments]
+    first = subprocess.run(command, cwd=tmp_path, env=os.environ | data, capture_output=True, text=True)
+    second = selftaught(*arguments, folder=tmp_path, **data)
     assert (first.returncode, first.stdout) == (0, "")
     assert first.stderr.startswith("iteration_03 (")
     assert first.stderr.endswith(") is in out.\n")

@@ -1,8 +1,8 @@
-"""`selftaught journal` as a user runs it."""
+"""`selftaught journal` as a user runs it: once as a process, else in this one."""
 
 import json
+import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,24 +10,20 @@ import pytest
 from upath import UPath
 
 from selftaught_assets.storage.journal import Journal
+from selftaught_assets_tests.command_line import SELFTAUGHT, Done, selftaught
 from selftaught_assets_tests.conftest import write_small_recipe
 from selftaught_assets_tests.storage.rows import completions, found
 
-SELFTAUGHT = [sys.executable, "-c", "from selftaught_assets.cli import main; main()"]
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path) -> Run:
     """Runs `selftaught journal` on the small recipe, in a terminal of 80 columns."""
-    monkeypatch.setenv("SELFTAUGHT_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "80")
 
-    def journal(*arguments: str, **overrides: object) -> "subprocess.CompletedProcess[str]":
-        recipe = str(write_small_recipe(tmp_path, **overrides))
-        command = [*SELFTAUGHT, "journal", *arguments, "--recipe", recipe]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    def journal(*arguments: str, **overrides: object) -> Done:
+        arguments = ("journal", *arguments, "--recipe", str(write_small_recipe(tmp_path, **overrides)))
+        return selftaught(*arguments, folder=tmp_path, SELFTAUGHT_DATA=str(tmp_path / "data"), COLUMNS="80")
 
     return journal
 
@@ -39,11 +35,16 @@ def fill(place: Path | UPath) -> None:
     Journal(place / "pairs").append(completions("p", samples=1))
 
 
-def test_stats_count_what_each_stage_holds(run: Run, tmp_path: Path) -> None:
+def test_stats_count_what_each_stage_holds(tmp_path: Path) -> None:
+    """As a process."""
     place = tmp_path / "data" / "small" / "journal"
     fill(place)
     (place / "pairs" / "notes.parquet").write_text("not a shard")
-    done = run("stats", "--json")
+    recipe = str(write_small_recipe(tmp_path))
+    command = [*SELFTAUGHT, "journal", "stats", "--json", "--recipe", recipe]
+    done = subprocess.run(
+        command, env=os.environ | {"SELFTAUGHT_DATA": str(tmp_path / "data")}, capture_output=True, text=True
+    )
     assert done.returncode == 0
     assert "notes.parquet is damaged" in done.stderr
     said = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""`selftaught judge` as a user runs it."""
+"""`selftaught judge` as a user runs it: as a process where that matters, else in this one."""
 
 import json
 import os
@@ -13,24 +13,26 @@ import polars as pl
 import pytest
 
 from selftaught_assets.judge import Judge
+from selftaught_assets_tests.command_line import SELFTAUGHT, Done, selftaught
 from selftaught_assets_tests.conftest import ROOT
 from selftaught_assets_tests.engines.scripted_server import ScriptedServer, saying, serving
 from selftaught_assets_tests.judge.conftest import Workplace
 
-SELFTAUGHT = "from selftaught_assets.cli import main; main()"
-FLUSHING_AT_ONCE = f"from selftaught_assets.engines import journalled; journalled.FLUSH_SECONDS = 0.0; {SELFTAUGHT}"
+FLUSHING_AT_ONCE = (
+    "from selftaught_assets.engines import journalled; journalled.FLUSH_SECONDS = 0.0; "
+    "from selftaught_assets.cli import main; main()"
+)
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Run = Callable[..., Done]
 
 
 @pytest.fixture
 def run(workplace: Workplace, tmp_path: Path) -> Run:
     """Runs `selftaught judge` in the test's folder, with the trained judge of the workplace."""
 
-    def judge(*arguments: str, data: Path = workplace.data, **options: object) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", SELFTAUGHT, "judge", *arguments, "--recipe", str(workplace.recipe_path)]
-        environment = os.environ | {"SELFTAUGHT_DATA": str(data)}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, **options)
+    def judge(*arguments: str, data: Path = workplace.data) -> Done:
+        arguments = ("judge", *arguments, "--recipe", str(workplace.recipe_path))
+        return selftaught(*arguments, folder=tmp_path, SELFTAUGHT_DATA=str(data))
 
     return judge
 
@@ -59,11 +61,18 @@ def test_every_pair_gets_the_verdict_that_python_gives(run: Run, trained_judge: 
 
 
 @pytest.mark.slow
-def test_a_bad_line_is_reported_by_number_and_the_rest_is_judged(run: Run, tmp_path: Path) -> None:
+def test_a_bad_line_is_reported_by_number_and_the_rest_is_judged(workplace: Workplace, tmp_path: Path) -> None:
+    """As a process, between pipes."""
     good, other, *_ = _lines(2)
     empty = json.dumps(json.loads(good) | {"response_b": ""})
     long = json.dumps(json.loads(good) | {"response_b": "27 " * 3000})
-    done = run("-", "-o", "-", "--votes", "1", input=f"{good}\n{{no\n{empty}\n{long}\n{other}\n")
+    done = subprocess.run(
+        [*SELFTAUGHT, "judge", "-", "-o", "-", "--votes", "1", "--recipe", str(workplace.recipe_path)],
+        env=os.environ | {"SELFTAUGHT_DATA": str(workplace.data)},
+        input=f"{good}\n{{no\n{empty}\n{long}\n{other}\n",
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["error"] is None for row in rows] == [True, False, False, False, True]

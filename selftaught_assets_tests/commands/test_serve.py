@@ -14,17 +14,17 @@ from pathlib import Path
 import httpx
 import pytest
 
+from selftaught_assets_tests.command_line import SELFTAUGHT, selftaught
 from selftaught_assets_tests.judge.conftest import Workplace
 
-SELFTAUGHT = "from selftaught_assets.cli import main; main()"
-WITHOUT_FASTAPI = f"import sys; sys.modules['fastapi'] = None; {SELFTAUGHT}"
+WITHOUT_FASTAPI = "import sys; sys.modules['fastapi'] = None; from selftaught_assets.cli import main; main()"
 TOKEN = "correct-horse-battery"
 
 
 @contextmanager
 def _serving(workplace: Workplace, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """The running process and its address, once it answers."""
-    command = [sys.executable, "-c", SELFTAUGHT, "serve", "--port", "0", "--token-env", "JUDGE_TOKEN"]
+    command = [*SELFTAUGHT, "serve", "--port", "0", "--token-env", "JUDGE_TOKEN"]
     command += ["--recipe", str(workplace.recipe_path)]
     environment = os.environ | {"SELFTAUGHT_DATA": str(workplace.data), "JUDGE_TOKEN": TOKEN}
     with log.open("wb") as output:
@@ -77,31 +77,23 @@ def _in_flight(address: str, headers: dict[str, str]) -> int:
     return int(float(found.group(1))) if found else 0
 
 
-def _refused(code: str, *arguments: str, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code, "serve", *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    return done.stderr
-
-
 def test_without_the_extra_one_sentence_says_what_to_install() -> None:
-    said = _refused(WITHOUT_FASTAPI)
-    assert said == "Error: `selftaught serve` needs the package fastapi: install selftaught-assets[serve].\n"
+    done = subprocess.run([sys.executable, "-c", WITHOUT_FASTAPI, "serve"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "Error: `selftaught serve` needs the package fastapi: install selftaught-assets[serve].\n"
 
 
-def test_a_token_that_is_not_there_is_refused_before_anything_is_served() -> None:
-    said = _refused(SELFTAUGHT, "--token-env", "NO_SUCH_TOKEN", NO_SUCH_TOKEN=" ")
-    assert said.startswith("Error: The environment variable NO_SUCH_TOKEN holds no token")
+def test_a_token_that_is_not_there_is_refused_before_anything_is_served(tmp_path: Path) -> None:
+    done = selftaught("serve", "--token-env", "NO_SUCH_TOKEN", folder=tmp_path, NO_SUCH_TOKEN=" ")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The environment variable NO_SUCH_TOKEN holds no token")
+    assert done.stderr.count("\n") == 1
 
 
-def test_an_engine_that_is_none_is_refused_before_anything_is_served() -> None:
-    said = _refused(SELFTAUGHT, "--judge", "seed", "--engine", "{name: openai, model: seed}")
-    assert said == "Error: The engine '{name: openai, model: seed}': field `openai.address` is missing.\n"
+def test_an_engine_that_is_none_is_refused_before_anything_is_served(tmp_path: Path) -> None:
+    done = selftaught("serve", "--judge", "seed", "--engine", "{name: openai, model: seed}", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "Error: The engine '{name: openai, model: seed}': field `openai.address` is missing.\n"
 
 
 def test_the_command_line_starts_without_the_packages_of_the_service() -> None:
