@@ -15,6 +15,7 @@ from selftaught_assets.engines import chat
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge import Judge
 from selftaught_assets.judge.export import export_judge
+from selftaught_assets.judge.voting import PairQuestion
 from selftaught_assets.method.verdicts import parse_verdict
 from selftaught_assets.model_files import TOKENIZER_FILES, files_of
 from selftaught_assets.recipe import Recipe
@@ -26,24 +27,29 @@ from selftaught_assets_tests.training.tiny import as_slow_tokenizer, write_tiny_
 IN_VLLM = """
 import json, sys
 from vllm import LLM, SamplingParams
+from vllm.distributed import cleanup_dist_env_and_memory
 from vllm.lora.request import LoRARequest
 
-request = json.load(sys.stdin)
-lora = request["adapter"] and LoRARequest("judge", 1, request["adapter"])
-llm = LLM(
-    request["model"],
-    dtype="float32",
-    enforce_eager=True,
-    max_model_len=1024,
-    enable_lora=bool(lora),
-    max_lora_rank=8,
-    use_tqdm_on_load=False,
-)
 greedy = SamplingParams(temperature=0, max_tokens=96)
-outputs = llm.chat(request["prompts"], greedy, lora_request=lora, use_tqdm=False)
-print(json.dumps([output.outputs[0].text for output in outputs]))
+answers = []
+for request in json.load(sys.stdin):
+    lora = request["adapter"] and LoRARequest("judge", 1, request["adapter"])
+    llm = LLM(
+        request["model"],
+        dtype="float32",
+        enforce_eager=True,
+        max_model_len=1024,
+        enable_lora=bool(lora),
+        max_lora_rank=8,
+        use_tqdm_on_load=False,
+    )
+    outputs = llm.chat(request["prompts"], greedy, lora_request=lora, use_tqdm=False)
+    answers.append([output.outputs[0].text for output in outputs])
+    del llm
+    cleanup_dist_env_and_memory()
+print(json.dumps(answers))
 """
-"""What a stranger runs."""
+"""What a stranger runs; one folder after the other, since vLLM is imported for ten seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +76,8 @@ def expected(trained_judge: Judge, seed_judge: Judge, pairs: pl.DataFrame) -> li
 
 
 def _greedy(judge: Judge, pairs: pl.DataFrame) -> list[str]:
-    rows = pairs.select("instruction", "response_a", "response_b").iter_rows()
-    return [judge.compare(*row, votes=1).judgments[0].text for row in rows]
+    questions = [PairQuestion(*texts, votes=1) for texts in pairs[["instruction", "response_a", "response_b"]].rows()]
+    return [answer.judgments[0].text for answer in judge.answer(questions)]
 
 
 def _prompts(folder: Path, pairs: pl.DataFrame) -> list[list[dict[str, str]]]:
@@ -111,23 +117,29 @@ def test_the_adapter_gives_the_same_verdicts_in_peft(adapter, pairs, expected) -
     _agree(_generated(AutoPeftModelForCausalLM.from_pretrained(adapter, dtype=torch.float32), adapter, pairs), expected)
 
 
-@pytest.mark.slow
-@needs_vllm
-@pytest.mark.parametrize("kind", ["merged", "adapter"])
-def test_the_folder_gives_the_same_verdicts_in_vllm(kind: str, workplace, merged, adapter, pairs, expected) -> None:
-    folder = merged if kind == "merged" else adapter
-    request = {
-        "model": str(merged if kind == "merged" else workplace.recipe.seed_model),
-        "adapter": None if kind == "merged" else str(adapter),
-        "prompts": _prompts(folder, pairs),
+@pytest.fixture(scope="module")
+def said_in_vllm(workplace: Workplace, merged: Path, adapter: Path, pairs: pl.DataFrame) -> dict[str, list[str]]:
+    """By kind of folder, what vLLM answers to its own prompts."""
+    base = str(workplace.recipe.seed_model)
+    requests = {
+        "merged": {"model": str(merged), "adapter": None, "prompts": _prompts(merged, pairs)},
+        "adapter": {"model": base, "adapter": str(adapter), "prompts": _prompts(adapter, pairs)},
     }
     # In a process of its own, vLLM needs no further ones: a third of the time.
     environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1"}
+    asked = json.dumps(list(requests.values()))
     command = [sys.executable, "-c", IN_VLLM]
-    answer = subprocess.run(
-        command, input=json.dumps(request), env=environment, stdout=subprocess.PIPE, text=True, check=True
-    )
-    _agree(json.loads(answer.stdout.splitlines()[-1]), expected)
+    done = subprocess.run(command, input=asked, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(zip(requests, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+@pytest.mark.slow
+@needs_vllm
+@pytest.mark.parametrize("kind", ["merged", "adapter"])
+def test_the_folder_gives_the_same_verdicts_in_vllm(
+    kind: str, said_in_vllm: dict[str, list[str]], expected: list[str]
+) -> None:
+    _agree(said_in_vllm[kind], expected)
 
 
 @pytest.mark.parametrize("kind", ["merged", "adapter"])
