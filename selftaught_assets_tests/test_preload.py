@@ -34,6 +34,7 @@ def test_all_modules_are_there_without_a_thread_that_a_fork_would_lose(found: di
     assert found["threads"] == ["MainThread"]
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_never_collected_and_the_rest_is(found: dict[str, object]) -> None:
     assert found["frozen"] > 100_000
     assert found["collects"]

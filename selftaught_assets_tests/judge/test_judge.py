@@ -8,7 +8,7 @@ from selftaught_assets.engines.journalled import generate
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge import Judge
 from selftaught_assets.judge.judge import VERDICT_SCHEMA
-from selftaught_assets.judge.voting import PairQuestion, ResponseQuestion
+from selftaught_assets.judge.voting import Answer, PairQuestion, ResponseQuestion
 from selftaught_assets.method.judging import benchmark_requests
 from selftaught_assets.method.scoring.accuracy import verdict_table
 from selftaught_assets.method.verdicts import swap
@@ -23,6 +23,11 @@ SORT = ("Sort the numbers up : 27 19 24", "19 27 24", "19 24 27")
 
 def _texts(pairs: pl.DataFrame) -> list[tuple[str, str, str]]:
     return list(pairs.select("instruction", "response_a", "response_b").iter_rows())
+
+
+def _greedy(judge: Judge, pairs: pl.DataFrame) -> list[Answer]:
+    """Asked together, which is quick; that they are answered as one by one is tested below."""
+    return judge.answer([PairQuestion(*texts, votes=1) for texts in _texts(pairs)])
 
 
 def test_an_easy_pair_is_judged_right_and_says_why(seed_judge: Judge) -> None:
@@ -60,7 +65,7 @@ def test_one_vote_is_the_greedy_verdict_of_the_platform(trained_judge: Judge, pa
         trained_judge._engine, MemoryJournal(), judge_tasks(recipe, requests, n=1), greedy, lambda progress: None
     ).frame
     table = verdict_table(requests, completions, decoding="greedy", judge=trained_judge.digest)
-    found = [trained_judge.compare(*texts, votes=1).verdict for texts in _texts(requests)]
+    found = [answer.verdict for answer in _greedy(trained_judge, requests)]
     assert [verdict.value if verdict != "INVALID" else None for verdict in found] == table["verdict"].to_list()
     assert {"A", "B"} <= set(found)
 
@@ -99,13 +104,13 @@ def test_the_trained_judge_is_another_than_the_seed(
     seed_judge: Judge, trained_judge: Judge, pairs: pl.DataFrame
 ) -> None:
     assert seed_judge.digest != trained_judge.digest
-    judged = [[judge.compare(*texts, votes=1) for texts in _texts(pairs)] for judge in (seed_judge, trained_judge)]
-    assert judged[0] != judged[1]
+    assert _greedy(seed_judge, pairs) != _greedy(trained_judge, pairs)
 
 
 def test_many_pairs_are_judged_as_one_by_one_in_their_order_beside_their_columns(
     seed_judge: Judge, pairs: pl.DataFrame
 ) -> None:
+    pairs = pairs.head(12)
     judged = seed_judge.compare_many(pairs, votes=4, both_orders=True, judgments=True)
     assert judged.columns == [*pairs.columns, *VERDICT_SCHEMA, "judgments"]
     assert judged.select(pairs.columns).equals(pairs)

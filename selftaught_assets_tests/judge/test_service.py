@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import polars as pl
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 
 from selftaught_assets.judge import Judge
@@ -78,7 +77,8 @@ def test_two_hundred_requests_over_twenty_connections_get_each_its_own_answer(
 ) -> None:
     texts = list(pairs.select("instruction", "response_a", "response_b").iter_rows())
     questions = [PairQuestion(*texts[n % len(texts)], 1 + n % 3, n % 2 == 0) for n in range(200)]
-    expected = {question: seed_judge.answer([question])[0] for question in set(questions)}
+    asked_once = list(dict.fromkeys(questions))
+    expected = dict(zip(asked_once, seed_judge.answer(asked_once), strict=True))
     before = _metrics(address)
 
     def ask(part: list[PairQuestion]) -> list[httpx.Response]:
@@ -180,9 +180,12 @@ def test_the_description_says_where_the_token_is_asked_for(seed_judge: Judge) ->
     assert "securitySchemes" not in build_app(seed_judge).openapi()["components"]
 
 
-@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
+@pytest.mark.parametrize("mode", ["positive", "negative"])
 @pytest.mark.parametrize("path", ["/v1/compare", "/v1/score", "/health", "/metrics"])
-def test_the_service_keeps_what_its_description_promises(address: str, path: str, mode) -> None:
+def test_the_service_keeps_what_its_description_promises(address: str, path: str, mode: str) -> None:
+    import schemathesis  # For two seconds, which no other test needs.
+
+    mode = schemathesis.GenerationMode(mode)
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
     method = "POST" if path.startswith("/v1/") else "GET"
     if (method, mode) == ("GET", schemathesis.GenerationMode.NEGATIVE):
@@ -190,9 +193,9 @@ def test_the_service_keeps_what_its_description_promises(address: str, path: str
 
     @settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=schema[path][method].as_strategy(generation_mode=mode))
-    def check(case: schemathesis.Case) -> None:
+    def check(case: "schemathesis.Case") -> None:
         if isinstance(case.body, dict) and type(case.body.get("votes")) is int:
-            case.body["votes"] = min(case.body["votes"], 4)  # More take time only.
+            case.body["votes"] = min(case.body["votes"], 2)  # More take time only.
         case.call_and_validate()
 
     check()
