@@ -7,7 +7,6 @@ are drawn by what was sampled until then, not by the clock, so that a slow machi
 """
 
 import gc
-import multiprocessing
 import os
 import random
 import shutil
@@ -21,13 +20,13 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from selftaught_assets.definitions import PRELOADED
 from selftaught_assets.engines import journalled
 from selftaught_assets.engines.embedded.engine import TransformersEngine
 from selftaught_assets.engines.protocol import Completion
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.assets.loop import Loop
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
+from selftaught_assets_tests.forks import context
 
 STORIES, KILLS = 5, 4
 """Folders, and kills in each before a run that nobody disturbs."""
@@ -85,9 +84,7 @@ def judge(place: Place) -> None:
 
 
 def start(place: Place) -> ForkServerProcess:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOADED, "transformers.models.llama.modeling_llama", __name__])
-    process = context.Process(target=judge, args=(place,))
+    process = context().Process(target=judge, args=(place,))
     process.start()
     return process
 
