@@ -1,5 +1,7 @@
 """The loop's promises about its tables, on the real seed model: sameness, and what recipes may choose."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import dagster as dg
@@ -7,40 +9,64 @@ import polars as pl
 import pytest
 
 from selftaught_assets.method.judging import SETTLES, until_settled
-from selftaught_assets.recipe import load_recipe
-from selftaught_assets_tests.assets.loop import Loop, copy_of, sentences
+from selftaught_assets.recipe import Recipe, load_recipe
+from selftaught_assets_tests.assets.loop import Loop, copy_of, open_loop, sentences
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
 
 pytestmark = pytest.mark.slow
 
 
+def few(folder: Path, **overrides: object) -> Recipe:
+    """The small recipe with fewer instructions."""
+    return load_recipe(str(write_small_recipe(folder, **{"instructions": {"count": 20}} | overrides)))
+
+
 def loop(folder: Path, data: str = "data", **overrides: object) -> Loop:
-    recipe = load_recipe(str(write_small_recipe(folder, **{"instructions": {"count": 20}} | overrides)))
+    recipe = few(folder, **overrides)
     home = folder / f"{data}_home"
     home.mkdir(exist_ok=True)
     return Loop(recipe, folder / data, dg.DagsterInstance.local_temp(str(home)))
 
 
-def judge(loop: Loop) -> None:
-    loop.run("prepare", assets=["instruction_pool", "seed_model"])
-    loop.run("iteration", "iteration_01", ["instructions", "pairs", "judge", "judgments"])
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    """A loop up to the judge of its first iteration. Nobody changes it."""
+    folder = tmp_path_factory.mktemp("paired")
+    with open_loop(few(folder), folder) as one:
+        one.run("prepare", assets=["instruction_pool", "seed_model"])
+        one.run("iteration", "iteration_01", ["instructions", "pairs", "judge"])
+        yield one
+
+
+@pytest.fixture
+def judged(paired: Loop, tmp_path: Path) -> Iterator[Callable[..., Loop]]:
+    """Makes the judgments with sections of the recipe replaced, each time in a copy of its own."""
+    with ExitStack() as copies:
+
+        def judge(name: str = "one", **overrides: object) -> Loop:
+            (folder := tmp_path / name).mkdir()
+            copied = copies.enter_context(copy_of(paired, folder, few(folder, **overrides)))
+            copied.run("iteration", "iteration_01", ["judgments"])
+            return copied
+
+        yield judge
 
 
 def test_same_seed_gives_the_same_tables(tmp_path: Path) -> None:
     first, second = loop(tmp_path, "first"), loop(tmp_path, "second", engine={"max_rows": 7})
     for one in (first, second):
-        judge(one)
-        one.run("iteration", "iteration_01", ["filtered_set"])
+        one.run("prepare", assets=["instruction_pool", "seed_model"])
+        one.run("iteration", "iteration_01", ["instructions", "pairs", "judge", "judgments", "filtered_set"])
     for name in ("pairs", "judgments", "filtered_set"):
         assert first.table(name, "iteration_01").equals(second.table(name, "iteration_01"))
         assert first.version(name, "iteration_01") == second.version(name, "iteration_01")
 
 
-def test_judgments_end_with_the_first_right_one_and_are_otherwise_those_of_the_fixed_number(tmp_path: Path) -> None:
-    never = loop(tmp_path, "never", judgments=SMALL["judgments"] | {"stop": "never"})
-    first = loop(tmp_path, "first", engine={"max_rows": 16}, price={"per_hour": 3600.0})
-    for one in (never, first):
-        judge(one)
+def test_judgments_end_with_the_first_right_one_and_are_otherwise_those_of_the_fixed_number(
+    judged: Callable[..., Loop],
+) -> None:
+    never = judged("never", judgments=SMALL["judgments"] | {"stop": "never"})
+    first = judged("first", engine={"max_rows": 16}, price={"per_hour": 3600.0})
     whole, table = (one.table("judgments", "iteration_01") for one in (never, first))
     assert table.equals(until_settled(whole))
     assert 0 < table.height < whole.height
@@ -90,9 +116,8 @@ def test_one_call_pairs_hold_the_instruction_and_response_that_the_generator_wro
     assert (kept["modified_instruction"] != kept["instruction"]).all()
 
 
-def test_both_positions_ask_about_each_pair_twice(tmp_path: Path) -> None:
-    one = loop(tmp_path, judgments=SMALL["judgments"] | {"positions": "both", "n": 1})
-    judge(one)
+def test_both_positions_ask_about_each_pair_twice(judged: Callable[..., Loop]) -> None:
+    one = judged(judgments=SMALL["judgments"] | {"positions": "both", "n": 1})
     asked = one.table("judgments", "iteration_01").group_by("pair_id").agg(pl.col("chosen_position").sort())
     assert asked["chosen_position"].to_list() == [["A", "B"]] * asked.height
 
@@ -109,10 +134,9 @@ def test_continued_training_starts_from_the_current_judge(first_iteration: Loop,
         assert started_from == one.metadata("checkpoint", "iteration_01")["judge_digest"]
 
 
-def test_unfiltered_control_trains_on_wrong_verdicts_as_well(tmp_path: Path) -> None:
+def test_unfiltered_control_trains_on_wrong_verdicts_as_well(judged: Callable[..., Loop]) -> None:
     judgments = SMALL["judgments"] | {"stop": "never"}
-    one = loop(tmp_path, judgments=judgments, filter={"keep": "any", "label_tolerance": 0.5})
-    judge(one)
+    one = judged(judgments=judgments, filter={"keep": "any", "label_tolerance": 0.5})
     one.run("iteration", "iteration_01", ["filtered_set"])
     kept = one.table("filtered_set", "iteration_01").filter(pl.col("drop_reason").is_null())
     correct = kept.join(one.table("judgments", "iteration_01"), on="judgment_id")["is_correct"]
