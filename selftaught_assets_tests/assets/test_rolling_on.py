@@ -23,6 +23,8 @@ class RollingLoop(Loop):
     """A loop whose automation is switched on."""
 
     cursor: Any = None
+    not_made: tuple[str, ...] = ()
+    """Assets that may be requested, and then are left as they are."""
 
     def roll(self) -> list[tuple[str, str | None]]:
         """Executes what automation requests, tick by tick, until a tick requests nothing; returns it in order."""
@@ -30,7 +32,7 @@ class RollingLoop(Loop):
         while tick := self._tick():
             requested += tick
             for iteration in dict.fromkeys(iteration for _, iteration in tick):
-                names = [name for name, wanted in tick if wanted == iteration]
+                names = [name for name, wanted in tick if wanted == iteration and name not in self.not_made]
                 for job in ("prepare", "progress") if iteration is None else ("iteration",):
                     of_job = [name for name in names if iteration or (name in SHOWN) is (job == "progress")]
                     if of_job:
@@ -64,6 +66,7 @@ def test_loop_rolls_on_past_warnings_to_the_last_iteration(first_iteration: Loop
         judge = loop.table("judgments", SECOND)["judge"].unique().item()
         assert judge == loop.metadata("checkpoint", FIRST)["judge_digest"]
         assert loop.table("progress")["judge"].to_list() == ["seed", FIRST, SECOND]
+        assert SECOND in loop.layout.report.read_text(encoding="utf-8")
 
 
 def test_finished_loop_rolls_on_only_after_retraining(two_iterations: Loop, tmp_path: Path) -> None:
@@ -85,6 +88,7 @@ def test_loop_without_gain_rolls_no_further_until_someone_promotes_its_checkpoin
     promotion = {"stop_when_flat": 1, "validation": "tiny"}
     path = write_small_recipe(tmp_path, **FEW, training=training, promotion=promotion)
     with open_loop(load_recipe(str(path)), tmp_path, RollingLoop) as loop:
+        loop.not_made = ("report",)  # It takes seconds each time; that it is made is tested above.
         loop.roll()
         loop.run("iteration", FIRST, ["judge"])
         requested = loop.roll()
