@@ -1,11 +1,10 @@
 """Processes that tests start by the dozen, forked from one that has imported everything: runs of Dagster, their steps,
-and trainings.
+trainings, and commands of `selftaught`.
 
 Each is a process of its own that ends, as for a user; only its imports are spared. With imports and all, as a user's,
 they are started in test_cli.py, training/test_launch.py, and for the first run of ui/test_dagster.py.
 
-Belongs here: the forkserver, and what takes the place of a fresh start. It is imported by the forkserver too, after the
-modules that runs have imported.
+The forkserver imports this module too, after the modules that runs have imported.
 """
 
 import atexit
@@ -18,7 +17,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import dagster._core.pipes.subprocess as pipes
 
@@ -62,6 +64,42 @@ class _ForkedTraining:
 
     def send_signal(self, number: int) -> None:
         os.kill(self._process.pid, number)
+
+
+def forked_command(*arguments: str, folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Runs `selftaught` with these arguments, in a folder, with these variables and no others."""
+    with TemporaryDirectory() as scratch:
+        printed = [Path(scratch, name) for name in ("stdout", "stderr")]
+        process = context().Process(target=_run_command, args=(arguments, folder, dict(environment), printed))
+        process.start()
+        process.join()
+        return subprocess.CompletedProcess(arguments, process.exitcode, *(path.read_text() for path in printed))
+
+
+def _run_command(arguments: Sequence[str], cwd: Path, environment: dict[str, str], printed: Sequence[Path]) -> None:
+    from selftaught_assets.cli import main
+
+    for stream, path in enumerate(printed, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    ForkServerContext.Process = _InThisEnvironment
+    sys.argv = ["selftaught", *arguments]
+    main()
+
+
+class _InThisEnvironment(ForkServerProcess):
+    """A process with the variables of the one that starts it, and not with those of the forkserver."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._environment = dict(os.environ)
+
+    def run(self) -> None:
+        os.environ.clear()
+        os.environ.update(self._environment)
+        super().run()
 
 
 def _run_module(arguments: list[str], cwd: str, environment: dict[str, str], parent: int) -> None:

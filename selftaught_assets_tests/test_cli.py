@@ -2,8 +2,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +12,16 @@ from typer.testing import CliRunner
 
 from selftaught_assets import __version__
 from selftaught_assets.assets.history import newest_materialization
-from selftaught_assets.cli import app, main
+from selftaught_assets.cli import app
 from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import read_table
 from selftaught_assets_tests.assets.loop import Loop, copy_of
 from selftaught_assets_tests.assets.trained import TRAINED
+from selftaught_assets_tests.command_line import SELFTAUGHT, Done, selftaught
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
+from selftaught_assets_tests.forks import forked_command
 
-SELFTAUGHT = [sys.executable, "-c", "from selftaught_assets.cli import main; main()"]
 CAN_UNPLUG = shutil.which("unshare") and not subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode
 UNPLUGGED = ["unshare", "-rn"] if CAN_UNPLUG else []
 """A network namespace with nothing in it; where that is not allowed, proxies that nobody answers must do."""
@@ -56,17 +55,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def _fails(folder: Path, *arguments: str) -> str:
     """What the command line says on standard error when it ends with status 1, and nothing on standard output."""
-    monkeypatch.setattr(sys, "argv", ["selftaught", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    said = capsys.readouterr()
-    assert ended.value.code == 1
-    assert said.out == ""
-    assert said.err.startswith("Error: ")
-    assert said.err.count("\n") == 1
-    return said.err.removeprefix("Error: ").rstrip("\n")
+    refused = selftaught(*arguments, folder=folder)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("Error: ")
+    assert refused.stderr.count("\n") == 1
+    return refused.stderr.removeprefix("Error: ").rstrip("\n")
 
 
 def test_version_is_printed() -> None:
@@ -110,17 +105,17 @@ def test_command_is_required() -> None:
 
 
 @pytest.mark.parametrize("command", ["run", "results"])
-def test_unknown_recipe_is_one_sentence(elsewhere: Path, monkeypatch, capsys, command: str) -> None:
-    said = _fails(monkeypatch, capsys, command, "--recipe", "nothing")
+def test_unknown_recipe_is_one_sentence(elsewhere: Path, command: str) -> None:
+    said = _fails(elsewhere, command, "--recipe", "nothing")
     assert said.startswith("There is no recipe 'nothing'")
 
 
-def test_names_that_look_like_markup_are_printed_as_they_are(elsewhere: Path, monkeypatch, capsys) -> None:
-    assert "'[bold]/[/x].yaml'" in _fails(monkeypatch, capsys, "run", "--recipe", "[bold]/[/x].yaml")
+def test_names_that_look_like_markup_are_printed_as_they_are(elsewhere: Path) -> None:
+    assert "'[bold]/[/x].yaml'" in _fails(elsewhere, "run", "--recipe", "[bold]/[/x].yaml")
 
 
-def test_more_iterations_than_the_recipe_has_are_refused(elsewhere: Path, monkeypatch, capsys) -> None:
-    said = _fails(monkeypatch, capsys, "run", "--recipe", "small.yaml", "--iterations", "4")
+def test_more_iterations_than_the_recipe_has_are_refused(elsewhere: Path) -> None:
+    said = _fails(elsewhere, "run", "--recipe", "small.yaml", "--iterations", "4")
     assert said == "Recipe small has 3 iterations; raise `iterations` in it to run 4."
 
 
@@ -130,26 +125,24 @@ def test_no_iterations_are_refused() -> None:
     assert "--iterations" in refused.output
 
 
-def test_report_before_the_first_run_is_one_sentence(elsewhere: Path, monkeypatch, capsys) -> None:
-    said = _fails(monkeypatch, capsys, "report", "--recipe", "small.yaml")
+def test_report_before_the_first_run_is_one_sentence(elsewhere: Path) -> None:
+    said = _fails(elsewhere, "report", "--recipe", "small.yaml")
     assert said == "Recipe small has nothing to report yet: run it first (selftaught run)."
 
 
-def test_report_is_not_written_over_a_folder(elsewhere: Path, monkeypatch, capsys) -> None:
-    said = _fails(monkeypatch, capsys, "report", "--recipe", "small.yaml", "--output", ".")
+def test_report_is_not_written_over_a_folder(elsewhere: Path) -> None:
+    said = _fails(elsewhere, "report", "--recipe", "small.yaml", "--output", ".")
     assert said == f"{elsewhere} is a folder: name the file to write the report to."
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_results_before_the_first_run_are_one_sentence(
-    elsewhere: Path, monkeypatch, capsys, options: list[str]
-) -> None:
-    said = _fails(monkeypatch, capsys, "results", "--recipe", "small.yaml", *options)
+def test_results_before_the_first_run_are_one_sentence(elsewhere: Path, options: list[str]) -> None:
+    said = _fails(elsewhere, "results", "--recipe", "small.yaml", *options)
     assert said == "Recipe small has no results yet: run it first (selftaught run)."
 
 
-def test_unknown_benchmark_is_refused_with_the_known_ones(elsewhere: Path, monkeypatch, capsys) -> None:
-    said = _fails(monkeypatch, capsys, "results", "--recipe", "small.yaml", "--benchmark", "other")
+def test_unknown_benchmark_is_refused_with_the_known_ones(elsewhere: Path) -> None:
+    said = _fails(elsewhere, "results", "--recipe", "small.yaml", "--benchmark", "other")
     assert said == "Recipe small has no benchmark 'other', only tiny."
 
 
@@ -173,22 +166,22 @@ def test_seed_writes_a_model_that_loads(elsewhere: Path) -> None:
     assert tokenizer.chat_template
 
 
-def test_seed_does_not_replace_a_folder_that_is_no_model(elsewhere: Path, monkeypatch, capsys) -> None:
+def test_seed_does_not_replace_a_folder_that_is_no_model(elsewhere: Path) -> None:
     folder = elsewhere / "papers"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
-    said = _fails(monkeypatch, capsys, "seed", "--steps", "2", "-o", "papers")
+    said = _fails(elsewhere, "seed", "--steps", "2", "-o", "papers")
     assert said.startswith("papers is there already and holds no model")
     assert (folder / "thesis.txt").read_text() == "years of work"
 
 
 class Ran(NamedTuple):
-    """The small recipe, run twice for one iteration in processes without a network; its data in a folder that looks
-    like a pattern and like markup."""
+    """The small recipe, run twice for one iteration, first in processes without a network; its data in a folder that
+    looks like a pattern and like markup."""
 
     folder: Path
-    first: subprocess.CompletedProcess[str]
-    second: subprocess.CompletedProcess[str]
+    first: Done
+    second: Done
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +189,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("run")
     write_small_recipe(folder)
     arguments = ("run", "--recipe", "small.yaml", "--iterations", "1")
-    first, second = (_selftaught(folder, *arguments, wrapper=UNPLUGGED) for _ in range(2))
-    return Ran(folder, first, second)
+    return Ran(folder, _started(folder, *arguments), _selftaught(folder, *arguments))
 
 
 @pytest.mark.slow
@@ -228,7 +220,7 @@ def test_run_says_nothing_of_telemetry_and_leaves_none(ran: Ran) -> None:
 
 @pytest.mark.slow
 def test_results_as_json_have_a_row_for_each_judge(ran: Ran) -> None:
-    done = _selftaught(ran.folder, "results", "--recipe", "small.yaml", "--json")
+    done = _started(ran.folder, "results", "--recipe", "small.yaml", "--json")
     results = json.loads(done.stdout)
     assert (results["recipe"], results["benchmark"]) == ("small", "tiny")
     assert [row["judge"] for row in results["rows"]] == ["seed", "iteration_01"]
@@ -332,9 +324,7 @@ def test_second_run_makes_and_samples_nothing_again_and_ends_with_the_same_resul
 
 
 @pytest.fixture(scope="module")
-def ended(
-    first_iteration: Loop, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def ended(first_iteration: Loop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """A run that trains the first iteration again, learns nothing and may not go on without a gain, and its folder."""
     folder = tmp_path_factory.mktemp("ended")
     write_small_recipe(folder, **UNTRAINED, promotion={"stop_when_flat": 1, "validation": "tiny"})
@@ -344,7 +334,7 @@ def ended(
 
 
 @pytest.mark.slow
-def test_run_ends_where_no_judge_may_take_over(ended: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_run_ends_where_no_judge_may_take_over(ended: tuple[Path, Done]) -> None:
     _, flat = ended
     assert (flat.returncode, flat.stderr) == (0, "")
     assert "The loop ends with iteration_01, after 1 iteration without a significant gain" in flat.stdout
@@ -354,7 +344,7 @@ def test_run_ends_where_no_judge_may_take_over(ended: tuple[Path, subprocess.Com
 
 
 @pytest.mark.slow
-def test_run_whose_checkpoint_is_refused_fails(ended: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_run_whose_checkpoint_is_refused_fails(ended: tuple[Path, Done]) -> None:
     folder, _ = ended
     write_small_recipe(folder, **UNTRAINED, promotion={"rule": "better", "validation": "tiny"})
     refused = _selftaught(folder, "run", "--recipe", "small.yaml")
@@ -363,23 +353,31 @@ def test_run_whose_checkpoint_is_refused_fails(ended: tuple[Path, subprocess.Com
     assert refused.stderr.count("\n") == 1
 
 
-def _numbers(run: subprocess.CompletedProcess[str]) -> list[list[str]]:
+def _numbers(run: Done) -> list[list[str]]:
     """The judges of the printed tables, with everything but the time that they took."""
     table = run.stdout.partition("small on the benchmark")[2]
     return [line.split()[:5] for line in table.split("\n") if line.split()[:1] in (["seed"], ["iteration_01"])]
 
 
-def _selftaught(folder: Path, *arguments: str, wrapper: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    """Runs the command line as a user does, in a folder, with nobody answering at the proxies that it would need."""
+def _started(folder: Path, *arguments: str) -> Done:
+    """Runs the command line as a user does, in a folder, without a network."""
+    command = [*UNPLUGGED, *SELFTAUGHT, *arguments]
+    return subprocess.run(command, cwd=folder, env=_environment(folder), capture_output=True, text=True)
+
+
+def _selftaught(folder: Path, *arguments: str) -> Done:
+    """The same in a fork, which spares its imports."""
+    return forked_command(*arguments, folder=folder, environment=_environment(folder))
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """With nobody answering at the proxies that would be needed."""
     nobody = "http://127.0.0.1:9"
     unwanted = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "DAGSTER_DISABLE_TELEMETRY", "GX_ANALYTICS_ENABLED")
-    environment = {name: value for name, value in os.environ.items() if name not in unwanted} | {
+    return {name: value for name, value in os.environ.items() if name not in unwanted} | {
         "DAGSTER_HOME": str(folder / "home"),
         "SELFTAUGHT_DATA": str(folder / DATA),
         "HTTP_PROXY": nobody,
         "HTTPS_PROXY": nobody,
         "ALL_PROXY": nobody,
     }
-    return subprocess.run(
-        [*wrapper, *SELFTAUGHT, *arguments], cwd=folder, env=environment, capture_output=True, text=True
-    )
