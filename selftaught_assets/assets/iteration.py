@@ -258,8 +258,8 @@ def build_filtered_set(family: Family) -> dg.AssetsDefinition:
 
         In the single form two: one of the winner, and one of the loser that gives it a lower rating.
         """
-        single = recipe.judgments.form == "single"
-        choose = single.filtered_set if single else partial(training_set.filtered_set, ties=recipe.verdicts.ties)
+        is_single = recipe.judgments.form == "single"
+        choose = single.filtered_set if is_single else partial(training_set.filtered_set, ties=recipe.verdicts.ties)
         frame = choose(
             judgments,
             pairs,
@@ -275,7 +275,7 @@ def build_filtered_set(family: Family) -> dg.AssetsDefinition:
             training_set_digest=training_set.training_set_digest(frame),
             kept_share=chosen.height / frame.height if frame.height else 0.0,
             validation_examples=chosen.filter(pl.col("split") == "validation").height,
-            **(_ratings(frame) if single else {"examples_a_share": float((chosen["label"] == "A").mean() or 0.0)}),
+            **(_ratings(frame) if is_single else {"examples_a_share": float((chosen["label"] == "A").mean() or 0.0)}),
         )
 
     return filtered_set
