@@ -1,8 +1,8 @@
-"""The engine that a recipe asks for, loaded when the first completion is asked for.
+"""The engine that a recipe asks for: opened at once, or when the first completion is asked for.
 
-An engine that loads its model when the first completion is asked for: a stage whose journal has all never loads one.
-
-The engine that a recipe asks for. Imports of engines stay inside, since each brings its own heavy packages.
+A stage whose journal has all completions never loads a model (`DeferredEngine`). Engines are imported inside, since
+each brings its own heavy packages; none of them imports this module. The ray engine, whose actors hold one of the
+others, is handed `open_engine` for them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
