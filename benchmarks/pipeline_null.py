@@ -67,7 +67,7 @@ def run(*, small: bool, rounds: int) -> dict[str, Result]:
 
 def measure(pairs: int) -> dict[str, float]:
     """Judgments per second, and what each step took in seconds."""
-    from selftaught_assets.assets.sampling import judge_tasks
+    from selftaught_assets.engines.asking import judge_tasks
     from selftaught_assets.engines.journalled import generate
     from selftaught_assets.method.judging import judging_requests, judgments_table
     from selftaught_assets.recipe import load_recipe

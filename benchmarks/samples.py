@@ -14,10 +14,10 @@ from typing import Any
 import polars as pl
 
 from benchmarks.measuring import Result, Side, compared
-from selftaught_assets.assets.sampling import judge_tasks
+from selftaught_assets.engines.asking import judge_tasks
 from selftaught_assets.engines.embedded.engine import TransformersEngine, load_model, suitable_decoder
 from selftaught_assets.engines.journalled import generate
-from selftaught_assets.judge.voting import PairQuestion, answer
+from selftaught_assets.judge.answers import PairQuestion, answer
 from selftaught_assets.method.judging import SETTLES, judging_requests, judgments_table, sample_until_right
 from selftaught_assets.recipe import Recipe, load_recipe
 from selftaught_assets.storage.journal import MemoryJournal

@@ -5,7 +5,8 @@ import polars as pl
 
 from selftaught_assets.assets.family import Family, kept, table_output
 from selftaught_assets.assets.publication import reference_current_checkpoint
-from selftaught_assets.assets.sampling import Sampler, evaluation_requests, greedy_verdicts, sampler, voted_verdicts
+from selftaught_assets.assets.sampling import Sampler, sampler
+from selftaught_assets.engines.asking import JOURNAL, measurement_requests
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key
 from selftaught_assets.method.attacks import attack_success, attacked
@@ -70,7 +71,7 @@ def attack_numbers(
     numbers: dict[str, int | float] = {}
     for attack in recipe.evaluation.attacks:
         begging = attacked(requests, attack, form=recipe.verdicts.format)
-        success = attack_success(attack, greedy, greedy_verdicts(recipe, judge, begging))
+        success = attack_success(attack, greedy, judge.verdicts(begging, "greedy"))
         if success.rate is None:
             continue
         numbers |= {
@@ -126,14 +127,14 @@ def _evaluate(
     held_out: pl.DataFrame | None = None,
 ) -> dg.Output[pl.DataFrame]:
     single = family.recipe.judgments.form == "single"
-    requests = evaluation_requests(family.recipe, kept(benchmarks))
+    requests = measurement_requests(family.recipe, kept(benchmarks))
     for benchmark in family.recipe.benchmarks:
         if benchmark.name not in requests["benchmark"]:
             source = benchmark.source
             raise UserError(f"No pair of {source} can be scored; see `drop_reason` in the table `benchmarks`.")
-    with sampler(context, family, "evaluation", model) as judge:
-        greedy = greedy_verdicts(family.recipe, judge, requests)
-        voted = voted_verdicts(family.recipe, judge, requests)
+    with sampler(context, family, JOURNAL, model) as judge:
+        greedy = judge.verdicts(requests, "greedy")
+        voted = judge.verdicts(requests, "vote")
         first = family.recipe.benchmarks[0].name
         robustness = attack_numbers(
             family.recipe, judge, requests.filter(pl.col("benchmark") == first), on_benchmark(greedy, first)
@@ -167,7 +168,7 @@ def _held_out_verdicts(family: Family, judge: Sampler, items: pl.DataFrame | Non
     """The greedy verdicts on the held-out synthetic pairs; None where there are none."""
     if items is None or items.is_empty():
         return None
-    return greedy_verdicts(family.recipe, judge, evaluation_requests(family.recipe, items))
+    return judge.verdicts(measurement_requests(family.recipe, items), "greedy")
 
 
 def _too_long(verdicts: pl.DataFrame) -> int:

@@ -25,7 +25,8 @@ from selftaught_assets.assets.publication import (
     judge_version,
     write_judge,
 )
-from selftaught_assets.assets.sampling import Sampler, judge_tasks, sampler
+from selftaught_assets.assets.sampling import Sampler, sampler
+from selftaught_assets.engines.asking import judge_tasks
 from selftaught_assets.engines.journalled import GenerationTask
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_number, next_iteration, previous_iteration

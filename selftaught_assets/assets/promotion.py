@@ -17,7 +17,8 @@ from selftaught_assets.assets.publication import (
     reference_current_checkpoint,
     require_current,
 )
-from selftaught_assets.assets.sampling import evaluation_requests, greedy_verdicts, sampler
+from selftaught_assets.assets.sampling import sampler
+from selftaught_assets.engines.asking import JOURNAL, measurement_requests
 from selftaught_assets.engines.factory import open_in_turn
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import next_iteration, previous_iteration
@@ -234,14 +235,14 @@ def _verdicts(context: dg.AssetExecutionContext, family: Family, *judges: ModelR
     benchmarks = read_table(family.layout.table("benchmarks"))
     if benchmarks is None:
         raise UserError(f"Judges are compared on the benchmark {name}: materialize `benchmarks` first.")
-    requests = evaluation_requests(family.recipe, kept(benchmarks).filter(pl.col("benchmark") == name))
+    requests = measurement_requests(family.recipe, kept(benchmarks).filter(pl.col("benchmark") == name))
     if requests.is_empty():
         raise UserError(f"No pair of the benchmark {name} can be scored; see `drop_reason` in the table `benchmarks`.")
     verdicts = []
     with open_in_turn(family.recipe.engine, judges) as open_judge:
         for model in judges:
-            with sampler(context, family, "evaluation", model, open_judge) as judge:
-                verdicts.append(greedy_verdicts(family.recipe, judge, requests))
+            with sampler(context, family, JOURNAL, model, open_judge) as judge:
+                verdicts.append(judge.verdicts(requests, "greedy"))
     return verdicts
 
 

@@ -1,4 +1,7 @@
-"""Sampling inside an asset: opens the engine and the journal, tells how far it is, and adds up what it cost."""
+"""Sampling inside an asset: a model and the stage's journal, progress for people, and the account of what it cost.
+
+How a judge is asked is not decided here, but in engines/asking.py.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -8,17 +11,12 @@ import dagster as dg
 import polars as pl
 
 from selftaught_assets.assets.family import Family
+from selftaught_assets.engines.asking import measured_verdicts
 from selftaught_assets.engines.factory import OpenEngine, open_when_needed
 from selftaught_assets.engines.journalled import GenerationTask, Progress, Usage, generate
 from selftaught_assets.engines.protocol import Engine
-from selftaught_assets.errors import UserError
 from selftaught_assets.method.costs import cost, per_kept
-from selftaught_assets.method.identity import derive_seed
-from selftaught_assets.method.judging import benchmark_requests
-from selftaught_assets.method.prompts import Messages, judge_messages, score_messages
-from selftaught_assets.method.scoring.accuracy import Decoding, verdict_table
-from selftaught_assets.method.single import benchmark_rating_requests, rating_verdicts
-from selftaught_assets.recipe import Recipe
+from selftaught_assets.method.scoring.accuracy import Decoding
 from selftaught_assets.recipe.engines import SamplingParameters
 from selftaught_assets.storage.files import StageProgress, write_progress
 from selftaught_assets.storage.journal import Journal
@@ -52,6 +50,14 @@ class Sampler:
         self._used = self._used.plus(generated.used)
         self._requests += sum(task.first == 0 for task in tasks)
         return generated.frame
+
+    def verdicts(self, requests: pl.DataFrame, decoding: Decoding) -> pl.DataFrame:
+        """The verdicts of the model on `asking.measurement_requests`.
+
+        Raises:
+            UserError: a judgment failed for good.
+        """
+        return measured_verdicts(self._family.recipe, requests, self.sample, decoding=decoding, judge=self.model_digest)
 
     @property
     def capacity(self) -> int:
@@ -128,71 +134,3 @@ def sampler(
     opened = open_model(model) if open_model else open_when_needed(family.recipe.engine, model)
     with opened as engine:
         yield Sampler(context, family, stage, engine)
-
-
-def judge_tasks(recipe: Recipe, requests: pl.DataFrame, n: int, first: int = 0) -> list[GenerationTask]:
-    """What to ask the judge. Seeds belong to the pair as shown, so all judges are compared on the same random streams.
-
-    Args:
-        recipe: for the form, the template, whether it offers a tie, and the seed.
-        requests: request_id, instruction, reference (an answer known to be good; may be null), and response_a and
-            response_b, or response in the single form.
-        n: judgments of each, those before `first` included.
-        first: index of the first judgment that is wanted.
-    """
-    return [
-        GenerationTask(
-            request["request_id"],
-            _question(recipe, request),
-            n=n,
-            seed=derive_seed(recipe.seed, "judgment", request["request_id"]),
-            first=first,
-        )
-        for request in requests.iter_rows(named=True)
-    ]
-
-
-def evaluation_requests(recipe: Recipe, items: pl.DataFrame) -> pl.DataFrame:
-    """What to ask the judge about labelled pairs: both orders of each, or both responses of each in the single form."""
-    return benchmark_rating_requests(items) if recipe.judgments.form == "single" else benchmark_requests(items)
-
-
-def greedy_verdicts(recipe: Recipe, judge: Sampler, requests: pl.DataFrame) -> pl.DataFrame:
-    """The greedy verdicts on `evaluation_requests`: a table of `evaluation.verdict_table`, or of `rating_verdicts`."""
-    votes = recipe.evaluation.sampling
-    greedy = SamplingParameters(temperature=0, top_p=1, max_tokens=votes.max_tokens, stop=votes.stop)
-    return _verdicts(recipe, judge, requests, "greedy", n=1, sampling=greedy)
-
-
-def voted_verdicts(recipe: Recipe, judge: Sampler, requests: pl.DataFrame) -> pl.DataFrame:
-    """The same by the recipe's number of votes: their majority, or the means of their ratings."""
-    return _verdicts(recipe, judge, requests, "vote", n=recipe.evaluation.votes, sampling=recipe.evaluation.sampling)
-
-
-def _verdicts(
-    recipe: Recipe, judge: Sampler, requests: pl.DataFrame, decoding: Decoding, *, n: int, sampling: SamplingParameters
-) -> pl.DataFrame:
-    answers = judge.sample(judge_tasks(recipe, requests, n=n), sampling)
-    if (failed := answers.filter(pl.col("finish_reason") == "failed")).height:
-        raise UserError(
-            f"{failed.height} of {answers.height} verdicts could not be had ({failed['error'][0]}): a measurement with "
-            "holes means nothing, so materialize it again; only the missing ones are asked for."
-        )
-    if recipe.judgments.form == "single":
-        return rating_verdicts(requests, answers, decoding=decoding, judge=judge.model_digest)
-    return verdict_table(
-        requests,
-        answers,
-        decoding=decoding,
-        judge=judge.model_digest,
-        form=recipe.verdicts.format,
-        ties=recipe.verdicts.ties,
-    )
-
-
-def _question(recipe: Recipe, request: dict[str, str | None]) -> Messages:
-    instruction, reference = request["instruction"], request["reference"]
-    if recipe.judgments.form == "single":
-        return score_messages(recipe.templates, instruction, request["response"], reference)
-    responses = request["response_a"], request["response_b"]
-    return judge_messages(recipe.templates, instruction, *responses, reference, ties=recipe.verdicts.ties)

@@ -1,4 +1,4 @@
-"""The commands that use a judge: `judge`, `serve`, `export`."""
+"""The commands that use a judge: `judge` for the pairs of a file, `serve` for HTTP, `export` for a folder."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from selftaught_assets.judge import Judge
-    from selftaught_assets.judge.voting import VotingProgress
+    from selftaught_assets.judge.answers import VotingProgress
 
 
 PLAIN_LINE_SECONDS = 10.0
@@ -59,7 +59,7 @@ def load_quietly(what: str, recipe: str, engine: str | None) -> "Judge":
 
 
 def print_caution(caution: str | None) -> None:
-    """What whoever uses a judge should know about it."""
+    """What users of a judge should know about it."""
     if caution is not None:
         errors.print(f"[yellow]Note:[/] {escape(caution)}", highlight=False, soft_wrap=True)
 
@@ -92,7 +92,8 @@ def judge(
     pairs: Annotated[
         Path,
         typer.Argument(
-            help="JSONL, Parquet or CSV with instruction, response_a and response_b; - is JSONL from standard input.",
+            help="JSONL, Parquet or CSV with instruction, response_a and response_b, and pair_id and reference if any; "
+            "- is JSONL from standard input.",
             allow_dash=True,
         ),
     ],
@@ -121,19 +122,19 @@ def judge(
     """
     import polars as pl
 
-    from selftaught_assets.judge.judge import PAIR_FIELDS
     from selftaught_assets.judge.pair_files import read_pairs, require_no_clash, require_suffix, write_verdicts
 
     _require_writable(output, pairs)
     require_suffix(output)
     read = read_pairs(pairs)
     require_no_clash(read, judgments=judgments)
+    texts = read.texts()
     for row in read.rows:
         if row.error:
             _complain(pairs, row.number, row.error)
     with load_quietly(judge, recipe, engine) as loaded, shown_progress(errors) as show:
         judged = loaded.compare_many(
-            read.texts(),
+            texts,
             votes=votes,
             both_orders=both_orders,
             abstain_below=abstain_below,
@@ -144,7 +145,7 @@ def judge(
         if error and not row.error:
             _complain(pairs, row.number, error)
     reasons = [row.error or error for row, error in zip(read.rows, judged["error"], strict=True)]
-    verdicts = judged.drop(PAIR_FIELDS).with_columns(pl.Series("error", reasons, dtype=pl.String))
+    verdicts = judged.drop(texts.columns).with_columns(pl.Series("error", reasons, dtype=pl.String))
     write_verdicts(output, read, verdicts)
     failed = verdicts.height - verdicts["error"].null_count()
     invalid, abstained = int((verdicts["verdict"] == "INVALID").sum()), int(verdicts["abstained"].sum())

@@ -1,4 +1,7 @@
-"""Concurrent questions, answered together: one thread owns the judge, and what arrives while it works waits."""
+"""Concurrent questions, answered together: one thread owns the judge, and what arrives while it works waits.
+
+An answer does not depend on the batch, since a sample's random stream does not (engines/asking.py).
+"""
 
 import asyncio
 import logging
@@ -7,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.judge.answers import Answer, Question
 from selftaught_assets.judge.judge import Judge
-from selftaught_assets.judge.voting import Answer, Question
 
 GATHERING_SECONDS = 0.01
 """How long an idle judge waits for more questions after the first."""
@@ -25,7 +28,7 @@ class Batcher:
     """Answers questions in batches. Create, use and close it in one event loop."""
 
     def __init__(self, judge: Judge, on_batch: Callable[[Sequence[Answer]], None]) -> None:
-        """`on_batch` gets the answers of each batch, before whoever asked; what it raises the event loop logs."""
+        """`on_batch` gets the answers of each batch before they are handed out; what it raises the event loop logs."""
         self._judge = judge
         self._on_batch = on_batch
         self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
@@ -90,7 +93,7 @@ class Batcher:
         if not failed:
             asyncio.get_running_loop().call_soon(self._on_batch, answers)
         for place, (_, answer) in enumerate(batch):
-            if answer.done():  # Whoever asked has gone.
+            if answer.done():  # The client has gone.
                 continue
             if failed:
                 answer.set_exception(answers)

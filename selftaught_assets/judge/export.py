@@ -1,11 +1,7 @@
 """A judge as a plain Hugging Face folder with a model card, to take along.
 
-The model card of an exported judge: what is recorded of it, and nothing else.
-
-A judge as a plain Hugging Face folder, to take along.
-
-An exported folder loads with `transformers` or PEFT alone. Beside the usual files it holds the prompts and
-judge.json, so that `Judge.load` asks it as it was asked here.
+The folder loads with `transformers` or PEFT alone. Beside the usual files it holds the prompts and judge.json, so that
+`Judge.load` asks it as it was asked here. The card says what is recorded of the judge, and nothing else.
 """
 
 import json
@@ -217,6 +213,7 @@ def _description(found: FoundJudge) -> Description:
         digest=model.digest,
         base_digest=base_digest,
         seed=recipe.seed,
+        form=recipe.judgments.form,
         verdicts=recipe.verdicts,
         evaluation=recipe.evaluation,
         template_date=recipe.template_date,

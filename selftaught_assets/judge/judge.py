@@ -9,11 +9,12 @@ from typing import Any, Self
 
 import polars as pl
 
+from selftaught_assets.engines.asking import JOURNAL
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.errors import UserError
-from selftaught_assets.judge.references import find_judge
-from selftaught_assets.judge.voting import (
+from selftaught_assets.judge.answers import (
+    OPTIONAL_TEXTS,
     VOTES,
     Answer,
     Comparison,
@@ -23,9 +24,10 @@ from selftaught_assets.judge.voting import (
     Score,
     VotingProgress,
     answer,
+    question_problem,
     require_settings,
-    text_problem,
 )
+from selftaught_assets.judge.references import find_judge
 from selftaught_assets.method.votes import Standing, games, standings
 from selftaught_assets.recipe import Recipe, engine_settings, load_recipe
 from selftaught_assets.storage.journal import Journal, MemoryJournal
@@ -103,7 +105,7 @@ class Judge:
             warnings.warn(found.caution, Caution, stacklevel=2)
         with ExitStack() as stack:
             opened = stack.enter_context(open_engine(settings, found.model))
-            judge = cls(found.name, opened, found.recipe, Journal(layout.journal("judge")))
+            judge = cls(found.name, opened, found.recipe, Journal(layout.journal(JOURNAL)))
             judge.caution = found.caution
             judge._at_the_end = stack.pop_all()
         return judge
@@ -122,10 +124,13 @@ class Judge:
         votes: int = VOTES,
         both_orders: bool = False,
         abstain_below: float = 0.0,
+        pair_id: str | None = None,
+        reference: str | None = None,
     ) -> Comparison:
         """Says which response to an instruction is better (paper section 3, inference by majority vote).
 
-        The same question has the same answer, always: the random streams belong to its content.
+        The same question has the same answer, always. Where the recipe's `judgments.form` is single, the responses are
+        rated one by one, and the higher mean rating of `votes` wins.
 
         Args:
             instruction: what was asked.
@@ -134,14 +139,18 @@ class Judge:
             votes: judgments in each order, at most; sampling ends once nothing can change the majority. 1 is a single
                 greedy judgment.
             both_orders: also judge with the responses swapped, and pool the votes: a judge's preference for a position
-                then cancels.
+                then cancels. Where the votes are drawn the verdict is INVALID.
             abstain_below: confidence, in [0, 1], below which the answer is marked `abstained`; all votes are then cast.
+            pair_id: what the random streams belong to; the texts by default. `<benchmark>/<item_id>` gets the judgments
+                that `evaluation` counted.
+            reference: an answer known to be good, for prompts that show one.
 
         Raises:
             UserError: a text is empty or no text, or they are too long for the model; or `votes` or `abstain_below`
                 cannot be.
         """
-        return self._single(PairQuestion(instruction, response_a, response_b, votes, both_orders, abstain_below))
+        texts = instruction, response_a, response_b
+        return self._single(PairQuestion(*texts, votes, both_orders, abstain_below, pair_id, reference))
 
     def best(self, instruction: str, responses: Sequence[str], *, votes: int = VOTES) -> list[Standing]:
         """Ranks several responses by round robin: each against each other one, in both orders.
@@ -187,10 +196,12 @@ class Judge:
     ) -> pl.DataFrame:
         """Compares every pair of a frame, as `compare` does.
 
-        Judgments are remembered in the data folder: the same call after a kill samples only what is missing.
+        Judgments are remembered in the data folder, in the journal of `evaluation`: the same call after a kill samples
+        only what is missing, and what `evaluation` has sampled is not sampled again.
 
         Args:
-            pairs: text columns instruction, response_a, response_b, and any others.
+            pairs: text columns instruction, response_a, response_b; pair_id and reference, as in `compare`, where they
+                are there; and any others.
             votes: as in `compare`.
             both_orders: as in `compare`.
             abstain_below: as in `compare`.
@@ -208,12 +219,13 @@ class Judge:
         require_settings(votes, abstain_below)
         added = [*VERDICT_SCHEMA, *(["judgments"] if judgments else [])]
         _require_columns(pairs, added)
-        errors = [_problem(row) for row in pairs.select(PAIR_FIELDS).iter_rows(named=True)]
-        sound = [place for place, error in enumerate(errors) if error is None]
-        questions = [
-            PairQuestion(*row, votes, both_orders, abstain_below)
-            for row in pairs[sound].select(PAIR_FIELDS).iter_rows()
+        asked = [
+            PairQuestion(**row, votes=votes, both_orders=both_orders, abstain_below=abstain_below)
+            for row in _texts(pairs).iter_rows(named=True)
         ]
+        errors = [question_problem(question) for question in asked]
+        sound = [place for place, error in enumerate(errors) if error is None]
+        questions = [asked[place] for place in sound]
         answers: list[Answer] = []
         judged = 0
         for start in range(0, len(questions), PAIRS_AT_ONCE):
@@ -265,6 +277,7 @@ def _require_columns(pairs: pl.DataFrame, added: Sequence[str]) -> None:
     for name in PAIR_FIELDS:
         if name not in pairs.columns:
             raise UserError(f"The pairs have no column {name!r}; they have {', '.join(pairs.columns) or 'none'}.")
+    for name in (*PAIR_FIELDS, *(name for name in OPTIONAL_TEXTS if name in pairs.columns)):
         if pairs.schema[name] not in (pl.String, pl.Null):
             raise UserError(f"The column {name!r} must hold text, not {pairs.schema[name]}.")
     for name in added:
@@ -272,9 +285,12 @@ def _require_columns(pairs: pl.DataFrame, added: Sequence[str]) -> None:
             raise UserError(f"The pairs have a column {name!r} already, which the verdicts need: rename it.")
 
 
-def _problem(row: dict[str, str | None]) -> str | None:
-    problems = (text_problem(name, "" if text is None else text) for name, text in row.items())
-    return next(filter(None, problems), None)
+def _texts(pairs: pl.DataFrame) -> pl.DataFrame:
+    """What is asked of each row: no text is an empty one, and an optional one that is empty is none."""
+    optional = [name for name in OPTIONAL_TEXTS if name in pairs.columns]
+    return pairs.select(
+        pl.col(PAIR_FIELDS).cast(pl.String).fill_null(""), pl.col(optional).cast(pl.String).replace("", None)
+    )
 
 
 def _row(found: Answer) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pairs from a file, verdicts into a file."""
+"""Pairs from a file, verdicts into a file: JSONL, Parquet or CSV; a row that cannot be judged keeps its place."""
 
 import codecs
 import csv
@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, NamedTuple
 import polars as pl
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.judge.answers import OPTIONAL_TEXTS, text_problem
 from selftaught_assets.judge.judge import JUDGMENTS_DTYPE, PAIR_FIELDS, VERDICT_SCHEMA
-from selftaught_assets.judge.voting import text_problem
 from selftaught_assets.storage.files import written_aside
 from selftaught_assets.storage.inputs import json_value, require_eight_bits
 
@@ -40,9 +40,10 @@ class Pairs(NamedTuple):
     """The whole table, where the file is Parquet: its types are kept on the way to Parquet."""
 
     def texts(self) -> pl.DataFrame:
-        """Instruction and responses of all rows; nulls where something is wrong."""
-        columns = {name: [None if row.error else row.fields[name] for row in self.rows] for name in PAIR_FIELDS}
-        return pl.DataFrame(columns, schema=dict.fromkeys(PAIR_FIELDS, pl.String))
+        """Instruction and responses of all rows, and the optional texts; nulls where something is wrong."""
+        names = (*PAIR_FIELDS, *OPTIONAL_TEXTS)
+        columns = {name: [None if row.error else row.fields.get(name) for row in self.rows] for name in names}
+        return pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
 
 
 def require_suffix(path: Path) -> None:
@@ -187,7 +188,8 @@ def _problem(fields: dict[str, Any]) -> str | None:
             return f"the field {name!r} is missing"
         if problem := text_problem(name, fields[name]):
             return problem
-    return None
+    given = {name: fields[name] for name in OPTIONAL_TEXTS if fields.get(name) not in (None, "")}
+    return next((problem for name, text in given.items() if (problem := text_problem(name, text))), None)
 
 
 def _records(pairs: Pairs, verdicts: pl.DataFrame) -> Iterable[dict[str, Any]]:

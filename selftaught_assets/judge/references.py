@@ -3,7 +3,7 @@
 import re
 from datetime import date as Date
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -41,6 +41,7 @@ class Description(Record):
     """Of the judge that was exported: base and adapter."""
     base_digest: str
     seed: int
+    form: Literal["pairwise", "single"] = "pairwise"
     verdicts: Verdicts
     evaluation: Evaluation
     template_date: Date = TEMPLATE_DATE
@@ -54,7 +55,7 @@ class FoundJudge(NamedTuple):
     recipe: Recipe
     """How it is asked: the recipe, or what the exported folder brings instead."""
     caution: str | None = None
-    """What whoever uses it should know: it was refused, or is stale."""
+    """What its users should know: it was refused, or is stale."""
 
 
 def find_judge(what: str, recipe: Recipe, layout: Layout) -> FoundJudge:
@@ -161,4 +162,5 @@ def _read_description(folder: Path) -> Description | None:
 def _asked_as_described(recipe: Recipe, description: Description, folder: Path) -> Recipe:
     """A recipe in which only the asking counts: its benchmarks may want verdicts that this judge cannot give."""
     own = {name: getattr(description, name) for name in ("seed", "verdicts", "evaluation", "template_date")}
-    return Recipe.model_construct(**{**dict(recipe), **own, "prompts": folder / PROMPTS})
+    judgments = recipe.judgments.model_copy(update={"form": description.form})
+    return Recipe.model_construct(**{**dict(recipe), **own, "judgments": judgments, "prompts": folder / PROMPTS})

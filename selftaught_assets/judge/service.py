@@ -1,4 +1,6 @@
-"""The judge over HTTP: a FastAPI application around one loaded judge, and who may ask it how much.
+"""The judge over HTTP: a FastAPI application around one loaded judge, and who may ask it, how often, and how much.
+
+Answers are those of `Judge`; nothing is kept on disk.
 
 Who may not ask is refused before the body is read. FastAPI reads and checks the body before it asks its dependencies,
 and leaves out the pages that it adds itself, so host, token and rate are looked at in a middleware around it all.
@@ -26,9 +28,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from selftaught_assets import __version__
 from selftaught_assets.errors import UserError, as_clause
+from selftaught_assets.judge.answers import VOTES, Answer, Order, PairQuestion, Question, ResponseQuestion
 from selftaught_assets.judge.batching import Batcher, TooManyWaitingError
 from selftaught_assets.judge.judge import Judge
-from selftaught_assets.judge.voting import VOTES, Answer, PairQuestion, Question, ResponseQuestion
 from selftaught_assets.method.verdicts import Verdict
 
 _MOST_CLIENTS = 10_000
@@ -153,14 +155,22 @@ class CompareRequest(_Body):
     """Judge with the responses swapped as well, and pool the votes."""
     abstain_below: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Confidence below which the answer is marked as abstained; all votes are then cast."""
+    pair_id: Text | None = None
+    """What the random streams belong to, the texts by default. `<benchmark>/<item_id>` gives the judgments that the
+    recipe's `evaluation` counted."""
+    reference: Text | None = None
+    """An answer known to be good, for prompts that show one."""
     judgments: bool = False
     """Send the judgments themselves, too."""
 
 
 class ShownJudgment(BaseModel):
-    """A judgment; its text calls the second response A in order BA, its verdict does not."""
+    """A judgment; its text calls the second response A in order BA, its verdict does not.
 
-    order: Literal["AB", "BA"]
+    A judge that rates responses one by one has the order A or B instead, of which one was shown.
+    """
+
+    order: Order
     text: str
     verdict: Verdict
 
@@ -282,7 +292,7 @@ def build_app(
     async def compare(body: CompareRequest) -> CompareResponse:
         """Says which of two responses to an instruction is better, by a majority vote."""
         texts = body.instruction, body.response_a, body.response_b
-        question = PairQuestion(*texts, body.votes, body.both_orders, body.abstain_below)
+        question = PairQuestion(*texts, body.votes, body.both_orders, body.abstain_below, body.pair_id, body.reference)
         answer = (await ask(question))._asdict()
         shown = [ShownJudgment(**judgment._asdict()) for judgment in answer.pop("judgments")]
         return CompareResponse(**answer, judgments=shown if body.judgments else None, judge=judge.digest)

@@ -1,27 +1,31 @@
-"""What the judge is asked, the table of what it answered, and when a pair needs no further judgment.
+"""Asking the judge: what is shown and under which seed, the table of its judgments, and when enough were sampled.
 
-What the judge is asked, and the table of what it answered.
+A request is one thing that the judge is shown: a pair in one order, or a single response (`single`). Its name,
+`request_id`, determines its random streams, so all judges that are asked it are compared on the same ones. How the
+engine is called is not known here: engines/asking.py does it.
 
-Sequential rejection sampling: no judgment is sampled of a pair that has a right one.
+Two loops sample in waves, until a request or a question needs no more:
 
-The paper samples N judgments of each pair and keeps a random right one (section 3, "Judgment Annotation"). Judgments
-of one pair are independent draws from one distribution, so the first right one among them is distributed as a random
-right one of N is: as the distribution given that it is right. And the same pairs have one, since it is looked for
-among the same N. The argument is in docs/method.md.
+- `sample_until_right`, for training: no judgment is sampled of a pair that has a right one. The paper samples N
+  judgments of each pair and keeps a random right one (section 3, "Judgment Annotation"). Judgments of one pair are
+  independent draws from one distribution, so the first right one among them is distributed as a random right one of N
+  is: as the distribution given that it is right. And the same pairs have one, since it is looked for among the same N.
+  The argument is in docs/method.md.
+- `sample_until_decided`, for use: no vote is cast on a question whose verdict is certain.
 
-Waves: of each pair that is not settled, equally many judgments are sampled at once. That is one of each while there
-are many pairs, and more the fewer are left, so that the tail of hard pairs does not leave the engine idle. What a
-wave gives beyond the first right judgment is left out: the table depends on the random streams alone, never on the
-size of the waves.
+In both, sample index i of a request is the same text whenever it is sampled. So what comes out is a part of what
+sampling everything would give, and depends on the random streams alone, never on the size of the waves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import polars as pl
 
-from selftaught_assets.method.identity import row_ids, share
+from selftaught_assets.method.identity import derive_seed, row_ids, share
+from selftaught_assets.method.prompts import Messages, PromptTemplates, judge_messages, score_messages
 from selftaught_assets.method.verdicts import VerdictFormat, parse_verdicts
+from selftaught_assets.method.votes import COUNTS, leader, next_wave, tally
 
 POSITIONS = ("A", "B")
 
@@ -29,7 +33,7 @@ ORDERS = ("AB", "BA")
 """Order of a benchmark pair before the judge: as the benchmark gives it, and swapped."""
 
 NO_ORDER = "none"
-"""Instead of an order where the responses were not shown together, but rated one by one (`single_evaluation`)."""
+"""Instead of an order where the responses were not shown together, but rated one by one (`single`)."""
 
 UNASKED_REASONS = ("prompt_too_long", "failed")
 """Drop reasons of judgments: the prompt does not fit into the judge's context, or the engine gave up on it for good."""
@@ -47,6 +51,29 @@ JUDGMENT_COLUMNS = (
     "completion_tokens",
     "drop_reason",
 )
+
+
+def request_messages(templates: PromptTemplates, request: Mapping[str, str | None], *, ties: bool) -> Messages:
+    """What the judge is shown: a single response where the request has a `response`, else a pair.
+
+    Args:
+        templates: of the recipe.
+        request: instruction, reference (an answer known to be good; may be null), and response, or response_a and
+            response_b.
+        ties: whether a tie may be given.
+
+    Raises:
+        ValueError: a template is missing, or cannot be rendered.
+    """
+    instruction, reference, response = request["instruction"], request["reference"], request.get("response")
+    if response is not None:
+        return score_messages(templates, instruction, response, reference)
+    return judge_messages(templates, instruction, request["response_a"], request["response_b"], reference, ties=ties)
+
+
+def request_seed(seed: int, request_id: str) -> int:
+    """The seed of a request's random streams, out of that of the recipe; sample index i is stream i of it."""
+    return derive_seed(seed, "judgment", request_id)
 
 
 def judging_requests(pairs: pl.DataFrame, *, positions: Literal["random", "both"], seed: int) -> pl.DataFrame:
@@ -92,8 +119,8 @@ def judgments_table(
     """The table of judgments (paper section 3, "Judgment Annotation"): one row for each completion, in their order.
 
     An invalid verdict is null in `verdict` and never correct. A tie is not correct either: one response of a
-    constructed pair is the better one. A row is dropped only where the judge could not be
-    asked at all (`unasked_reason`); whether a judgment is good enough to train on is decided later (`rejection`).
+    constructed pair is the better one. A row is dropped only where the judge could not be asked at all
+    (`unasked_reason`); whether a judgment is good enough to train on is decided later (`training_set`).
 
     Args:
         requests: from `judging_requests`.
@@ -160,36 +187,40 @@ def unasked_reason() -> pl.Expr:
     return pl.when(pl.col("finish_reason").is_in(UNASKED_REASONS)).then("finish_reason")
 
 
-def benchmark_requests(items: pl.DataFrame) -> pl.DataFrame:
-    """What to ask the judge about labelled pairs: each in both orders, since a judge may favour a position.
+def in_both_orders(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Every pair twice, since a judge may favour a position: as it is given (`order` AB), then swapped (BA).
 
     Args:
-        items: benchmark, subset, item_id, group_id, instruction_id, variant, instruction, response_a, response_b,
-            reference, label (A, B or TIE).
+        pairs: response_a, response_b, and any further columns.
 
     Returns:
-        request_id (`<benchmark>/<item_id>/<order>`), benchmark, subset, item_id, group_id, instruction_id, variant,
-        order (AB as given, BA swapped), instruction, response_a, response_b, reference and label; responses and label
-        as the judge sees them: in both orders of an item together, the winner stands once first (label A) and once
-        last. A tie is one in both orders.
+        The same columns, with the responses as the judge sees them, and `order`.
     """
-    asked = items.with_columns(pl.lit(list(ORDERS)).alias("order")).explode("order")
-    as_given = pl.col("order") == "AB"
-    swapped_label = pl.col("label").replace_strict({"A": "B", "B": "A", "TIE": "TIE"}, return_dtype=pl.String)
-    return asked.select(
-        pl.concat_str("benchmark", "item_id", "order", separator="/").alias("request_id"),
-        "benchmark",
-        "subset",
-        "item_id",
-        "group_id",
-        "instruction_id",
-        "variant",
-        "order",
-        "instruction",
-        pl.when(as_given).then("response_a").otherwise("response_b").alias("response_a"),
-        pl.when(as_given).then("response_b").otherwise("response_a").alias("response_b"),
-        "reference",
-        pl.when(as_given).then("label").otherwise(swapped_label).alias("label"),
+    asked = pairs.with_columns(pl.lit(list(ORDERS)).alias("order")).explode("order")
+    is_given = pl.col("order") == "AB"
+    return asked.with_columns(
+        pl.when(is_given).then("response_a").otherwise("response_b").alias("response_a"),
+        pl.when(is_given).then("response_b").otherwise("response_a").alias("response_b"),
+    )
+
+
+def as_given(column: str) -> pl.Expr:
+    """A verdict or label on the pair as the judge sees it in its `order`, as one on the pair as given; or back."""
+    return pl.when(pl.col("order") == "BA").then(pl.col(column).replace({"A": "B", "B": "A"})).otherwise(column)
+
+
+def benchmark_requests(items: pl.DataFrame) -> pl.DataFrame:
+    """What to ask the judge about labelled pairs: each in both orders.
+
+    Args:
+        items: rows of the table `benchmarks`.
+
+    Returns:
+        The columns of `items`, responses and label as the judge sees them: in both orders of an item together, the
+        winner stands once first (label A) and once last. And request_id (`<benchmark>/<item_id>/<order>`) and order.
+    """
+    return in_both_orders(items).with_columns(
+        request_id=pl.concat_str("benchmark", "item_id", "order", separator="/"), label=as_given("label")
     )
 
 
@@ -249,3 +280,72 @@ def until_settled(judgments: pl.DataFrame) -> pl.DataFrame:
     """
     first = pl.col("sample_index").filter(SETTLES).min().over(_REQUEST)
     return judgments.filter((pl.col("sample_index") <= first).fill_null(True))
+
+
+VOTE_SCHEMA = pl.Schema(
+    {"question": pl.Int64, "order": pl.String, "sample_index": pl.Int64}
+    | dict.fromkeys(("text", "finish_reason", "error", "verdict"), pl.String)
+)
+"""Judgments in use. `verdict` names the responses as the judge does, and means nothing where it was shown only one."""
+
+Vote = Callable[[pl.DataFrame], pl.DataFrame]
+"""From requests with `first` and `end` to `VOTE_SCHEMA`: a row for each sample index from first to end - 1."""
+
+
+def sample_until_decided(requests: pl.DataFrame, vote: Vote) -> pl.DataFrame:
+    """The votes on each question until its verdict is certain: that of all n votes, whatever the others would be.
+
+    A question ends as well where a judgment is missing for good (`UNASKED_REASONS`).
+
+    Args:
+        requests: question (a number), order (AB, and BA where both are asked), n (votes in each order), stops_early
+            (where it is false all n are cast), and whatever `vote` needs.
+        vote: casts votes.
+
+    Returns:
+        `VOTE_SCHEMA`, wave after wave.
+    """
+    votes = VOTE_SCHEMA.to_frame()
+    orders = pl.col("orders")
+    wave = (next_wave(pl.col("to_come")) + orders - 1) // orders
+    while True:
+        is_decided = pl.col("stops_early") & pl.col("verdict").is_not_null()
+        waiting = count_questions(requests, votes).filter(pl.col("to_come") > 0, ~pl.col("is_broken"), ~is_decided)
+        if waiting.is_empty():
+            return votes
+        end = pl.when("stops_early").then(pl.col("cast") + wave).otherwise("n")
+        indices = waiting.select("question", first="cast", end=end)
+        votes = pl.concat(
+            [votes, vote(requests.join(indices, on="question", maintain_order="left")).select(VOTE_SCHEMA.names())]
+        )
+
+
+def count_questions(requests: pl.DataFrame, votes: pl.DataFrame) -> pl.DataFrame:
+    """The votes on each question, over its orders together, and its verdict as soon as that is certain.
+
+    Args:
+        requests: as in `sample_until_decided`.
+        votes: `VOTE_SCHEMA` that were cast so far.
+
+    Returns:
+        question, n, stops_early, orders (their number), what `votes.tally` gives, in the names of the order AB, cast
+        (votes in each order), to_come (votes), is_broken (a judgment is missing for good), and verdict (null while
+        none is certain).
+    """
+    votes = votes.lazy()  # One query for all: a service waits for it before each wave.
+    questions = (
+        requests.lazy()
+        .group_by("question", maintain_order=True)
+        .agg(pl.first("n", "stops_early"), orders=pl.len().cast(pl.Int64))
+    )
+    ends = votes.group_by("question").agg(
+        cast=pl.col("sample_index").max() + 1, is_broken=pl.col("finish_reason").is_in(UNASKED_REASONS).any()
+    )
+    for table in (tally(votes.with_columns(verdict=as_given("verdict")), by=["question"]), ends):
+        questions = questions.join(table, on="question", how="left", maintain_order="left", validate="1:1")
+    counted = questions.with_columns(
+        pl.col(*COUNTS, "cast").fill_null(0), pl.col("is_broken").fill_null(False)
+    ).with_columns(to_come=(pl.col("n") - pl.col("cast")) * pl.col("orders"))
+    to_come = pl.col("to_come")
+    pooled = pl.when(pl.col("orders") == len(ORDERS)).then(leader(to_come, both_orders=True))
+    return counted.with_columns(verdict=pooled.otherwise(leader(to_come))).collect()

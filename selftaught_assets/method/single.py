@@ -1,22 +1,17 @@
-"""Judging one response at a time: ratings asked, measured and trained on.
-
-Judging one response at a time: what the judge is asked, and the table of the ratings that it gave.
+"""Judging one response at a time: what is asked, the ratings, the training examples, and the verdicts on pairs.
 
 Not in the paper, which compares pairs; an option of ours (`judgments.form: single`). The pairs are the same, and so
 is the only thing that is known of them: the winner is better than the loser. So a rating is never right by itself,
 only beside one of the other response.
 
-The filtered set of the single form: from ratings to training examples.
+The filtered set is balanced by itself: a pair gives an example of its winner and one of its loser, or none. So as many
+responses that deserve more as such that deserve less are trained on, in each split too.
 
-Balance comes by itself: a pair gives an example of its winner and one of its loser, or none. So as many responses
-that deserve more as such that deserve less are trained on, in each split too.
-
-Measuring in the single form: do the ratings of two responses order the pair?
-
-The response with the higher rating is the better one; equal ratings are a tie, a verdict of its own. There is no
-order of the responses, so each pair has one verdict and not two: `order` is `none`.
+In use, the response with the higher rating is the better one; equal ratings are a tie, a verdict of its own. There is
+no order of the responses, so each pair has one verdict and not two: `order` is `none`.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import polars as pl
@@ -29,7 +24,7 @@ from selftaught_assets.method.scoring import accuracy
 from selftaught_assets.method.scoring.accuracy import Decoding, finish_reasons, with_score
 from selftaught_assets.method.training_set import assign_split
 from selftaught_assets.method.verdicts import Verdict, parse_ratings
-from selftaught_assets.method.votes import count_votes
+from selftaught_assets.method.votes import COUNTS, tally
 
 RATED = ("chosen", "rejected")
 """Which response of its pair a judgment is about."""
@@ -269,7 +264,15 @@ def predictable_from_rating(distribution: pl.DataFrame) -> float:
     return best / count if count else 0.5
 
 
-RATED_VERDICT_COLUMNS = (*accuracy.VERDICT_COLUMNS, "rating_a", "rating_b")
+SIDES = ("A", "B")
+_RATINGS = ("rating_a", "rating_b")
+RATED_VERDICT_COLUMNS = (*accuracy.VERDICT_COLUMNS, *_RATINGS)
+
+
+def one_by_one(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Every pair twice, once for each of its responses: adds `side` (A, then B) and `response`."""
+    asked = pairs.with_columns(pl.lit(list(SIDES)).alias("side")).explode("side")
+    return asked.with_columns(response=pl.when(pl.col("side") == "A").then("response_a").otherwise("response_b"))
 
 
 def benchmark_rating_requests(items: pl.DataFrame) -> pl.DataFrame:
@@ -281,21 +284,49 @@ def benchmark_rating_requests(items: pl.DataFrame) -> pl.DataFrame:
     Returns:
         The columns of `items`, request_id (`<benchmark>/<item_id>/<side>`), side (A or B) and response; A before B.
     """
-    asked = items.with_columns(pl.lit(["A", "B"]).alias("side")).explode("side")
-    return asked.with_columns(
-        pl.concat_str("benchmark", "item_id", "side", separator="/").alias("request_id"),
-        pl.when(pl.col("side") == "A").then("response_a").otherwise("response_b").alias("response"),
+    return one_by_one(items).with_columns(request_id=pl.concat_str("benchmark", "item_id", "side", separator="/"))
+
+
+def rating_votes(ratings: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """The votes of ratings: those of both responses with one sample index are a vote by themselves.
+
+    Args:
+        ratings: the columns `by`, side, sample_index and rating; the same sample indices for both sides.
+        by: columns that tell the pairs apart.
+
+    Returns:
+        `by`, sample_index, rating_a, rating_b and verdict (A, B, TIE, or null where a rating is invalid).
+    """
+    side_a, side_b = (
+        ratings.filter(pl.col("side") == side).select(*by, "sample_index", pl.col("rating").alias(name))
+        for side, name in zip(SIDES, _RATINGS, strict=True)
     )
+    both = side_a.join(side_b, on=[*by, "sample_index"], maintain_order="left", validate="1:1")
+    return both.with_columns(verdict=_higher())
+
+
+def rated_pairs(votes: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """One verdict for each pair: the response with the higher mean rating.
+
+    Invalid ratings are left out of the mean; a pair of which one response has no valid rating has no verdict. So the
+    verdict need not be that of most votes, which tell how accurate a single sample is.
+
+    Args:
+        votes: from `rating_votes`.
+        by: columns that tell the pairs apart.
+
+    Returns:
+        `by`, rating_a and rating_b (the means), `votes.COUNTS` and verdict.
+    """
+    means = votes.group_by(by, maintain_order=True).agg(pl.col(_RATINGS).mean())
+    counted = means.join(tally(votes, by), on=by, maintain_order="left", validate="1:1")
+    return counted.select(*by, *_RATINGS, *COUNTS, verdict=_higher())
 
 
 def rating_verdicts(
     requests: pl.DataFrame, completions: pl.DataFrame, *, decoding: Decoding, judge: str
 ) -> pl.DataFrame:
-    """One verdict for each pair: the response with the higher mean rating (`vote`: of n samples; `greedy`: of one).
-
-    Invalid ratings are left out of the mean; a pair of which one response has no valid rating has no verdict. Each
-    sample index is also a vote by itself, of its two ratings: so the accuracy of a single sample is told apart from
-    that of the mean.
+    """The table of a judge's verdicts on benchmark pairs, by `rated_pairs`.
 
     Args:
         requests: from `benchmark_rating_requests`.
@@ -311,18 +342,10 @@ def rating_verdicts(
     rated = completions.with_columns(parse_ratings(completions["text"]).alias("rating"))
     sides = requests.select("request_id", "benchmark", "item_id", "side").join(rated, on="request_id")
     pair = ["benchmark", "item_id"]
-    side_a, side_b = (sides.filter(pl.col("side") == side) for side in ("A", "B"))
-    samples = side_a.select(*pair, "sample_index", rating_a="rating").join(
-        side_b.select(*pair, "sample_index", rating_b="rating"), on=[*pair, "sample_index"], validate="1:1"
-    )
-    means = samples.group_by(pair).agg(pl.col("rating_a", "rating_b").mean())
-    votes = count_votes(samples.with_columns(verdict=_higher()), by=pair).drop("verdict")
-    pairs = requests.filter(pl.col("side") == "A")
-    for table in (means, votes, finish_reasons(sides, by=pair)):
-        pairs = pairs.join(table, on=pair, how="left", maintain_order="left", validate="1:1")
-    named = pairs.with_columns(
-        order=pl.lit(NO_ORDER), decoding=pl.lit(decoding), judge=pl.lit(judge), verdict=_higher()
-    )
+    verdicts = requests.filter(pl.col("side") == "A")
+    for table in (rated_pairs(rating_votes(sides, pair), pair), finish_reasons(sides, by=pair)):
+        verdicts = verdicts.join(table, on=pair, how="left", maintain_order="left", validate="1:1")
+    named = verdicts.with_columns(order=pl.lit(NO_ORDER), decoding=pl.lit(decoding), judge=pl.lit(judge))
     return with_score(named).select(RATED_VERDICT_COLUMNS)
 
 
@@ -332,5 +355,5 @@ def tied_share(verdicts: pl.DataFrame) -> float:
 
 
 def _higher() -> pl.Expr:
-    a, b = pl.col("rating_a"), pl.col("rating_b")
+    a, b = map(pl.col, _RATINGS)
     return pl.when(a > b).then(pl.lit("A")).when(b > a).then(pl.lit("B")).when(a == b).then(pl.lit(Verdict.TIE.value))

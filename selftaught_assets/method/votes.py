@@ -1,96 +1,100 @@
-"""The majority of several verdicts, and the best of k responses by verdicts on two.
-
-The majority of several verdicts.
+"""The verdict of several votes, when it is certain, and the best of k responses by verdicts on two.
 
 A majority vote decides at inference (paper: 88.3 → 88.7 on RewardBench with 32 samples). Invalid votes are counted
-but have no say. Where several verdicts lead with equally many votes, the one that was voted for first is taken:
-samples are independent draws, so this is an unbiased choice that needs no further randomness.
+but have no say. There are two rules for a draw:
 
-The best of k responses by a judge that compares two: everyone plays everyone.
+- Votes on a pair in one order: the verdict that was voted for first wins. Samples are independent draws, so this is an
+  unbiased choice that needs no further randomness.
+- Votes in both orders together (ours): there is no verdict. Neither order comes first, so nothing would decide but
+  chance. A judge that favours a position does so once for either response, so its preference cancels in the counts.
 
-The paper compares two responses only; this is ours.
+The paper casts all votes. A vote may end as soon as `leader` names a verdict whatever the votes to come are: it is that
+of all votes. The *shares* of the votes are not certain then.
+
+The best of k responses is found by comparing everyone with everyone, which is ours too: the paper compares two.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, combinations, zip_longest
-from typing import NamedTuple
+from itertools import combinations
+from typing import NamedTuple, TypeVar
 
 import polars as pl
 
 from selftaught_assets.method.verdicts import Verdict, swap
 
-_SIDES = (Verdict.A, Verdict.B, Verdict.TIE)
-
-
-def majority(votes: Sequence[Verdict]) -> Verdict:
-    """The verdict with the most votes, the earliest of those that lead together; INVALID if no vote is valid."""
-    return max(_first_votes(votes), key=votes.count, default=Verdict.INVALID)
-
-
-def is_decided(votes: Sequence[Verdict], n: int) -> bool:
-    """Whether the `majority` of n votes is certain after these, whatever the others will be.
-
-    The paper casts all 32 votes; to stop here gives the same verdict for less. A rival that can only draw level loses
-    if its first vote came later than the leader's. The vote *share* of the full vote is not certain, only its verdict.
-
-    Raises:
-        ValueError: there are more than n votes already.
-    """
-    to_come = n - len(votes)
-    if to_come < 0:
-        raise ValueError(f"{len(votes)} votes are more than the {n} to be cast.")
-    voted = _first_votes(votes)
-    if not voted:
-        return to_come == 0
-    leader = majority(votes)
-    earlier = voted[: voted.index(leader)]
-    # A side without a vote has all the votes to come, at most, and would have its first vote later than the leader.
-    return all(
-        votes.count(rival) + to_come + (rival in earlier) <= votes.count(leader)
-        for rival in _SIDES
-        if rival is not leader
-    )
-
-
-def pooled(votes_ab: Sequence[Verdict], votes_ba: Sequence[Verdict]) -> list[Verdict]:
-    """The votes on a pair in both orders together, as votes on its order AB, taken in turn.
-
-    A judge that favours a position does so once for either response, so its preference cancels in the counts. (The
-    paper reports each order by itself; pooling them is ours.) A judge of nothing but the position ends in a draw,
-    margin 0; a draw is decided by the earliest vote, which was cast on the order AB: abstain there if that matters.
-    """
-    turns = zip_longest(votes_ab, map(swap, votes_ba))
-    return [vote for vote in chain.from_iterable(turns) if vote is not None]
+COUNTS = ("votes_a", "votes_b", "votes_tie", "votes_invalid")
+_SIDES = ("A", "B", "TIE")
+AnyFrame = TypeVar("AnyFrame", pl.DataFrame, pl.LazyFrame)
 
 
 def count_votes(judgments: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    """`majority` of every group of rows.
+    """The majority of every group of rows.
 
     Args:
         judgments: the columns `by`, sample_index, and verdict (A, B, TIE, or null for invalid).
         by: columns that tell the groups apart, such as item_id and order.
 
     Returns:
-        `by`, votes_a, votes_b, votes_tie, votes_invalid, and verdict (null where no vote is valid); one row for each
-        group, in the order in which groups first occur.
+        `by`, `COUNTS`, and verdict (null where no vote is valid); one row for each group, in the order in which groups
+        first occur.
     """
-    vote = pl.col("verdict")
-    counted = judgments.group_by(by, maintain_order=True).agg(
-        *((vote == side.value).sum().cast(pl.Int64).alias(f"votes_{side.lower()}") for side in _SIDES),
-        vote.is_null().sum().cast(pl.Int64).alias("votes_invalid"),
-    )
-    tally = (
-        judgments.drop_nulls("verdict")
-        .group_by(*by, "verdict")
-        .agg(pl.len().alias("votes"), pl.col("sample_index").min().alias("first"))
-    )
-    leaders = tally.sort("votes", "first", descending=[True, False]).unique(by, keep="first", maintain_order=True)
-    return counted.join(leaders.select(*by, "verdict"), on=by, how="left", maintain_order="left", validate="1:1")
+    return tally(judgments, by).select(*by, *COUNTS, verdict=leader())
 
 
-def _first_votes(votes: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts that were voted for, each once, in the order of their first vote."""
-    return list(dict.fromkeys(vote for vote in votes if vote is not Verdict.INVALID))
+def tally(judgments: AnyFrame, by: Sequence[str]) -> AnyFrame:
+    """As `count_votes`, with first_a, first_b and first_tie, the lowest sample index of a vote, in place of verdict."""
+    vote, index = pl.col("verdict"), pl.col("sample_index")
+    return judgments.group_by(by, maintain_order=True).agg(
+        *((vote == side).sum().cast(pl.Int64).alias(f"votes_{side.lower()}") for side in _SIDES),
+        *(index.filter(vote == side).min().alias(f"first_{side.lower()}") for side in _SIDES),
+        votes_invalid=vote.is_null().sum().cast(pl.Int64),
+    )
+
+
+def leader(to_come: pl.Expr | int = 0, *, both_orders: bool = False) -> pl.Expr:
+    """The verdict that wins whatever the votes to come are; null while there is none.
+
+    A rival that can only draw level loses if its first vote came later. A side without a vote gets all the votes to
+    come, at most, and would have its first one later than the leader.
+
+    Args:
+        to_come: votes that are still to be cast; with 0 this is the verdict of the votes in the row.
+        both_orders: whether a draw has no verdict, so that a rival must not draw level.
+
+    Returns:
+        An expression over the columns of `tally`; over `COUNTS` alone for both orders.
+    """
+    return pl.coalesce(
+        pl.when(
+            pl.col(f"votes_{side}") > 0,
+            *(
+                pl.col(f"votes_{rival}") + to_come + (1 if both_orders else _came_first(rival, side))
+                <= pl.col(f"votes_{side}")
+                for rival in map(str.lower, _SIDES)
+                if rival != side
+            ),
+        ).then(pl.lit(side.upper()))
+        for side in map(str.lower, _SIDES)
+    )
+
+
+def next_wave(to_come: pl.Expr) -> pl.Expr:
+    """How many votes are cast next: the fewest that can decide, if all are for the leader.
+
+    Most pairs are clear, so the first wave decides most of them, and each further one as many as it can.
+
+    Args:
+        to_come: votes that are still to be cast.
+
+    Returns:
+        An expression over `COUNTS`; 0 where no vote is left.
+    """
+    ahead = pl.concat_list(COUNTS[:3]).list.sort(descending=True)
+    return pl.min_horizontal(to_come, (to_come - ahead.list.get(0) + ahead.list.get(1)) // 2 + 1)
+
+
+def _came_first(rival: str, side: str) -> pl.Expr:
+    return (pl.col(f"first_{rival}") < pl.col(f"first_{side}")).fill_null(False).cast(pl.Int64)
 
 
 class Standing(NamedTuple):
@@ -98,7 +102,7 @@ class Standing(NamedTuple):
 
     candidate: int
     points: float
-    """One for each game won, one half for a tie; an invalid verdict gives nobody anything."""
+    """One for each game won, one half for a tie; an invalid verdict gives neither any."""
     wins: int
     ties: int
     losses: int
@@ -120,8 +124,8 @@ def games(k: int, *, both_orders: bool = True) -> list[tuple[int, int]]:
 def standings(k: int, verdicts: Mapping[tuple[int, int], Verdict]) -> list[Standing]:
     """The table of a tournament, the best response first.
 
-    Responses with equal points are ranked by the points of the games among themselves; whoever is equal there too (a
-    circle of wins, or ties throughout) keeps the order in which the responses were given.
+    Responses with equal points are ranked by the points of the games among themselves; those equal there too (a circle
+    of wins, or ties throughout) keep the order in which the responses were given.
 
     Args:
         k: number of responses.

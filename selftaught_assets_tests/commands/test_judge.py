@@ -154,7 +154,7 @@ def test_after_a_kill_only_what_is_missing_is_sampled_and_the_verdicts_are_those
 
 
 def _shards(data: Path) -> list[Path]:
-    return [path for path in (data / "small" / "journal" / "judge").glob("*.parquet") if path.name[0] != "."]
+    return [path for path in (data / "small" / "journal" / "evaluation").glob("*.parquet") if path.name[0] != "."]
 
 
 def _sampled(data: Path) -> int:
@@ -166,7 +166,7 @@ def test_where_there_is_no_terminal_progress_is_plain_lines(monkeypatch, capsys)
     from rich.console import Console
 
     from selftaught_assets.commands import judge
-    from selftaught_assets.judge.voting import VotingProgress
+    from selftaught_assets.judge.answers import VotingProgress
 
     monkeypatch.setattr(judge, "PLAIN_LINE_SECONDS", 0.0)
     with judge.shown_progress(Console(stderr=True)) as show:

@@ -8,8 +8,8 @@ import pytest
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge import batching
+from selftaught_assets.judge.answers import ResponseQuestion, Score
 from selftaught_assets.judge.batching import Batcher, TooManyWaitingError
-from selftaught_assets.judge.voting import ResponseQuestion, Score
 
 
 class Scribe:

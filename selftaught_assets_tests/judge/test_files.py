@@ -54,6 +54,15 @@ def test_bad_lines_are_named_by_number_and_stop_nothing(tmp_path: Path) -> None:
     assert all(found[number].startswith("not valid JSON") for number in (8, 9, 11, 12))
 
 
+def test_a_name_and_a_reference_are_read_where_a_row_has_them(tmp_path: Path) -> None:
+    rows = [GOOD, GOOD | {"pair_id": "b/1", "reference": ""}, GOOD | {"pair_id": 7}, GOOD | {"reference": "r"}]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    pairs = read_pairs(tmp_path / "pairs.jsonl")
+    assert pairs.texts()["pair_id"].to_list() == [None, "b/1", None, None]
+    assert pairs.texts()["reference"].to_list() == [None, "", None, "r"]
+    assert _problems(pairs)[2] == (3, "pair_id must be text, not int")
+
+
 def test_lines_end_at_newlines_only(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(GOOD | {"response_a": "one\u2028two\u0085\x0cthree"}, ensure_ascii=False) + "\n")

@@ -3,12 +3,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from selftaught_assets.assets.sampling import judge_tasks
+from selftaught_assets.engines.asking import judge_tasks
 from selftaught_assets.engines.journalled import generate
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge import Judge
+from selftaught_assets.judge.answers import Answer, PairQuestion, ResponseQuestion
 from selftaught_assets.judge.judge import VERDICT_SCHEMA
-from selftaught_assets.judge.voting import Answer, PairQuestion, ResponseQuestion
 from selftaught_assets.method.judging import benchmark_requests
 from selftaught_assets.method.scoring.accuracy import verdict_table
 from selftaught_assets.method.verdicts import swap
@@ -263,7 +263,7 @@ def test_without_a_prompt_for_scores_a_sentence_says_so(seed_judge: Judge, workp
             (bare / template.name).write_bytes(template.read_bytes())
     recipe = load_recipe(str(write_small_recipe(tmp_path, prompts=str(bare))))
     judge = Judge("seed", seed_judge._engine, recipe, Journal(tmp_path / "journal"))
-    with pytest.raises(UserError, match="Recipe small has no prompt for scoring a single response"):
+    with pytest.raises(UserError, match="Recipe small: there is no prompt template `score`"):
         judge.score("x", "y")
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from selftaught_assets.judge import Judge
+from selftaught_assets.judge.answers import PairQuestion, ResponseQuestion
 from selftaught_assets.judge.service import AllowedHosts, build_app
-from selftaught_assets.judge.voting import PairQuestion, ResponseQuestion
 from selftaught_assets_tests import patient
 from selftaught_assets_tests.judge.serving import served
 

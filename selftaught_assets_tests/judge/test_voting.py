@@ -1,3 +1,5 @@
+"""Votes that end once they are decided, against the same random streams sampled whole."""
+
 from collections.abc import Iterable, Iterator
 
 import polars as pl
@@ -5,79 +7,99 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.engines.embedded.engine import TransformersEngine
-from selftaught_assets.engines.journalled import GenerationTask, generate
 from selftaught_assets.engines.protocol import Completion, Request
-from selftaught_assets.judge import Judge, voting
-from selftaught_assets.judge.voting import PairQuestion, in_one_row, next_wave
-from selftaught_assets.method.identity import derive_seed
+from selftaught_assets.judge import Judge
+from selftaught_assets.judge.answers import PairQuestion, answer
+from selftaught_assets.method.judging import VOTE_SCHEMA, count_questions, sample_until_decided
 from selftaught_assets.method.prompts import judge_messages
-from selftaught_assets.method.verdicts import Verdict, parse_verdict
-from selftaught_assets.method.votes import is_decided, majority
+from selftaught_assets.method.verdicts import Verdict
 from selftaught_assets.storage.journal import MemoryJournal
 
-VOTES = st.lists(st.sampled_from(Verdict), min_size=1, max_size=40)
+Streams = list[list[Verdict]]
+"""The votes on a question in each of its orders, in the names that the judge sees."""
+
+VERDICT = st.sampled_from(Verdict)
+ONE_ORDER = st.lists(VERDICT, min_size=1, max_size=40).map(lambda votes: [votes])
+BOTH_ORDERS = st.lists(st.tuples(VERDICT, VERDICT), min_size=1, max_size=30).map(
+    lambda votes: list(zip(*votes, strict=True))
+)
+QUESTIONS = st.lists(st.tuples(st.one_of(ONE_ORDER, BOTH_ORDERS), st.booleans()), min_size=1, max_size=8)
 
 
-def _cast_until_decided(votes: list[Verdict]) -> list[int]:
-    """After how many votes each wave ends."""
-    waves = [0]
-    while not (waves[-1] and is_decided(votes[: waves[-1]], len(votes))):
-        waves.append(waves[-1] + next_wave(votes[: waves[-1]], len(votes)))
-    return waves[1:]
+class _Fixed:
+    """Casts votes from fixed streams, and notes what it was asked for."""
+
+    def __init__(self, questions: list[tuple[Streams, bool]]) -> None:
+        self._questions = questions
+        self.requests = pl.DataFrame(
+            [
+                (number, order, len(streams[0]), stops_early)
+                for number, (streams, stops_early) in enumerate(questions)
+                for order, _ in zip(("AB", "BA"), streams, strict=False)
+            ],
+            schema={"question": pl.Int64, "order": pl.String, "n": pl.Int64, "stops_early": pl.Boolean},
+            orient="row",
+        )
+        self.waves: list[int] = []
+
+    def vote(self, waiting: pl.DataFrame) -> pl.DataFrame:
+        self.waves.append(waiting["end"].max())
+        rows = [
+            (number, order, index, self._verdict(number, order, index), "stop")
+            for number, order, first, end in waiting.select("question", "order", "first", "end").iter_rows()
+            for index in range(first, end)
+        ]
+        names = ("question", "order", "sample_index", "verdict", "finish_reason")
+        return pl.DataFrame([dict(zip(names, row, strict=True)) for row in rows], schema=VOTE_SCHEMA)
+
+    def _verdict(self, number: int, order: str, index: int) -> str | None:
+        vote = self._questions[number][0][order == "BA"][index]
+        return None if vote is Verdict.INVALID else vote.value
 
 
-@given(VOTES)
-def test_waves_end_with_the_verdict_of_all_votes(votes: list[Verdict]) -> None:
-    cast = _cast_until_decided(votes)[-1]
-    assert cast <= len(votes)
-    assert majority(votes[:cast]) == majority(votes)
+@given(QUESTIONS)
+def test_votes_that_end_early_have_the_verdict_of_all_votes_and_are_the_first_of_them(questions) -> None:
+    judge, patient = _Fixed(questions), _Fixed([(streams, False) for streams, _ in questions])
+    cast, every = (sample_until_decided(one.requests, one.vote) for one in (judge, patient))
+    assert len(patient.waves) == 1
+    assert every.height == sum(len(streams) * len(streams[0]) for streams, _ in questions)
+    one, other = (count_questions(judge.requests, votes)["verdict"].to_list() for votes in (cast, every))
+    assert one == other
+    for (number, order), votes in cast.group_by("question", "order"):
+        assert votes["sample_index"].to_list() == list(range(votes.height))
+        assert questions[number][1] or votes.height == len(questions[number][0][0]), order
 
 
-@given(st.lists(st.tuples(st.sampled_from(Verdict), st.sampled_from(Verdict)), min_size=1, max_size=30))
-def test_pooled_votes_that_are_decided_early_are_decided_as_all_would(pairs: list[tuple[Verdict, Verdict]]) -> None:
-    first, second = ([pair[order] for pair in pairs] for order in (0, 1))
-    whole = in_one_row([first, second])
-    for cast in range(1, len(pairs) + 1):
-        part = in_one_row([first[:cast], second[:cast]])
-        if is_decided(part, len(whole)):
-            assert majority(part) == majority(whole)
+def _waves(*streams: list[Verdict]) -> list[int]:
+    judge = _Fixed([(list(streams), True)])
+    sample_until_decided(judge.requests, judge.vote)
+    return judge.waves
 
 
 def test_votes_of_one_mind_are_decided_by_the_first_wave() -> None:
-    assert _cast_until_decided([Verdict.A] * 32) == [17]
-    assert _cast_until_decided([Verdict.A]) == [1]
+    assert _waves([Verdict.A] * 32) == [17]
+    assert _waves([Verdict.A]) == [1]
+    assert _waves([Verdict.A] * 32, [Verdict.B] * 32) == [17]
 
 
 @given(st.integers(1, 200))
 def test_even_votes_that_never_agree_take_few_waves(n: int) -> None:
-    votes = [Verdict.A, Verdict.B] * n
-    assert len(_cast_until_decided(votes)) <= 2 + (2 * n).bit_length()
+    assert len(_waves([Verdict.A, Verdict.B] * n)) <= 2 + (2 * n).bit_length()
 
 
 def test_a_vote_that_ends_early_has_the_verdict_of_all_votes_on_the_real_judge(
     seed_judge: Judge, pairs: pl.DataFrame
 ) -> None:
-    engine, recipe = seed_judge._engine, seed_judge.recipe
-    assert isinstance(engine, TransformersEngine)
     shown = list(pairs.select("instruction", "response_a", "response_b").iter_rows())
-    tasks = [
-        GenerationTask(
-            str(place), judge_messages(recipe.templates, *texts), n=15, seed=derive_seed(recipe.seed, "use", *texts)
-        )
-        for place, texts in enumerate(shown)
-    ]
-    frame = generate(engine, MemoryJournal(), tasks, recipe.evaluation.sampling, lambda progress: None).frame
-    every = [
-        list(map(parse_verdict, texts))
-        for (texts,) in frame.group_by("request_id", maintain_order=True).agg("text").select("text").iter_rows()
-    ]
+    every = seed_judge.answer([PairQuestion(*texts, votes=15, abstain_below=1e-9) for texts in shown])
     found = seed_judge.answer([PairQuestion(*texts, votes=15) for texts in shown])
-    assert [answer.verdict for answer in found] == [majority(votes) for votes in every]
-    cast = [len(answer.judgments) for answer in found]
+    assert {len(one.judgments) for one in every} == {15}
+    assert [one.verdict for one in found] == [one.verdict for one in every]
+    cast = [len(one.judgments) for one in found]
     assert min(cast) == 8
     assert 8 < max(cast) <= 15
-    for answer, votes in zip(found, every, strict=True):
-        assert [judgment.verdict for judgment in answer.judgments] == votes[: len(answer.judgments)]
+    for part, whole in zip(found, every, strict=True):
+        assert part.judgments == whole.judgments[: len(part.judgments)]
 
 
 class _Failing:
@@ -104,6 +126,6 @@ def test_a_judgment_that_could_not_be_had_is_no_vote_but_an_error_of_its_questio
     texts = pairs.select("instruction", "response_a", "response_b").rows()[:2]
     questions = [PairQuestion(*row, votes=5) for row in texts]
     engine = _Failing(seed_judge._engine, judge_messages(seed_judge.recipe.templates, *texts[0])[0]["content"])
-    failed, sound = voting.answer(engine, MemoryJournal(), seed_judge.recipe, questions, lambda progress: None)
+    failed, sound = answer(engine, MemoryJournal(), seed_judge.recipe, questions, lambda progress: None)
     assert str(failed) == "A judgment could not be had (The server said 500): ask again."
     assert sound == seed_judge.answer(questions)[1]

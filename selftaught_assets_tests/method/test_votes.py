@@ -1,19 +1,20 @@
+from collections.abc import Sequence
 from itertools import product
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from selftaught_assets.method.verdicts import Verdict, swap
-from selftaught_assets.method.votes import count_votes, is_decided, majority, pooled
+from selftaught_assets.method.votes import count_votes, leader, next_wave, tally
 
 A, B, TIE, INVALID = Verdict
 streams = st.lists(st.sampled_from(list(Verdict)), max_size=12)
 SCHEMA = {"item_id": pl.String, "order": pl.String, "sample_index": pl.Int64, "verdict": pl.String}
 
 
-def table(groups: dict[tuple[str, str], list[Verdict]]) -> pl.DataFrame:
+def table(groups: dict[tuple[str, str], Sequence[Verdict]]) -> pl.DataFrame:
     rows = [
         (*group, index, None if vote is INVALID else vote.value)
         for group, votes in groups.items()
@@ -22,10 +23,31 @@ def table(groups: dict[tuple[str, str], list[Verdict]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
+def certain(streams: Sequence[Sequence[Verdict]], to_come: int = 0, *, both_orders: bool = False) -> list[Verdict]:
+    """The leader of each of these votes, none of which is empty; INVALID while there is none."""
+    counted = tally(table({(str(place), "AB"): votes for place, votes in enumerate(streams)}), by=["item_id"])
+    named = counted.select(leader(to_come, both_orders=both_orders)).to_series()
+    return [INVALID if name is None else Verdict(name) for name in named]
+
+
+def majority(votes: Sequence[Verdict]) -> Verdict:
+    """The verdict of votes on one order, as the rule is said in a sentence."""
+    valid = [vote for vote in votes if vote is not INVALID]
+    return max(dict.fromkeys(valid), key=valid.count, default=INVALID)
+
+
+def pooled(votes: Sequence[Verdict]) -> Verdict:
+    """The verdict of votes on both orders together."""
+    counts = sorted(((votes.count(side), side) for side in (A, B, TIE)), reverse=True)
+    return counts[0][1] if counts[0][0] > counts[1][0] else INVALID
+
+
+RULES = [(False, majority), (True, pooled)]
+
+
 @pytest.mark.parametrize(
     ("votes", "verdict"),
     [
-        ([], INVALID),
         ([INVALID, INVALID], INVALID),
         ([A], A),
         ([A, B, B], B),
@@ -41,17 +63,27 @@ def table(groups: dict[tuple[str, str], list[Verdict]]) -> pl.DataFrame:
     ],
 )
 def test_the_most_votes_win_and_of_those_that_lead_together_the_earliest(votes, verdict):
-    assert majority(votes) is verdict
+    assert certain([votes]) == [verdict]
 
 
-@given(votes=streams)
-def test_swapping_every_vote_swaps_the_majority(votes):
-    assert majority([swap(vote) for vote in votes]) is swap(majority(votes))
+@pytest.mark.parametrize(("both_orders", "rule"), RULES)
+@given(votes=st.lists(streams.filter(bool), min_size=1, max_size=6))
+def test_the_verdict_is_that_of_the_rule(both_orders, rule, votes):
+    assert certain(votes, both_orders=both_orders) == list(map(rule, votes))
 
 
-@given(votes=streams)
+@pytest.mark.parametrize("both_orders", [False, True])
+@given(votes=streams.filter(bool))
+def test_swapping_every_vote_swaps_the_verdict(both_orders, votes):
+    given_and_swapped = [votes, [swap(vote) for vote in votes]]
+    one, other = certain(given_and_swapped, both_orders=both_orders)
+    assert other is swap(one)
+
+
+@given(votes=streams.filter(bool))
 def test_invalid_votes_have_no_say(votes):
-    assert majority([vote for vote in votes if vote is not INVALID]) is majority(votes)
+    valid = [vote for vote in votes if vote is not INVALID]
+    assert certain([votes]) == (certain([valid]) if valid else [INVALID])
 
 
 groups = st.dictionaries(st.tuples(st.sampled_from("123"), st.sampled_from(["AB", "BA"])), streams.filter(bool))
@@ -75,53 +107,40 @@ def test_groups_come_in_the_order_of_their_first_row():
     assert counted.select("item_id", "order").rows() == [("2", "AB"), ("1", "AB"), ("1", "BA")]
 
 
-@given(votes=streams, cast=st.integers(0, 12))
-def test_a_decided_vote_has_the_verdict_of_the_full_vote(votes, cast):
-    first = votes[:cast]
-    if is_decided(first, len(votes)):
-        assert majority(first) is majority(votes)
-
-
-@given(votes=streams.filter(lambda votes: len(votes) < 6), more=st.integers(0, 3))
-def test_an_undecided_vote_could_still_turn(votes, more):
-    futures = {majority([*votes, *future]) for future in product(Verdict, repeat=more)}
-    assert is_decided(votes, len(votes) + more) == (len(futures) == 1)
+@pytest.mark.parametrize(("both_orders", "rule"), RULES)
+@given(votes=streams.filter(lambda votes: 0 < len(votes) < 6), more=st.integers(0, 3))
+def test_a_verdict_is_certain_exactly_when_no_votes_to_come_could_change_it(both_orders, rule, votes, more):
+    futures = {rule([*votes, *future]) for future in product(Verdict, repeat=more)}
+    (found,) = certain([votes], more, both_orders=both_orders)
+    assert found is (futures.pop() if len(futures) == 1 else INVALID)
 
 
 @pytest.mark.parametrize(
-    ("votes", "n", "decided"),
+    ("votes", "to_come", "verdict"),
     [
-        ([], 0, True),
-        ([], 1, False),
-        ([INVALID, INVALID], 2, True),
-        ([A, A], 3, True),
-        ([A, A], 4, True),
-        ([A, A], 5, False),
-        ([B, A, A], 4, False),
-        ([A, B, A], 4, True),
-        ([A, B, TIE], 3, True),
+        ([A, A], 1, A),
+        ([A, A], 2, A),
+        ([A, A], 3, INVALID),
+        ([B, A, A], 1, INVALID),
+        ([A, B, A], 1, A),
+        ([A, B, TIE], 0, A),
     ],
 )
-def test_a_vote_is_decided_once_no_rival_can_take_the_lead(votes, n, decided):
-    assert is_decided(votes, n) is decided
+def test_a_rival_that_can_only_draw_level_loses_if_its_first_vote_came_later(votes, to_come, verdict):
+    assert certain([votes], to_come) == [verdict]
 
 
-def test_more_votes_than_are_to_be_cast_are_refused():
-    with pytest.raises(ValueError, match="2 votes are more than the 1"):
-        is_decided([A, A], 1)
+def test_in_both_orders_together_a_rival_must_not_even_draw_level():
+    assert certain([[A, A]], 2, both_orders=True) == [INVALID]
+    assert certain([[A, A, A]], 2, both_orders=True) == [A]
+    assert certain([[A, B]], both_orders=True) == [INVALID]
 
 
-def test_pooling_turns_the_votes_of_the_swapped_order_round_and_takes_them_in_turn():
-    assert pooled([A, INVALID], [A, B, TIE]) == [A, B, INVALID, A, TIE]
-
-
-@given(votes_ab=streams, votes_ba=streams)
-def test_exchanging_the_responses_swaps_every_pooled_vote(votes_ab, votes_ba):
-    exchanged = [swap(vote) for vote in pooled(votes_ba, votes_ab)]
-    assert sorted(exchanged) == sorted(pooled(votes_ab, votes_ba))
-
-
-@given(n=st.integers(0, 9))
-def test_a_judge_of_nothing_but_the_position_comes_to_a_draw(n):
-    votes = pooled([A] * n, [A] * n)
-    assert votes.count(A) == votes.count(B) == n
+@given(votes=streams.filter(bool), to_come=st.integers(1, 20))
+def test_a_wave_is_the_fewest_votes_that_can_decide_if_all_are_for_the_leader(votes, to_come):
+    assume(certain([votes], to_come, both_orders=True) == [INVALID])
+    best = pooled(votes) if pooled(votes) is not INVALID else max((A, B, TIE), key=votes.count)
+    futures = [certain([[*votes, *[best] * n]], to_come - n, both_orders=True)[0] for n in range(to_come + 1)]
+    (wave,) = tally(table({("1", "AB"): votes}), by=["item_id"]).select(next_wave(pl.lit(to_come))).to_series()
+    assert 1 <= wave <= to_come
+    assert futures.index(best) == wave if best in futures else wave == to_come

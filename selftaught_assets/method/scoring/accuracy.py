@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
-from selftaught_assets.method.judging import NO_ORDER, ORDERS
+from selftaught_assets.method.judging import NO_ORDER, ORDERS, as_given
 from selftaught_assets.method.scoring.statistics import (
     Interval,
     bootstrap_interval,
@@ -24,7 +24,7 @@ from selftaught_assets.method.scoring.statistics import (
     wilson_interval,
 )
 from selftaught_assets.method.verdicts import VerdictFormat, parse_verdicts
-from selftaught_assets.method.votes import count_votes
+from selftaught_assets.method.votes import count_votes, leader
 
 Decoding = Literal["greedy", "vote"]
 """How a verdict came about: from one greedy judgment, or by the majority of several sampled ones."""
@@ -285,19 +285,14 @@ def pooled_verdicts(votes: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         benchmark, subset, item_id, instruction_id, label, votes_a, votes_b, votes_tie, verdict. The verdict is null
-        where two leaders have equally many votes: neither order comes first, so nothing would decide but chance.
+        where they are drawn (`votes.leader`).
     """
     in_place = {
         "votes_a": pl.when(_AS_GIVEN).then("votes_a").otherwise("votes_b").sum(),
         "votes_b": pl.when(_AS_GIVEN).then("votes_b").otherwise("votes_a").sum(),
         "votes_tie": pl.col("votes_tie").sum(),
     }
-    counted = _by_pair(votes, **in_place)
-    leads = {
-        verdict: pl.all_horizontal(pl.col(name) > pl.col(other) for other in in_place if other != name)
-        for verdict, name in (("A", "votes_a"), ("B", "votes_b"), ("TIE", "votes_tie"))
-    }
-    return counted.with_columns(verdict=_first_true(leads))
+    return _by_pair(votes, **in_place).with_columns(verdict=leader(both_orders=True))
 
 
 def combined_verdicts(verdicts: pl.DataFrame) -> pl.DataFrame:
@@ -310,11 +305,11 @@ def combined_verdicts(verdicts: pl.DataFrame) -> pl.DataFrame:
         benchmark, subset, item_id, instruction_id, label, verdict_ab, verdict_ba (both as the benchmark gives the
         responses), verdict: the one that both say, TIE where they differ, null where one of them is invalid.
     """
-    as_given = pl.when(_AS_GIVEN).then("verdict").otherwise(pl.col("verdict").replace({"A": "B", "B": "A"}))
+    said = as_given("verdict")
     both = _by_pair(
         verdicts,
-        verdict_ab=as_given.filter(_AS_GIVEN).first(),
-        verdict_ba=as_given.filter(pl.col("order") != "AB").first(),
+        verdict_ab=said.filter(_AS_GIVEN).first(),
+        verdict_ba=said.filter(pl.col("order") != "AB").first(),
     )
     first, second = pl.col("verdict_ab"), pl.col("verdict_ba")
     return both.with_columns(
@@ -329,10 +324,8 @@ def combined_verdicts(verdicts: pl.DataFrame) -> pl.DataFrame:
 def _require_both_orders(verdicts: pl.DataFrame) -> None:
     if verdicts.is_empty():
         raise ValueError("There is no verdict to score.")
-    swapped = pl.col("label").replace({"A": "B", "B": "A"})
-    as_given = pl.when(pl.col("order") == "AB").then("label").otherwise(swapped)
     pairs = verdicts.group_by("benchmark", "item_id").agg(
-        pl.col("order").sort().str.join(" ").alias("orders"), as_given.n_unique().alias("labels")
+        pl.col("order").sort().str.join(" ").alias("orders"), as_given("label").n_unique().alias("labels")
     )
     odd = pairs.filter(~pl.col("orders").is_in([" ".join(ORDERS), NO_ORDER]) | (pl.col("labels") != 1)).sort("item_id")
     if odd.height:
@@ -343,7 +336,3 @@ def _require_both_orders(verdicts: pl.DataFrame) -> None:
 def _by_pair(frame: pl.DataFrame, **columns: pl.Expr) -> pl.DataFrame:
     label = pl.col("label").filter(_AS_GIVEN).first()
     return frame.group_by(_PAIR, maintain_order=True).agg(label.alias("label"), **columns)
-
-
-def _first_true(conditions: dict[str, pl.Expr]) -> pl.Expr:
-    return pl.coalesce(pl.when(condition).then(pl.lit(name)) for name, condition in conditions.items())

@@ -1,0 +1,162 @@
+"""Asking the judge, the one way of it: for `judgments`, `evaluation`, promotion, `Judge`, `selftaught judge`, HTTP.
+
+All of them show the same messages under the same seeds, decode alike, and count votes by the same rules. So what is
+measured is what serves. A request of the same name has the same random streams and, asked of the same model, the same
+keys in the journal: what `evaluation` has sampled is found by `selftaught judge`, which shares its journal.
+
+They differ in when they stop. A measurement casts all votes, since it reports shares, and fails where one is missing;
+in use a question ends once its verdict is certain, which is then that of all votes, and one that cannot be answered
+leaves the others their answers.
+"""
+
+from collections.abc import Callable, Sequence
+
+import polars as pl
+
+from selftaught_assets.engines.journalled import GenerationTask
+from selftaught_assets.errors import UserError, as_clause
+from selftaught_assets.method.identity import row_ids
+from selftaught_assets.method.judging import (
+    benchmark_requests,
+    in_both_orders,
+    request_messages,
+    request_seed,
+    sample_until_decided,
+)
+from selftaught_assets.method.scoring.accuracy import Decoding, verdict_table
+from selftaught_assets.method.single import benchmark_rating_requests, one_by_one, rating_verdicts
+from selftaught_assets.method.verdicts import parse_verdicts
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.recipe.engines import SamplingParameters
+
+Sample = Callable[[Sequence[GenerationTask], SamplingParameters], pl.DataFrame]
+"""Completes tasks: rows of `journalled.Generated.frame`, in the order of the tasks, then of the sample indices."""
+
+JOURNAL = "evaluation"
+"""The stage in whose journal the votes of measurements and of use are."""
+
+
+def judge_tasks(recipe: Recipe, requests: pl.DataFrame, n: int | str, first: int | str = 0) -> list[GenerationTask]:
+    """What to ask the judge.
+
+    Args:
+        recipe: for the templates, whether they offer a tie, and the seed.
+        requests: request_id and what `judging.request_messages` shows.
+        n: judgments of each, those before `first` included; a number, or the column that holds it.
+        first: index of the first judgment that is wanted; a number, or the column that holds it.
+
+    Raises:
+        UserError: the recipe has no template for such a request, or it cannot be rendered.
+    """
+    templates, ties = recipe.templates, recipe.verdicts.ties
+    try:
+        return [
+            GenerationTask(
+                request["request_id"],
+                request_messages(templates, request, ties=ties),
+                n=request["n"],
+                seed=request_seed(recipe.seed, request["request_id"]),
+                first=request["first"],
+            )
+            for request in requests.with_columns(n=n, first=first).iter_rows(named=True)
+        ]
+    except ValueError as error:
+        raise UserError(f"Recipe {recipe.name}: {as_clause(str(error))}.") from None
+
+
+def measurement_requests(recipe: Recipe, items: pl.DataFrame) -> pl.DataFrame:
+    """What to ask the judge about labelled pairs: both orders of each, or both responses of each in the single form."""
+    return benchmark_rating_requests(items) if recipe.judgments.form == "single" else benchmark_requests(items)
+
+
+def measured_verdicts(
+    recipe: Recipe, requests: pl.DataFrame, sample: Sample, *, decoding: Decoding, judge: str
+) -> pl.DataFrame:
+    """The verdicts on `measurement_requests`, with all votes cast.
+
+    Args:
+        recipe: for how the judge is asked, and for the number of votes.
+        requests: what to ask.
+        sample: completes tasks.
+        decoding: one greedy judgment each, or the recipe's number of votes.
+        judge: digest of the judge's weights.
+
+    Returns:
+        A table of `accuracy.verdict_table`, or of `single.rating_verdicts`.
+
+    Raises:
+        UserError: a judgment failed for good.
+    """
+    n = 1 if decoding == "greedy" else recipe.evaluation.votes
+    answers = sample(judge_tasks(recipe, requests, n), _sampling(recipe, decoding))
+    if (failed := answers.filter(pl.col("finish_reason") == "failed")).height:
+        raise UserError(
+            f"{failed.height} of {answers.height} verdicts could not be had ({failed['error'][0]}): a measurement with "
+            "holes means nothing, so materialize it again; only the missing ones are asked for."
+        )
+    named = {"decoding": decoding, "judge": judge}
+    if recipe.judgments.form == "single":
+        return rating_verdicts(requests, answers, **named)
+    return verdict_table(requests, answers, form=recipe.verdicts.format, ties=recipe.verdicts.ties, **named)
+
+
+def use_requests(recipe: Recipe, questions: pl.DataFrame) -> pl.DataFrame:
+    """What to ask the judge about questions of users: as in a measurement, but for the names of the requests.
+
+    A pair with a `pair_id` is asked under that name, so that `<benchmark>/<item_id>` gets the judgments that
+    `evaluation` counted. One without is asked under the content of what is shown, so that equal questions get equal
+    answers.
+
+    Args:
+        recipe: for the form of the judgments.
+        questions: question (a number), instruction, response_a and response_b, or response alone, reference, pair_id
+            (both may be null), both_orders (means nothing in the single form), n (votes; 1 is a single greedy one) and
+            stops_early.
+
+    Returns:
+        The same columns, request_id and order (AB or BA; A or B where a response is shown by itself); what
+        `judging.sample_until_decided` and `judge_tasks` need.
+    """
+    is_pair = pl.col("response").is_null()
+    pairs, alone = questions.filter(is_pair), questions.filter(~is_pair).with_columns(order=pl.lit("A"))
+    if recipe.judgments.form == "single":
+        nothing = pl.lit(None, pl.String)
+        shown = one_by_one(pairs).rename({"side": "order"})
+        shown = shown.with_columns(response_a=nothing, response_b=nothing, stops_early=False)
+    else:
+        shown = in_both_orders(pairs).filter((pl.col("order") == "AB") | pl.col("both_orders"))
+    requests = pl.concat([shown, alone])
+    content = row_ids("question", *requests.select("instruction", "response", "response_a", "response_b"))
+    own = pl.concat_str("pair_id", "order", separator="/")
+    return requests.with_columns(request_id=pl.coalesce(own, pl.Series(content, dtype=pl.String)))
+
+
+def votes_until_decided(
+    recipe: Recipe, requests: pl.DataFrame, sample: Callable[[pl.DataFrame], Sample]
+) -> pl.DataFrame:
+    """The `judging.VOTE_SCHEMA` on `use_requests`, question by question until its verdict is certain.
+
+    Args:
+        recipe: for how the judge is asked.
+        requests: what to ask.
+        sample: given the requests that are still open, completes tasks for them.
+    """
+
+    def vote(waiting: pl.DataFrame) -> pl.DataFrame:
+        complete, waves = sample(waiting), []
+        for (is_greedy,), part in waiting.group_by(pl.col("n") == 1, maintain_order=True):
+            sampling = _sampling(recipe, "greedy" if is_greedy else "vote")
+            completions = complete(judge_tasks(recipe, part, "end", "first"), sampling)
+            verdicts = parse_verdicts(completions["text"], recipe.verdicts.format, ties=recipe.verdicts.ties)
+            indices = part.select("question", "order", sample_index=pl.int_ranges("first", "end"))
+            cast = indices.explode("sample_index").hstack(completions.select("text", "finish_reason", "error"))
+            waves.append(cast.with_columns(verdicts))
+        return pl.concat(waves)
+
+    return sample_until_decided(requests, vote)
+
+
+def _sampling(recipe: Recipe, decoding: Decoding) -> SamplingParameters:
+    """Greedy judgments end as votes do."""
+    votes = recipe.evaluation.sampling
+    return votes.model_copy(update={"temperature": 0.0, "top_p": 1.0}) if decoding == "greedy" else votes
