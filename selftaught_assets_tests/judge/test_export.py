@@ -14,8 +14,8 @@ import pytest
 from selftaught_assets.engines import chat
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge import Judge
+from selftaught_assets.judge.answers import PairQuestion
 from selftaught_assets.judge.export import export_judge
-from selftaught_assets.judge.voting import PairQuestion
 from selftaught_assets.method.verdicts import parse_verdict
 from selftaught_assets.model_files import TOKENIZER_FILES, files_of
 from selftaught_assets.recipe import Recipe
