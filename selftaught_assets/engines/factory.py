@@ -131,13 +131,13 @@ def open_when_needed(settings: EngineSettings, model: ModelReference) -> Iterato
 
 @contextmanager
 def open_in_turn(settings: EngineSettings, models: Sequence[ModelReference]) -> Iterator[OpenEngine]:
-    """Lends the engines of several models, one after the other, as `open_engine` does.
+    """Lends the engines of several models, one after the other, as `open_when_needed` does.
 
-    An engine that serves adapters (vllm) loads the base that the models have in common once, and gives its memory back
-    at the end of this block.
+    An engine that serves adapters (vllm) loads the base that the models have in common at once, for all of them, and
+    gives its memory back at the end of this block.
 
     Raises:
-        UserError: as `open_engine`.
+        UserError: as `open_when_needed`.
     """
     settings = chosen(settings)
     if isinstance(settings, VllmSettings) and len({model.base.resolve() for model in models}) == 1:
@@ -149,7 +149,7 @@ def open_in_turn(settings: EngineSettings, models: Sequence[ModelReference]) -> 
                 confirmed(model, _REMEDY)
             yield lambda model: nullcontext(VllmEngine(base, model))
     else:
-        yield partial(open_engine, settings)
+        yield partial(open_when_needed, settings)
 
 
 def chosen(settings: EngineSettings) -> EngineSettings:

@@ -14,6 +14,7 @@ from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.assets.promotion import what_stops, why_not
 from selftaught_assets.assets.publication import reference_current_checkpoint, write_judge
+from selftaught_assets.engines import factory
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import read_provenance, write_table
@@ -167,6 +168,12 @@ def plant_in_office(loop: Loop, digest: str) -> None:
     model = reference_current_checkpoint(family, "iteration_01")
     assert model.digest == digest
     write_judge(family, model, "iteration_01")
+
+
+def test_verdicts_that_are_in_the_journal_load_no_model(gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = gated(EQUAL, rule="not_worse")
+    monkeypatch.setattr(factory, "_load", lambda settings, model: pytest.fail(f"{model.digest} is loaded"))
+    assert train(loop)["promotion"] == "promoted"
 
 
 def test_evaluation_samples_no_verdict_again_that_the_gate_has_taken(gated) -> None:
