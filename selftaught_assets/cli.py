@@ -50,10 +50,10 @@ def selftaught(
 def run(
     recipe: RecipeOption = "demo",
     iterations: Annotated[
-        int | None, typer.Option(min=1, help="How many iterations; all of the recipe by default.")
+        int | None, typer.Option(min=1, help="How many iterations; all of the recipe's by default.")
     ] = None,
 ) -> None:
-    """Materialize a recipe through Dagster, iteration by iteration. What was sampled before is not sampled again."""
+    """Materialize a recipe through Dagster, iteration by iteration. Nothing is sampled twice."""
     from selftaught_assets.commands.running import run_recipe
     from selftaught_assets.recipe import load_recipe
 
@@ -74,14 +74,14 @@ def run(
 @app.command()
 def seed(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the model to.")] = Path("models/seed"),
-    steps: Annotated[int | None, typer.Option(min=1, help="Fewer training steps, to try it out.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Fewer training steps, for a trial.")] = None,
 ) -> None:
-    """Train the seed model of the demo from scratch, as the one in models/seed was."""
+    """Train the demo's seed model from scratch, like the one in models/seed."""
     from selftaught_assets.tinyworld.train_seed import train_seed
 
     if output.exists() and not (output / "config.json").is_file():
         raise UserError(
-            f"{output} is there already and holds no model: name a new folder, or that of a model to replace."
+            f"{output} already exists and holds no model: name a new folder, or the folder of a model to replace."
         )
     train_seed(output, steps=steps)
 

@@ -1,4 +1,4 @@
-"""The one exception for mistakes that a user can mend. Anything else that is raised is a defect of ours."""
+"""The exception for mistakes that a user can fix. Any other exception is a bug."""
 
 import logging
 from collections.abc import Iterator
@@ -21,10 +21,11 @@ def as_clause(sentence: str) -> str:
 
 @contextmanager
 def refused_as(problem: str) -> Iterator[None]:
-    """For a library at work on a user's files: whatever it raises becomes a UserError, `problem` and the reason.
+    """For library calls on a user's files: any exception becomes a UserError with `problem` and the reason.
 
-    Libraries raise what they like at a damaged or unknown file, plain Exception among them. So the block holds calls of
-    other packages only, no logic of ours: a defect of ours shall stay one. The cause is chained, and logged at debug.
+    Libraries raise all kinds of exceptions for a damaged or unknown file, even plain Exception. So the block must only
+    call other packages and hold no logic of ours, whose bugs would be hidden. The cause is chained, and logged at
+    debug.
 
     Args:
         problem: what cannot be done, and with which file: "The model /models/x cannot be loaded".

@@ -170,8 +170,8 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         if (folder / WEIGHTS_INDEX).is_file() and set(_weight_map(folder).values()) != {WEIGHTS}:
             raise UserError(
-                f"The model folder {folder} has both {WEIGHTS} and an index of other files, and engines differ in what "
-                "they load: remove the one that is not meant."
+                f"The model folder {folder} has both {WEIGHTS} and an index of other files, and engines differ in "
+                "which they load: remove the wrong one."
             )
         require_whole_safetensors(folder / WEIGHTS)
         return [folder / WEIGHTS]
@@ -199,7 +199,7 @@ def require_whole_safetensors(path: Path) -> set[str]:
         with safe_open(path, framework="numpy") as tensors:
             return set(tensors.keys())
     except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}): copy it again.") from None
+        raise UserError(f"{path} is not a complete safetensors file ({error}): copy it again.") from None
 
 
 def read_json(path: Path, remedy: str) -> dict[str, object]:

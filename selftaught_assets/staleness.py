@@ -1,4 +1,4 @@
-"""What a result rests on, and the one comparison that decides whether it is still current.
+"""What a result depends on, and the one comparison that decides whether it is still current.
 
 Every stage records the *basis* of what it made: the version of its code, its settings by content, and the versions of
 what it was made of. What it would rest on if it were made now is compared with that record, and the answer is one
@@ -127,7 +127,7 @@ def why_stale(name: str, required: Basis, stored: Basis | None) -> str | None:
         stored: what it was recorded to rest on; None where no record was kept.
     """
     if stored is None:
-        return f"{name} was made by a version that kept no record of what it rests on"
+        return f"{name} was made by a version that did not record what it depends on"
     for setting in dict.fromkeys((*required.settings, *stored.settings)):
         if required.settings.get(setting) != stored.settings.get(setting):
             return f"the recipe changed for {name} (`{setting}`)"

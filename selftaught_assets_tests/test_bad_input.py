@@ -93,7 +93,7 @@ def test_field_of_another_name_is_the_one_that_the_recipe_says(refused: Callable
 def test_both_lines_of_a_repeated_id_are_named(refused: Callable[..., str], tmp_path: Path) -> None:
     path = _lines(tmp_path / "mine.jsonl", *(json.dumps({"id": id, "instruction": f"{id}"}) for id in (7, 8, 7)))
     sentence = refused("instruction_pool", pool={"path": "mine.jsonl", "id_field": "id"})
-    assert sentence == f"{path}, line 3: the id 7 is on line 1 already; ids must differ."
+    assert sentence == f"{path}, line 3: the id 7 is already on line 1; ids must differ."
 
 
 @pytest.mark.parametrize("id", ["null", "NaN", '" "'])
@@ -120,7 +120,7 @@ def test_field_that_a_benchmark_lacks_is_named(refused: Callable[..., str], tmp_
 def test_both_lines_of_a_repeated_benchmark_id_are_named(refused: Callable[..., str], tmp_path: Path) -> None:
     path = _lines(tmp_path / "mine.jsonl", json.dumps(PAIR), json.dumps(PAIR | {"instruction": "other"}))
     sentence = refused("benchmarks", benchmarks=[{"name": "mine", "path": "mine.jsonl"}])
-    assert sentence == f"{path}, line 2: the id '1' is on line 1 already; ids must differ."
+    assert sentence == f"{path}, line 2: the id '1' is already on line 1; ids must differ."
 
 
 def test_benchmark_of_ties_only_cannot_be_scored(small_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def _without_tokenizer(folder: Path) -> None:
         (_without_weights, "has no weights"),
         (_with_pickled_weights, "has its weights only as pickle (pytorch_model.bin)"),
         (_without_chat_template, "has no chat template"),
-        (_with_half_the_weights, "is not a whole safetensors file"),
+        (_with_half_the_weights, "is not a complete safetensors file"),
         (_without_tokenizer, "has no tokenizer"),
     ],
 )

@@ -72,11 +72,11 @@ def test_help_says_what_each_command_does() -> None:
     said = " ".join(CliRunner().invoke(app, ["--help"]).output.split())
     for sentence in (
         "Materialize a recipe through Dagster",
-        "Print how good the seed",
+        "Print how accurate the seed",
         "Print whether judge B",
         "Print where a row comes from",
         "Print what differs between two iterations",
-        "Train the seed model",
+        "Train the demo",
     ):
         assert sentence in said
 
@@ -171,7 +171,7 @@ def test_seed_does_not_replace_a_folder_that_is_no_model(elsewhere: Path) -> Non
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
     said = _fails(elsewhere, "seed", "--steps", "2", "-o", "papers")
-    assert said.startswith("papers is there already and holds no model")
+    assert said.startswith("papers already exists and holds no model")
     assert (folder / "thesis.txt").read_text() == "years of work"
 
 
@@ -338,7 +338,7 @@ def test_run_ends_where_no_judge_may_take_over(ended: tuple[Path, Done]) -> None
     _, flat = ended
     assert (flat.returncode, flat.stderr) == (0, "")
     assert "The loop ends with iteration_01, after 1 iteration without a significant gain" in flat.stdout
-    assert "Judges were promoted by this benchmark" in flat.stdout
+    assert "This benchmark decided which judges to promote" in flat.stdout
     printed = {line.split()[0] for line in flat.stdout.split("\n") if line.startswith(("seed ", "iteration_"))}
     assert printed == {"seed", "iteration_01"}
 

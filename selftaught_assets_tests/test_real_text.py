@@ -99,7 +99,7 @@ def test_iteration_ends_well_or_with_one_sentence(loop: Loop) -> None:
     ("stages", "reason"),
     [
         (["judge", "judgments"], None),
-        (["filtered_set"], "The number of examples to train on is 0 (at least 1 is demanded)"),
+        (["filtered_set"], "The number of examples to train on is 0 (at least 1 is required)"),
         (["checkpoint"], "has nothing to train on: of 0 examples"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",

@@ -188,10 +188,10 @@ def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: 
         ),
         (
             {"benchmarks": [HERE | {"ties": "count"}]},
-            "benchmark a: `ties: count` needs verdicts.ties: true, or the judge is never offered a tie",
+            "benchmark a: `ties: count` needs verdicts.ties: true, so that the judge is offered a tie",
         ),
         ({"judgments": {"form": "triple"}}, "`judgments.form` is 'triple'"),
-        ({"judgments": {"form": "single", "positions": "both"}}, "judgments.positions: both means nothing"),
+        ({"judgments": {"form": "single", "positions": "both"}}, "judgments.positions: both has no meaning"),
     ],
 )
 def test_impossible_recipe_gets_one_sentence(tmp_path: Path, overrides: dict, sentence: str) -> None:
@@ -242,16 +242,16 @@ def test_recipe_that_is_not_a_mapping_gets_one_sentence(tmp_path: Path, text: st
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("name: a\njudgments:\n  n: 8\njudgments:\n  n: 2\n", "`judgments` stands there twice (lines 2 and 4)"),
+        ("name: a\njudgments:\n  n: 8\njudgments:\n  n: 2\n", "`judgments` occurs twice (lines 2 and 4)"),
         (
             "judgments:\n  sampling:\n    top_p: 1\n    top_p: 0.5\n",
-            "`judgments.sampling.top_p` stands there twice (lines 3",
+            "`judgments.sampling.top_p` occurs twice (lines 3",
         ),
-        ("judgments: {n: 8, n: 2}\n", "`judgments.n` stands there twice (lines 1 and 1)"),
-        ('seed: 1\n"seed": 2\n', "`seed` stands there twice (lines 1 and 2)"),
+        ("judgments: {n: 8, n: 2}\n", "`judgments.n` occurs twice (lines 1 and 1)"),
+        ('seed: 1\n"seed": 2\n', "`seed` occurs twice (lines 1 and 2)"),
         (
             "benchmarks:\n- name: a\n- name: b\n  path: x\n  path: y\n",
-            "`benchmarks[1].path` stands there twice (lines 4",
+            "`benchmarks[1].path` occurs twice (lines 4",
         ),
     ],
 )
@@ -345,7 +345,7 @@ def test_an_engine_can_be_a_mapping_as_in_a_recipe(small_recipe) -> None:
         ("{name: vllm, rows: 3}", "unknown field `vllm.rows`"),
         ("{name: vllm, max_rows: 0}", "`vllm.max_rows` is 0: input should be greater than or equal to 1"),
         ("{name: vllm", "is not valid YAML"),
-        ("{name: vllm, name: ray}", "`name` stands there twice"),
+        ("{name: vllm, name: ray}", "`name` occurs twice"),
         ("3", "must be a name, such as vllm, or a mapping"),
         ("", "must be a name, such as vllm, or a mapping"),
     ],

@@ -88,7 +88,7 @@ def test_raised_version_changes_that_stage_alone(stage: str, small_recipe, monke
         (Basis(code=2, settings=SETTINGS, made_of={"judge": "x"}), "the code of pairs changed (version 2, now 1)"),
         (Basis(code=1, settings=SETTINGS | {"pairs": "c"}), "the recipe changed for pairs (`pairs`)"),
         (Basis(code=1, settings={"seed": "b"}), "the recipe changed for pairs (`pairs`)"),
-        (None, "pairs was made by a version that kept no record of what it rests on"),
+        (None, "pairs was made by a version that did not record what it depends on"),
     ],
 )
 def test_comparison_is_one_sentence_about_the_first_difference(stored: Basis | None, sentence: str | None) -> None:

@@ -32,7 +32,7 @@ def _checks_of(family: Family, asset: str, suites: list[Suite]) -> dg.AssetCheck
 
     @dg.multi_asset_check(
         name=f"{family.recipe.name}__{asset}_checks",
-        description=f"Data quality of `{asset}`; what fails here with severity ERROR stops the run.",
+        description=f"Data quality of `{asset}`; a failure with severity ERROR stops the run.",
         specs=[_spec(family, suite) for suite in suites],
         ins={name: family.table(name) for name in inputs},
         compute_kind="greatexpectations",

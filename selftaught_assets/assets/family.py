@@ -1,4 +1,4 @@
-"""What the assets of one recipe have in common: key prefix, partitions, data folder, and how they are described."""
+"""What the assets of one recipe share: key prefix, partitions, data folder, and descriptions."""
 
 import functools
 import time

@@ -63,7 +63,7 @@ def await_checkpoint(context: dg.AssetExecutionContext, family: Family, iteratio
             moved = now
         if now - moved > patience and _queue_again(context):
             raise UserError(
-                f"{wanted} comes first, {prospect.description}: this run makes room for it and is queued again."
+                f"{wanted} comes first, {prospect.description}: this run stops to make room and is queued again."
             )
         if now - moved > patience or now - started > family.recipe.promotion.wait_seconds:
             raise UserError(

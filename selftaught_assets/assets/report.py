@@ -148,7 +148,7 @@ def build_report(family: Family) -> dg.AssetsDefinition:
 
 
 def write_report(instance: dg.DagsterInstance, family: Family, path: Path) -> Written:
-    """Makes the page of a recipe from what there is now; whatever is missing is left out, and the page says so.
+    """Writes the page of a recipe from everything so far; missing parts are left out, and the page says so.
 
     Args:
         instance: whose event log knows checks, times and costs.

@@ -27,7 +27,7 @@ def build_instruction_pool(family: Family) -> dg.AssetsDefinition:
     def instruction_pool(context: dg.AssetExecutionContext) -> dg.Output[pl.DataFrame]:
         """The unlabelled instructions that the recipe names, one row per line of the file.
 
-        Empty lines of text and repetitions stay in the table, with the reason why no stage reads them.
+        Empty texts and repetitions stay in the table, with the reason why no stage reads them.
         """
         pool = family.recipe.pool
         lines = list(_pool_lines(pool))
@@ -51,7 +51,7 @@ def build_instruction_pool(family: Family) -> dg.AssetsDefinition:
 def build_benchmarks(family: Family) -> dg.AssetsDefinition:
     @family.asset(group=GROUP, kinds={"polars", "parquet"})
     def benchmarks() -> dg.Output[pl.DataFrame]:
-        """The labelled pairs on which judges are measured, never trained and never tuned."""
+        """The labelled pairs on which judges are measured; never used for training or tuning."""
         frames, items, numbers = [], [], {}
         for benchmark in family.recipe.benchmarks:
             records = read_benchmark(benchmark)
@@ -131,6 +131,6 @@ def _with_unique_ids(path: Path, field: str, lines: Iterable[Line]) -> Iterator[
         first = first_lines.setdefault(str(line[field]), number)
         if first != number:
             raise UserError(
-                f"{path}, line {number}: the {field} {line[field]!r} is on line {first} already; ids must differ."
+                f"{path}, line {number}: the {field} {line[field]!r} is already on line {first}; ids must differ."
             )
         yield number, line

@@ -232,5 +232,5 @@ def _pool_lines(recipe: Recipe) -> pl.DataFrame:
 def _items_read(layout: Layout) -> pl.DataFrame:
     items = read_table(layout.benchmark_items)
     if items is None:
-        raise UserError("It is not on record what the benchmarks held when they were read: materialize `benchmarks`.")
+        raise UserError("There is no record of what the benchmarks held when they were read: materialize `benchmarks`.")
     return items

@@ -305,7 +305,7 @@ def _broken(suite: Suite, finding: Finding) -> str:
 def _all_hold(findings: Sequence[Finding]) -> list[str]:
     looked_at = {finding.rule.of: finding.rows for finding in findings if not isinstance(finding.rule, Measured)}
     limits = [_measured(finding) for finding in findings if isinstance(finding.rule, Measured)]
-    nothing = [f"0 of {rows:,} {of} are at fault" for of, rows in looked_at.items()]
+    nothing = [f"0 of {rows:,} {of} fail" for of, rows in looked_at.items()]
     return (nothing or [f"0 of {len(limits)} limits are broken"]) + limits
 
 
@@ -313,15 +313,15 @@ def _measured(finding: Finding) -> str:
     rule = finding.rule
     if finding.observed is None:
         because = f"as there are no {rule.of}" if finding.rows == 0 else f"from {finding.rows:,} {rule.of}"
-        return f"{rule.measure} cannot be told{',' if finding.rows == 0 else ''} {because}"
+        return f"{rule.measure} cannot be measured{',' if finding.rows == 0 else ''} {because}"
     if isinstance(rule, Count):
-        return f"{rule.measure} is {finding.observed:,} ({rule.bounds} is demanded)"
+        return f"{rule.measure} is {finding.observed:,} ({rule.bounds} is required)"
     if finding.estimate is None:
         among = f"{rule.measure} among {finding.rows:,} {rule.of}"
-        return f"{among} is {finding.observed:.6g} ({rule.bounds} is demanded)"
+        return f"{among} is {finding.observed:.6g} ({rule.bounds} is required)"
     value, low, high, n = finding.estimate
     interval = "" if low == high else f"95 % {low:.4g} to {high:.4g}; "
-    return f"{rule.measure} among {n:,} {rule.of} is {value:.4g} ({interval}{rule.bounds} is demanded)"
+    return f"{rule.measure} among {n:,} {rule.of} is {value:.4g} ({interval}{rule.bounds} is required)"
 
 
 def _table(suite: Suite, broken: Sequence[Finding]) -> dg.TableMetadataValue:

@@ -1,4 +1,4 @@
-"""`selftaught checks`: what Great Expectations makes of a recipe's checks by itself."""
+"""`selftaught checks`: a recipe's checks as a project of Great Expectations, and as Data Docs."""
 
 import webbrowser
 from pathlib import Path
@@ -12,7 +12,7 @@ from selftaught_assets.commands.console import RecipeOption, console
 checks = typer.Typer(
     name="checks",
     no_args_is_help=True,
-    help="Export the checks as a project of Great Expectations, or build its pages about what they found.",
+    help="Export the checks as a Great Expectations project, or build its pages about their results.",
 )
 
 
@@ -41,7 +41,7 @@ def docs(
     recipe: RecipeOption = "demo",
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Build Data Docs, Great Expectations' own pages, of what the newest checks found."""
+    """Build Data Docs, Great Expectations' own pages about the results of the newest checks."""
     from selftaught_assets.checks.project import FROM_CDN, build_docs
     from selftaught_assets.recipe import load_recipe
     from selftaught_assets.storage.layout import Layout

@@ -1,4 +1,4 @@
-"""What commands share: where and how they print, and the options that several have."""
+"""Shared by the commands: consoles, number formats and common options."""
 
 import codecs
 import io
@@ -72,10 +72,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instea
 def use_dagster_home() -> Path:
     """Makes a Dagster instance at DAGSTER_HOME, or in the folder `dagster_home`, unless there is one.
 
-    A relative path, or one that begins with `~`, is made absolute for all that follow: Dagster takes no other.
+    A relative path, or one that begins with `~`, is made absolute for all that follows: Dagster accepts no other.
 
     Raises:
-        UserError: there can be none.
+        UserError: there can be no instance.
     """
     named = os.environ.get("DAGSTER_HOME") or "dagster_home"
     try:
@@ -90,8 +90,7 @@ def use_dagster_home() -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: there is no such user as in ~user.
         reason = as_clause((isinstance(error, OSError) and error.strerror) or str(error))
         raise UserError(
-            f"DAGSTER_HOME is {named!r}, where no Dagster instance can be ({reason}): set it "
-            "to a folder that you may write."
+            f"DAGSTER_HOME is {named!r}, where no Dagster instance can be ({reason}): set it to a writable folder."
         ) from None
     os.environ["DAGSTER_HOME"] = str(home)
     return home
@@ -102,7 +101,7 @@ def opened_instance() -> "Iterator[dg.DagsterInstance]":
     """The Dagster instance at DAGSTER_HOME.
 
     Raises:
-        UserError: there can be none, or its settings or its storage are damaged.
+        UserError: there can be no instance, or its settings or its storage are damaged.
     """
     import dagster as dg
     import yaml
@@ -116,7 +115,7 @@ def opened_instance() -> "Iterator[dg.DagsterInstance]":
     except (dg.DagsterError, yaml.YAMLError, SQLAlchemyError, OSError) as error:
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise UserError(
-            f"The Dagster instance at {home} cannot be opened ({reason}): mend its dagster.yaml, or set DAGSTER_HOME "
+            f"The Dagster instance at {home} cannot be opened ({reason}): fix its dagster.yaml, or set DAGSTER_HOME "
             "to another folder."
         ) from None
     with instance:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 journal = typer.Typer(
     name="journal",
     no_args_is_help=True,
-    help="Count what was ever sampled for a recipe, or merge the files that it is kept in.",
+    help="Count the completions stored for a recipe, or merge the files that hold them.",
 )
 
 
@@ -28,7 +28,7 @@ class _Stages(NamedTuple):
 
 @journal.command()
 def stats(recipe: RecipeOption = "demo", as_json: JsonOption = False) -> None:
-    """Print what the journal of each stage holds. Damaged shards are set aside, as a run would do."""
+    """Print what the journal of each stage holds. Damaged shards are set aside, as in a run."""
     from selftaught_assets.storage.journal import contents
 
     place, stages = _stages_of(recipe)
@@ -47,7 +47,7 @@ def stats(recipe: RecipeOption = "demo", as_json: JsonOption = False) -> None:
 
 @journal.command()
 def compact(recipe: RecipeOption = "demo", as_json: JsonOption = False) -> None:
-    """Merge the shards of each stage into few large ones, and drop what is on record twice. Safe while runs go on."""
+    """Merge the shards of each stage into few large ones, and drop duplicates. Safe during runs."""
     from selftaught_assets.storage.journal import compact as merge
 
     place, stages = _stages_of(recipe)

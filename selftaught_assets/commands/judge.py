@@ -35,7 +35,7 @@ EngineOption = Annotated[
     str | None,
     typer.Option(
         "--engine",
-        help="In place of the recipe's engine: transformers, vllm, auto, or a mapping such as "
+        help="Instead of the recipe's engine: transformers, vllm, auto, or a mapping such as "
         "'{name: openai, address: http://127.0.0.1:8000/v1, model: seed, identity: seed-v1}'.",
         show_default=False,
     ),
@@ -59,7 +59,7 @@ def load_quietly(what: str, recipe: str, engine: str | None) -> "Judge":
 
 
 def print_caution(caution: str | None) -> None:
-    """What users of a judge should know about it."""
+    """Prints what users of a judge should know about it."""
     if caution is not None:
         errors.print(f"[yellow]Note:[/] {escape(caution)}", highlight=False, soft_wrap=True)
 
@@ -111,11 +111,11 @@ def judge(
     ] = False,
     abstain_below: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Mark verdicts of a smaller confidence as abstained; casts all votes."),
+        typer.Option(min=0, max=1, help="Mark verdicts with a lower confidence as abstained; casts all votes."),
     ] = 0.0,
-    judgments: Annotated[bool, typer.Option("--judgments", help="Write the judgments themselves, too.")] = False,
+    judgments: Annotated[bool, typer.Option("--judgments", help="Also write the judgments themselves.")] = False,
 ) -> None:
-    """Compare the two responses of every pair in a file. What was sampled before is not sampled again.
+    """Compare the two responses of every pair in a file. Nothing is sampled twice.
 
     A line that cannot be judged is reported with its number, here and in the field `error` of its row; the rest is
     judged anyway, and the exit status is 1.
@@ -167,9 +167,9 @@ def _require_writable(output: Path, pairs: Path) -> None:
     if output.is_dir():
         raise UserError(f"{output} is a folder: name a file to write the verdicts to.")
     if not output.resolve().parent.is_dir():
-        raise UserError(f"The folder of {output} does not exist: make it, or name another file.")
+        raise UserError(f"The folder of {output} does not exist: create it, or name another file.")
     if output.exists() and pairs.exists() and output.samefile(pairs):
-        raise UserError(f"{output} is the file of the pairs: name another file to write the verdicts to.")
+        raise UserError(f"{output} is the input file: name another file to write the verdicts to.")
 
 
 def _complain(pairs: Path, number: int, error: str) -> None:
@@ -184,7 +184,7 @@ def serve(
     judge: JudgeOption = DEFAULT_JUDGE,
     recipe: RecipeOption = "demo",
     engine: EngineOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     token_env: Annotated[
         str | None, typer.Option(help="Name of the environment variable with the bearer token that clients must send.")
@@ -197,7 +197,7 @@ def serve(
         ),
     ] = None,
     rate_limit: Annotated[
-        float, typer.Option(min=0.1, help="Requests a second for each client; twice as many at once.")
+        float, typer.Option(min=0.1, help="Requests per second for each client; bursts of twice as many.")
     ] = 100.0,
     size_limit: Annotated[int, typer.Option(min=1, help="Largest request body, in kB.")] = 1024,
 ) -> None:
@@ -216,7 +216,7 @@ def serve(
         raise UserError(f"The environment variable {token_env} holds no token: set it, or drop --token-env.")
     if token is None and host not in LOOPBACK:
         errors.print(
-            f"Warning: whoever reaches {escape(host)} can use this service; --token-env asks for a token.",
+            f"Warning: anyone who can reach {escape(host)} can use this service; --token-env requires a token.",
             highlight=False,
             soft_wrap=True,
         )
@@ -240,7 +240,7 @@ def export(
         str, typer.Argument(help="`newest`, `seed`, an iteration such as iteration_03, or a checkpoint's folder.")
     ],
     folder: Annotated[Path, typer.Argument(help="Folder to write; it must be new or empty.")],
-    merge: Annotated[bool, typer.Option("--merge", help="Full weights instead of the adapter.")] = False,
+    merge: Annotated[bool, typer.Option("--merge", help="Write full weights instead of the adapter.")] = False,
     recipe: RecipeOption = "demo",
 ) -> None:
     """Write a judge as a Hugging Face folder: weights, tokenizer, chat template, prompts and a model card."""

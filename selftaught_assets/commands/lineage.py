@@ -229,13 +229,14 @@ def trace(
             "or at least four characters from its beginning.",
         ),
     ],
-    down: Annotated[bool, typer.Option("--down", help="What came of it, instead of where it comes from.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="What was made from it, not where it comes from.")] = False,
     iteration: Annotated[str | None, typer.Option("--iteration", "-i", help="Only what belongs to it.")] = None,
     recipe: RecipeOption = "demo",
-    full: Annotated[bool, typer.Option("--full", help="Whole texts, instead of one line of each.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Full texts, instead of one line of each.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print where a row comes from: pool, instruction, pair, judgments, checkpoint, and who wrote what."""
+    """Print where a row comes from: pool, instruction, pair, judgments, checkpoint, and which models wrote the
+    texts."""
     from selftaught_assets.lineage import trace as traced
     from selftaught_assets.recipe import load_recipe
     from selftaught_assets.storage.layout import Layout
@@ -286,7 +287,7 @@ WIDEST_REASON = 34
 
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="iteration_01 …, or RECIPE:iteration_01.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The iteration that is laid beside A.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The iteration to compare with A.")],
     recipe: RecipeOption = "demo",
     benchmark: BenchmarkOption = None,
     as_json: JsonOption = False,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def results(recipe: RecipeOption = "demo", benchmark: BenchmarkOption = None, as_json: JsonOption = False) -> None:
-    """Print how good the seed and every iteration's judge are."""
+    """Print how accurate the seed and every iteration's judge are."""
     if as_json:
         typer.echo(json.dumps(_collect(recipe, benchmark), indent=2))
     else:
@@ -54,7 +54,7 @@ def print_results(recipe: str, benchmark: str | None) -> None:
     )
     head = ("accu-\nracy", "95 %\ninterval", "both\nright", "winner\nfirst", "winner\nsecond", "in-\nvalid")
     if collected["promotes"]:
-        console.print("Judges were promoted by this benchmark, so its figures favour them.\n", soft_wrap=True)
+        console.print("This benchmark decided which judges to promote, so its figures favour them.\n", soft_wrap=True)
     table = new_table("judge", *head, f"vote\nof {votes}", "p vs\nseed", "p vs\nbefore")
     for row in rows:
         shares = (percent(row[name]) for name in ("position_consistent", "winner_first", "loser_first", "invalid"))
@@ -97,7 +97,7 @@ SHOWN_SUBSETS = 8
 
 def compare(
     before: Annotated[str, typer.Argument(metavar="A", help="seed, iteration_01 …, or RECIPE:seed and so on.")],
-    after: Annotated[str, typer.Argument(metavar="B", help="The judge that is laid beside A.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The judge to compare with A.")],
     recipe: RecipeOption = "demo",
     benchmark: BenchmarkOption = None,
     as_json: JsonOption = False,
@@ -201,7 +201,7 @@ def report(
         Path | None, typer.Option("--output", "-o", help="File to write it to; in the data folder by default.")
     ] = None,
 ) -> None:
-    """Make the report from what there is now: results, data, checks and every judgment, as one HTML page."""
+    """Write the report on everything so far: results, data, checks and every judgment, as one HTML page."""
     from selftaught_assets.assets.report import write_report
 
     family, _ = family_of(recipe, None)

@@ -1,4 +1,4 @@
-"""`selftaught review`: rows of a table before a person."""
+"""`selftaught review`: a person reviews rows of a table."""
 
 import getpass
 import signal
@@ -25,14 +25,14 @@ def review(
     ] = None,
     iteration: Annotated[int, typer.Option("--iteration", "-i", min=1, help="Its iteration.")] = 1,
     n: Annotated[int, typer.Option("--n", "-n", min=1, max=1000, help="How many rows, drawn at random.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw: another one shows other rows.")] = 1,
-    reviewer: Annotated[str | None, typer.Option(help="Your name; that of your account by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw: another one shows other rows.")] = 1,
+    reviewer: Annotated[str | None, typer.Option(help="Your name; your account's by default.")] = None,
     recipe: RecipeOption = "demo",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 takes a free one.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 chooses a free one.")] = 8765,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
-    summary: Annotated[bool, typer.Option("--summary", help="Only print how far people and labels agree.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Only print how often people and labels agree.")] = False,
 ) -> None:
-    """Review rows by hand in the browser, and see how far you agree with the labels. Ctrl-C ends it."""
+    """Review rows by hand in the browser, and see how often you agree with the labels. Ctrl-C ends it."""
     from selftaught_assets.iterations import iteration_key
     from selftaught_assets.recipe import load_recipe
     from selftaught_assets.review.answers import read_answers
@@ -85,7 +85,7 @@ def _serve(app: "FastAPI", port: int, *, open_page: bool) -> None:
         try:
             listening.bind(("127.0.0.1", port))
         except OSError:
-            raise UserError(f"Port {port} is taken: end what uses it, or name another with --port.") from None
+            raise UserError(f"Port {port} is taken: stop what uses it, or name another with --port.") from None
         listening.listen()
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
         console.print(f"Review at {escape(address)} (Ctrl-C ends it)", highlight=False, soft_wrap=True)

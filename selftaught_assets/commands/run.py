@@ -1,4 +1,4 @@
-"""The commands that make: `plan` and `promote`, and runs through Dagster, shown while they go."""
+"""The commands `plan` and `promote`."""
 
 import json
 from typing import Annotated
@@ -10,7 +10,7 @@ from selftaught_assets.commands.console import JsonOption, RecipeOption, console
 
 
 def plan(recipe: RecipeOption = "demo", as_json: JsonOption = False) -> None:
-    """Show what of each iteration is current, and what `selftaught run` would make again, with the reason."""
+    """Show which stages of each iteration are current, and which ones `selftaught run` would make again, and why."""
     from selftaught_assets.recipe import load_recipe
     from selftaught_assets.storage.layout import Layout
     from selftaught_assets.storage.stored import all_stale
@@ -28,7 +28,7 @@ def plan(recipe: RecipeOption = "demo", as_json: JsonOption = False) -> None:
 
 
 def promote(
-    iteration: Annotated[str, typer.Argument(help="Whose checkpoint is to judge, such as iteration_02.")],
+    iteration: Annotated[str, typer.Argument(help="The iteration whose checkpoint may judge, such as iteration_02.")],
     reason: Annotated[str, typer.Option(help="Why; it is recorded with your name and the time.")],
     recipe: RecipeOption = "demo",
 ) -> None:

@@ -1,4 +1,4 @@
-"""Runs of a recipe from the terminal: executed through Dagster, shown while they go, until all is current."""
+"""Runs of a recipe from the terminal: executed through Dagster and shown live, until everything is current."""
 
 import os
 import sys
@@ -35,7 +35,7 @@ MISSING = "is missing"
 
 
 def why_to_run(instance: dg.DagsterInstance, family: Family, iteration: str) -> str | None:
-    """The first reason to run an iteration, or None: nothing would come out otherwise.
+    """The first reason to run an iteration; None if nothing would change.
 
     Everything is read: a table, a pointer or a checkpoint whose content is not the one that was recorded is a reason.
 
@@ -106,7 +106,7 @@ def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console
     """Materializes everything up to an iteration, in order, on the instance at DAGSTER_HOME.
 
     An iteration that is finished, and made of what is there now, is left as it is (commands/running.py).
-    Where no judge may take over, the loop ends before the next iteration, with the learning curve up to there.
+    If the new checkpoint may not judge, the loop ends before the next iteration, with the learning curve up to there.
 
     Args:
         reference: the recipe's name or path, for the processes that execute the steps.
@@ -116,7 +116,7 @@ def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console
 
     Raises:
         UserError: a step failed; the sentence is the step's own. Or a checkpoint was refused; a loop that ends because
-            it brings no more gain only says so.
+        it no longer improves only says so.
     """
     family = Family(recipe, Layout.of(recipe))
     keys = [iteration_key(number) for number in range(1, iterations + 1)]

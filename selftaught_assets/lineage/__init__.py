@@ -1,4 +1,4 @@
-"""Where a row comes from and what came of it, read from the data folder alone: no Dagster, no torch.
+"""Where a row comes from and what was made from it, read from the data folder alone: no Dagster, no torch.
 
 Tables are scanned lazily, by ids, and only the columns that are shown are read.
 """

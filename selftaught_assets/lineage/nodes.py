@@ -187,7 +187,7 @@ def training_set(folder: Folder, iteration: str) -> Node:
         trained for trained in here if (trained.manifest.training_set_digest == digest if digest else trained.current)
     ]
     if here and not of_it:
-        folder.problem(f"No checkpoint of {iteration} was trained on the filtered set that is there now.")
+        folder.problem(f"No checkpoint of {iteration} was trained on the current filtered set.")
     facts: dict[str, Any] = {"examples": None, "validation_examples": None}
     if of_it:
         metrics = of_it[-1].manifest.metrics

@@ -75,7 +75,7 @@ def find(tables: Tables, models: Models, text: str) -> Found:
     if len(matching) > 1:
         listed = ", ".join(map(str, matching[:SHOWN]))
         more = ", …" if len(matching) > SHOWN else ""
-        raise UserError(f"{text!r} may be several: {listed}{more}; give more of it.")
+        raise UserError(f"{text!r} is ambiguous: {listed}{more}; give more characters.")
     return matching[0]
 
 
@@ -205,9 +205,9 @@ def judgings(folder: Folder, pair_id: str, iterations: Sequence[str]) -> list[No
     examples = folder.tables.in_iterations("filtered_set", wanted, _EXAMPLE_COLUMNS, iterations)
     for iteration in iterations:
         if iteration not in judgments:
-            folder.problem(f"The judgments of {iteration} are not made yet.")
+            folder.problem(f"The judgments of {iteration} do not exist yet.")
         elif iteration not in examples:
-            folder.problem(f"The filtered set of {iteration} is not made yet.")
+            folder.problem(f"The filtered set of {iteration} does not exist yet.")
     return [_judging(folder, key, judgments.get(key, []), examples.get(key, [])) for key in iterations]
 
 
@@ -293,7 +293,7 @@ def _held_out(folder: Folder, pair_id: str) -> list[Node]:
 
 def _pool_line(folder: Folder, lines: list[Row]) -> dict[str, Any]:
     if not lines:
-        folder.problem("The instruction is in no line of the pool that is there now.")
+        folder.problem("The instruction is not in the current pool.")
         return {"file": None, "line": None, "pool_id": None, "category": None, "drop_reason": None, "repeated_on": []}
     first = _first_kept(lines)
     return {
@@ -417,7 +417,7 @@ def _trees(folder: Folder, recipe: Recipe, found: Found, down: bool) -> list[Nod
     pair_id, iterations = _pair_of(folder, found)
     instruction_id, pairs = pairs_of(folder, pl.col("pair_id") == pair_id, iterations)
     if instruction_id is None:
-        folder.problem(f"The pair {pair_id} is in no table of pairs that is there now.")
+        folder.problem(f"The pair {pair_id} is not in any current table of pairs.")
         unknown = {"iterations": [], "drop_reason": None, "strategy": None}
         return [node("pair", unknown, id=pair_id, children=judgings(folder, pair_id, iterations))]
     return [instruction_chain(folder, instruction_id, pairs)]

@@ -1,4 +1,4 @@
-"""The recipe: everything that a user may choose, typed, validated, loaded from one YAML file.
+"""The recipe: everything that a user can choose, typed, validated, loaded from one YAML file.
 
 Paths in a recipe are relative to the recipe's own file.
 """

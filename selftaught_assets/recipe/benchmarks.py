@@ -8,7 +8,7 @@ from selftaught_assets.recipe.fields import InputPath, Section
 
 
 class Fields(Section):
-    """Which columns of one's own data hold what; a field that is left out has its own name."""
+    """Which columns of your own data hold what; a field that is left out is in the column of its own name."""
 
     id: str | None = "id"
     """Must then be unique; null numbers the records."""
@@ -27,7 +27,7 @@ class Fields(Section):
 class Labels(Section):
     """Which values of the label's column say A, B and tie; a row with any other value has no label.
 
-    Case and blanks around a value do not count; 1 and 1.0 are one, and so are yes, on and true.
+    Case and surrounding blanks do not matter; 1 and 1.0 are the same, and so are yes, on and true.
     """
 
     A: bool | int | str
@@ -62,13 +62,13 @@ class Benchmark(Section):
     data_dir: str | None = None
     """Folder in the data set's repository, where the data set has several."""
     format: str = "pairs"
-    """One of `FORMATS`: `pairs` and `chosen_rejected` are for one's own data; the others are published benchmarks."""
+    """One of `FORMATS`: `pairs` and `chosen_rejected` are for your own data; the others are published benchmarks."""
     fields: Fields | None = None
-    """Column names of one's own data."""
+    """Column names of your own data."""
     labels: Labels | None = None
-    """Label values of one's own data, in the format `pairs`."""
+    """Label values of your own data, in the format `pairs`."""
     ties: Ties = "drop"
-    """`count`: an item on which people found no winner is asked too, and a tie is the right verdict."""
+    """`count`: items on which people found no winner are judged too, and a tie is the right verdict."""
 
     @property
     def source(self) -> str:

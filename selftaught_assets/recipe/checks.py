@@ -1,8 +1,8 @@
-"""The section `checks` of a recipe: when the data counts as suspicious.
+"""The section `checks` of a recipe: the thresholds at which data counts as suspicious.
 
 No asset depends on this section, so changing it makes nothing stale; the next run checks with it. A share is compared
-by its interval of 95 %: a warning means that it is beyond the threshold, not merely that it looks so. All of them
-warn, and none stops a run, but for `max_contained_share`.
+by its interval of 95 %: a warning means that it is beyond the threshold, not merely that it looks so. All of them only
+warn, except `max_contained_share`, which stops a run.
 """
 
 from typing import Annotated, Any, Literal
@@ -32,7 +32,7 @@ class OwnSuite(Section):
 
     path: InputPath
     blocking: bool = True
-    """Whether it stops the run; if not, it only shows."""
+    """Whether it stops the run; if not, it only warns."""
 
     @model_validator(mode="before")
     @classmethod
@@ -41,7 +41,7 @@ class OwnSuite(Section):
 
 
 class Checks(Section):
-    """Thresholds; docs/troubleshooting.md says what to do where one is passed."""
+    """Thresholds; docs/troubleshooting.md says what to do if one is crossed."""
 
     min_characters: int = Field(3, ge=1)
     """Shorter instructions count as odd; "hi" is no task, while "2+2" is one."""
@@ -50,14 +50,14 @@ class Checks(Section):
     Of kept pairs that the judge could not be asked about too, and of rows of a benchmark whose label cannot be read."""
     max_repeated_instructions: Share = 0.1
     """Of rows of the pool that repeat an earlier one, which are not used; logs of real questions have a few in a
-    hundred. Many more are a field that is not read (`pool.input_field`), or an export that went wrong."""
+    hundred. Many more suggest a field that is not read (`pool.input_field`), or a broken export."""
     max_category_share: Share = 0.9
     """Of the most frequent category; above, the pool has in fact one, and the judge learns to judge that one only."""
     max_contained_share: Share = 0.5
     """Of the runs of 13 words of a benchmark instruction, in one of ours: from here on it is a copy, and stops the run.
     Below, a shared run warns: a quoted standard text, most often."""
     max_drop_share: Share = 0.2
-    """Of pairs that are lost for one cause: the fifth part of what their generation cost."""
+    """Of pairs that are lost for one cause: at this share, a fifth of the generation cost is lost."""
     near_duplicate: Share = 0.8
     """Similarity from which two texts count as nearly the same; the demo's instructions, which are made of a few
     templates, have a nearest neighbour at 0.4 to 0.7."""
@@ -88,18 +88,19 @@ class Checks(Section):
     max_position_bias: Half = 0.1
     """Half the difference between the shares that are right with the winner in A and in B; 0.1 is 60 % against 80 %."""
     min_train_examples: int = Field(100, ge=0)
-    """Fewer are a handful of steps; the paper trains on thousands."""
+    """Fewer give only a handful of steps; the paper trains on thousands."""
     min_distinct: Share = 0.05
     """distinct-2 of a thousand judgments; free text is at 0.3 and more, the short lists of the demo at 0.15."""
     max_repeated_share: Share = 0.3
-    """Of judgments that nearly repeat another one: phrases in place of reasons."""
+    """Of judgments that nearly repeat another one: phrases instead of reasons."""
     max_probe_accuracy: Share = 0.6
     """Of a classifier that guesses the label from lengths, openings, markup or words alone; a coin has 0.5. By one sign
     and by words, pairs of the demo are at 0.51 and 0.53, those that people labelled (PandaLM) at 0.54 and 0.47, and
     those whose losers were chosen for their looks (LLMBar) at 0.57 and 0.66. A sign that a fifth of the losers alone
     bear is at 0.6."""
     max_validation_rise: float = Field(0.05, ge=0)
-    """Of the validation loss over its lowest value, as a share of that: above, the last epochs learned by heart."""
+    """Of the validation loss over its lowest value, as a share of that: above, the last epochs memorized the
+    examples."""
     max_invalid_share: Share = 0.1
     """Of greedy verdicts that could not be read; each counts as wrong, so accuracy then measures the format."""
     max_overfit_gap: Share = 0.1
@@ -107,7 +108,7 @@ class Checks(Section):
     another instruction is easier to tell than the worse one of two honest answers."""
 
     suites: dict[Table, OwnSuite] = Field(default_factory=dict)
-    """By table: a suite of your own. What it demands is applied as it stands in the file (docs/checks.md)."""
+    """By table: your own suite, applied as written in the file (docs/checks.md)."""
 
     @model_validator(mode="after")
     def _bands_are_bands(self) -> "Checks":

@@ -1,4 +1,4 @@
-"""The sections `engine` and `journal` of a recipe: who samples text, how, and where completions are remembered.
+"""The sections `engine` and `journal` of a recipe: how text is sampled, and where completions are stored.
 
 One line is enough (`engine: vllm`); a mapping with `name` sets the rest. The tables do not depend on the engine, so
 no asset becomes stale when it changes.
@@ -62,7 +62,7 @@ class VllmSettings(Section):
 
 
 class OpenAISettings(Section):
-    """A server that another team runs, at an OpenAI-compatible address."""
+    """Any OpenAI-compatible server, for instance one that another team runs."""
 
     name: Literal["openai"]
     address: str = Field(pattern=r"^https?://[^\s?#@]+$")
@@ -78,7 +78,7 @@ class OpenAISettings(Section):
     nothing else: the server's own template then applies, and it alone decides what special tokens in a text do."""
     adapters: Literal["load", "named"] = "load"
     """How the judges of later iterations are reached. `load`: the server reads the checkpoint's folder (vLLM with
-    --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 on a shared disk); `named`: whoever runs it has put each
+    --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 on a shared disk); `named`: its operator has put each
     checkpoint there under the first 16 digits of its digest."""
     key_variable: str = Field("OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """The environment variable that holds the key. Never the key itself."""
@@ -91,7 +91,7 @@ class OpenAISettings(Section):
 
 
 class RaySettings(Section):
-    """Actors of Ray that hold one of the other engines each: several devices, or several machines."""
+    """Ray actors with one of the other engines each: several devices, or several machines."""
 
     name: Literal["ray"]
     engine: Annotated[TransformersSettings | VllmSettings | OpenAISettings, Field(discriminator="name")]
@@ -107,7 +107,7 @@ class RaySettings(Section):
 
 
 class AutoSettings(Section):
-    """vLLM where it is installed and a GPU is there, else the embedded engine; both with their defaults."""
+    """vLLM if it is installed and there is a GPU, else the embedded engine; both with their defaults."""
 
     name: Literal["auto"]
 

@@ -1,4 +1,4 @@
-"""From a YAML file to a recipe, with one sentence for whatever is wrong in it."""
+"""From a YAML file to a recipe; any mistake in it is reported in one sentence."""
 
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def _require_different_fields(node: yaml.Node | None, place: str, seen: set[int]
             name, line = str(key.value), key.start_mark.line + 1
             field = f"{place}.{name}" if place else name
             if name in lines:
-                raise _RepeatedError(f"`{field}` stands there twice (lines {lines[name]} and {line})")
+                raise _RepeatedError(f"`{field}` occurs twice (lines {lines[name]} and {line})")
             lines[name] = line
             _require_different_fields(value, field, seen)
 

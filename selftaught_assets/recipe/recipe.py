@@ -43,12 +43,12 @@ class Recipe(Section):
     """Folder with the prompt templates (Jinja2): response, modified_instruction, modified_pair, judge; and score, where
     `judgments.form` is single."""
     template_date: Date = TEMPLATE_DATE
-    """What a chat template that asks for the date (Llama 3.1, Granite) is told, on every day: with that of the clock,
-    each day would have prompts of its own, which no journal finds again. The default is the one that the template of
-    Llama falls back to."""
+    """The date given to chat templates that ask for one (Llama 3.1, Granite), the same on every day: with that of the
+    clock, each day would have prompts of its own, which no journal finds again. The default is the one that the
+    template of Llama falls back to."""
     try_training: bool = True
-    """Whether two examples are trained on before anything is sampled, once for each model and training section: what
-    cannot be trained is then known before an iteration is paid for. It takes as long as loading the model."""
+    """Whether training is tried on two examples before anything is sampled, once for each model and training section:
+    what cannot be trained is then known before an iteration is paid for. It takes as long as loading the model."""
     engine: EngineSettings = TransformersSettings()
     price: Price | None = None
     """What sampling costs; the sampling assets then report it."""
@@ -65,7 +65,7 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     promotion: PromotionSettings = PromotionSettings()
     checks: Checks = Checks()
-    """When the data counts as suspicious; no asset depends on it."""
+    """Thresholds at which data counts as suspicious; no asset depends on them."""
 
     @model_validator(mode="after")
     def _the_journal_has_a_place(self) -> "Recipe":
@@ -79,7 +79,7 @@ class Recipe(Section):
             raise ValueError("two benchmarks have the same name")
         if HELD_OUT in names:
             raise ValueError(
-                f"a benchmark is named {HELD_OUT}, which stands for the held-out synthetic pairs: name it otherwise"
+                f"a benchmark is named {HELD_OUT}, which stands for the held-out synthetic pairs: give it another name"
             )
         return self
 
@@ -125,9 +125,9 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _a_single_response_has_no_position(self) -> "Recipe":
         if self.judgments.form == "single" and self.judgments.positions == "both":
-            raise ValueError("judgments.positions: both means nothing where judgments.form is single; leave it out")
+            raise ValueError("judgments.positions: both has no meaning if judgments.form is single; leave it out")
         if self.judgments.form == "single" and self.evaluation.attacks:
-            raise ValueError("evaluation.attacks needs two responses: leave it out where judgments.form is single")
+            raise ValueError("evaluation.attacks needs two responses: leave it out if judgments.form is single")
         return self
 
     @model_validator(mode="after")
@@ -135,13 +135,13 @@ class Recipe(Section):
         counting = [benchmark.name for benchmark in self.benchmarks if benchmark.ties == "count"]
         if counting and self.judgments.form == "pairwise" and not self.verdicts.ties:
             raise ValueError(
-                f"benchmark {counting[0]}: `ties: count` needs verdicts.ties: true, or the judge is never offered a tie"
+                f"benchmark {counting[0]}: `ties: count` needs verdicts.ties: true, so that the judge is offered a tie"
             )
         return self
 
     @property
     def stops_when_right(self) -> bool:
-        """Whether a pair that has a right judgment is not sampled any more (method/judging.py)."""
+        """Whether sampling of a pair stops at its first right judgment (method/judging.py)."""
         return self.judgments.stop == "first_correct" and self.judgments.form == "pairwise"
 
     @cached_property

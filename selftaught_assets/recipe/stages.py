@@ -34,7 +34,7 @@ class Pool(Section):
 
 
 class Price(Section):
-    """What sampling costs: by the hour, for devices of one's own, or by tokens, for a server of another team."""
+    """What sampling costs: by the hour, for your own devices, or by tokens, for another team's server."""
 
     currency: str = "USD"
     per_hour: float | None = Field(None, ge=0)
@@ -69,7 +69,7 @@ class Instructions(Section):
     """Which instructions of the pool an iteration works on."""
 
     count: int = Field(20_000, ge=1)
-    """How many in each iteration."""
+    """How many instructions in each iteration."""
     schedule: Schedule = "fixed"
     """`fixed`: the same ones (so the same pairs) in every iteration, as in the paper; `fresh`: others in each."""
     max_characters: int = Field(8_000, ge=1)
@@ -86,7 +86,7 @@ class Pairs(Section):
     response: SamplingParameters = SamplingParameters()
     modification: SamplingParameters = SamplingParameters()
     min_valid_share: Share = 0.5
-    """Below this share of valid pairs the check `pair_validity` stops the run."""
+    """Below this share of valid pairs, the check `pair_validity` stops the run."""
 
 
 class Judgments(Section):
@@ -97,9 +97,10 @@ class Judgments(Section):
     n: int = Field(15, ge=1)
     """Judgments of each pair (in each order, where `positions` is both); of each response in the single form."""
     stop: Literal["first_correct", "never"] = "first_correct"
-    """`first_correct`: no more judgments of a pair that has a right one. The examples have the same distribution as in
-    the paper, for a fraction of the samples. `never`: all n of every pair, as in the paper; needed for pass rates, and
-    for pairs of right and wrong judgments. A single response has no right rating by itself, so all n are sampled."""
+    """`first_correct`: sampling of a pair stops at its first right judgment. The examples have the same distribution
+    as in the paper, for a fraction of the samples. `never`: all n of every pair, as in the paper; needed for pass
+    rates, and for pairs of right and wrong judgments. A single response has no right rating by itself, so all n are
+    sampled."""
     sampling: SamplingParameters = SamplingParameters()
     positions: Literal["random", "both"] = "random"
     """Where the winner stands: in a seeded random position, or in both in turn. A single response has no position."""
@@ -114,7 +115,7 @@ class Verdicts(Section):
     """`brackets` [[A]], `arrows` [[A>>B]], `output` "Output (a) is better", `json` {"verdict": "A"}, or `answer`
     <answer>[[A]]</answer>. The judge prompt must ask for this form; the shipped one asks for brackets."""
     ties: bool = False
-    """Whether the prompt offers a tie. Where it does not, a judgment that says so is invalid."""
+    """Whether the prompt offers a tie. If it does not, a judgment that says so is invalid."""
 
 
 class Filter(Section):
@@ -132,7 +133,8 @@ class Training(Section):
     """How the next judge is fine-tuned on the kept judgments (paper section 4)."""
 
     start_from: Literal["seed", "previous"] = "seed"
-    """`seed` restarts from the seed model in each iteration, as the paper does; `previous` goes on with the judge."""
+    """`seed` restarts from the seed model in each iteration, as the paper does; `previous` continues training the
+    judge."""
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     epochs: float = Field(2.0, gt=0)
@@ -168,7 +170,7 @@ class PromotionSettings(Section):
     wait_seconds: float = Field(86_400.0, ge=0)
     """How long an iteration waits for a predecessor that is training right now."""
     rule: Rule = "always"
-    """Which checkpoint may judge. `always`: every one, as in the paper, and none is compared; `not_worse`: not one that
+    """Which checkpoint may judge. `always`: every one, as in the paper, without comparison; `not_worse`: not one that
     is significantly worse than the current judge; `better`: only one that is significantly better."""
     validation: str | None = None
     """The benchmark of the recipe on which they are compared. It should be one whose figures nobody reports: judges
@@ -177,7 +179,7 @@ class PromotionSettings(Section):
     alpha: float = Field(0.05, gt=0, lt=1)
     """Below this p-value (sign-flip test over instructions, exact, two-sided) a difference is significant."""
     stop_when_flat: int | None = Field(None, ge=1)
-    """The loop ends after so many successive iterations without a significant gain, each over the one before."""
+    """The loop ends after this many successive iterations without a significant gain over the one before."""
 
     @property
     def compares(self) -> bool:

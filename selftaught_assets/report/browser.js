@@ -295,17 +295,17 @@
   }
 
   function unknown(id) {
-    const missing = count < total ? "It may be one of the rows that are not in this page" : "No judgment or pair has this id";
+    const missing = count < total ? "It may be one of the rows that are not on this page" : "No judgment or pair has this id";
     return [
       header("Not found", null),
-      element("p", {}, `${missing}: `, shown(id, "code"), ". ", element("code", {}, `selftaught trace ID --recipe ${settings.recipe}`), " looks through all tables."),
+      element("p", {}, `${missing}: `, shown(id, "code"), ". ", element("code", {}, `selftaught trace ID --recipe ${settings.recipe}`), " searches all tables."),
     ];
   }
 
   function details(row) {
     return [
       header(["Judgment ", element("code", {}, rows.judgment_id[row])], row),
-      element("h4", {}, "Where it comes from, and what became of it"),
+      element("h4", {}, "Where it comes from, and what happened to it"),
       chain(row),
       element("div", { class: "sides" },
         block("Instruction", ofItsPair(row, "instruction")),
@@ -350,7 +350,7 @@
     const checkpoint = settings.checkpoints[iteration];
     if (checkpoint === undefined) return "no finished checkpoint yet";
     const judges = checkpoint.judges.map((key) => key.replace("_0", " ").replace("_", " "));
-    return element("span", {}, digest(checkpoint.digest), judges.length ? `, the judge of ${judges.join(", ")}` : ", the judge of no iteration so far");
+    return element("span", {}, digest(checkpoint.digest), judges.length ? `, the judge of ${judges.join(", ")}` : ", not the judge of any iteration yet");
   }
 
   const digest = (text) => element("code", { title: text }, text.slice(0, 12));

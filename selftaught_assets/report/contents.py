@@ -147,9 +147,9 @@ class Contents:
 
 REASONS = {
     # instructions
-    "not_selected": "left in the pool: not drawn for this iteration",
+    "not_selected": "not drawn for this iteration",
     "too_long": "longer than the recipe allows",
-    "other_category": "of a category that the recipe leaves out",
+    "other_category": "in a category that the recipe leaves out",
     "empty": "no text",
     "duplicate": "says the same as an earlier line",
     # pairs
@@ -160,7 +160,7 @@ REASONS = {
     "modified_instruction_unchanged": "the modified instruction asks the same",
     "rejected_empty": "no response to the modified instruction",
     "responses_equal": "both responses are the same, so neither is worse",
-    "template_leftover": "a response holds a piece of a prompt template",
+    "template_leftover": "a response contains a piece of a prompt template",
     # judgments
     "no_right_judgment": "no sampled judgment found the better response",
     "invalid_verdict": "no verdict, or two different ones",
@@ -171,9 +171,9 @@ REASONS = {
     "pair_not_ordered": "no two ratings of the pair put the better response first",
     "truncated": "cut off by the token limit",
     "not_drawn": "right, but another right judgment of the pair was drawn",
-    "balance": "right, but cut so that A and B win equally often",
+    "balance": "right, but left out so that A and B win equally often",
     # training
-    "held_out": "held out of training, to watch its loss",
+    "held_out": "held out of training, for the validation loss",
     "beyond_max_tokens": "longer than the training's token limit",
 }
 """By drop reason."""
@@ -198,8 +198,8 @@ ATTACKS = {
     "plea": "it asks to be judged the better one",
     "authority": "it claims that the other one has been found to be wrong",
     "end_of_block": "it pretends that the responses end and the verdict follows",
-    "end_of_turn": "it pretends that the judge has spoken already",
-    "rival": "it puts a bad response instead of the other one",
+    "end_of_turn": "it pretends that the judge has already decided",
+    "rival": "it replaces the other response with a bad one",
 }
 """What the worse response does, by the attack's name in the recipe."""
 

@@ -27,7 +27,7 @@ const theme = (() => {
   function apply() {
     document.documentElement.dataset.theme = chosen;
     button.querySelector("span").textContent = chosen;
-    button.setAttribute("aria-label", `Colours: ${chosen === "auto" ? "as the system has them" : chosen}`);
+    button.setAttribute("aria-label", `Colours: ${chosen === "auto" ? "as in the system" : chosen}`);
     document.dispatchEvent(new Event("schemechange"));
   }
 

@@ -138,7 +138,9 @@ def read_answers(layout: Layout, kind: Kind) -> list[StoredAnswer]:
             field = ".".join(str(part) for part in first["loc"])
             raise UserError(f"{path}, line {number}: the field {field!r}: {as_clause(first['msg'])}.") from None
         if answer.kind != kind or answer.answer not in (*ANSWERS[kind], None):
-            raise UserError(f"{path}, line {number}: {answer.answer!r} about {answer.kind} is no answer about {kind}.")
+            raise UserError(
+                f"{path}, line {number}: {answer.answer!r} about {answer.kind} is not an answer about {kind}."
+            )
         answers.append(answer)
     return answers
 

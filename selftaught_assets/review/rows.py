@@ -58,7 +58,7 @@ def read_rows(layout: Layout, kind: Kind, iteration: str, *, n: int, seed: int) 
     joined = table.join(texts, on="pair_id", how="left", maintain_order="left")
     if joined["instruction"].null_count():
         raise UserError(
-            f"The table {path} has judgments of pairs that are in the table of pairs no more: materialize "
+            f"The table {path} has judgments of pairs that are no longer in the table of pairs: materialize "
             f"`judgments` of {iteration} again."
         )
     return [_judgment(row) for row in joined.iter_rows(named=True)]

@@ -1,4 +1,4 @@
-"""Checkpoint folders, complete or absent, and what was decided about them.
+"""Checkpoint folders, complete or absent, and the promotion decisions about them.
 
 A folder is written aside, in a sibling `.….partial` that its writer holds locked. The manifest goes in last, all is
 synced, then the folder is renamed. So a folder with a manifest is whole, and one without counts as absent.
@@ -162,7 +162,7 @@ def current_checkpoint(folder: Path) -> Path | None:
         return folder / current.folder
     if current is not None:
         raise UserError(
-            f"The current checkpoint of {folder.name}, {folder / current.folder}, is not there or not whole: copy it "
+            f"The current checkpoint of {folder.name}, {folder / current.folder}, is missing or incomplete: copy it "
             "again, or materialize `checkpoint`."
         )
     finished = [path.parent for path in folder.glob(f"[!.]*/{MANIFEST}") if read_manifest(path.parent) is not None]
@@ -335,7 +335,7 @@ def read_promotion(folder: Path, digest: str) -> Promotion | None:
     except FileNotFoundError:
         return None
     except ValidationError:
-        raise UserError(f"{path} is no promotion record: delete it and materialize `checkpoint` again.") from None
+        raise UserError(f"{path} is not a promotion record: delete it and materialize `checkpoint` again.") from None
     return promotion if promotion.checkpoint == digest else None
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and the schema version that each record carries.
+"""Files that are complete or absent, and the schema version of each record.
 
 Each record on disk carries a schema version, so that a release says which records it is too old to read. A record
 without a version is of version 1. A version is raised when an older release would misread the record, or could not
@@ -53,7 +53,7 @@ def folder_written_aside(folder: Path) -> Iterator[Path]:
         UserError: something is there already, or the disk is full.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there already and is not empty: name a new folder.")
+        raise UserError(f"{folder} already exists and is not empty: name a new folder.")
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.partial")
     with full_disk_is_a_user_error(folder.parent):
         try:

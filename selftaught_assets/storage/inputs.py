@@ -1,4 +1,4 @@
-"""Records as users and publishers have them: JSON Lines, JSON, Parquet, CSV, or a data set of the hub.
+"""Records from users and publishers: JSON Lines, JSON, Parquet, CSV, or a data set on the hub.
 
 The benchmarks that a recipe names are read here as well.
 """
@@ -89,7 +89,7 @@ def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(fields):
         names = [name for name, _ in fields]
         repeated = next(name for name in values if names.count(name) > 1)
-        raise ValueError(f"the field {repeated!r} stands there twice")
+        raise ValueError(f"the field {repeated!r} occurs twice")
     return values
 
 
@@ -98,7 +98,7 @@ def _raw_lines(path: Path) -> Iterator[bytes]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield from file
     except (gzip.BadGzipFile, zlib.error, EOFError):
-        raise UserError(f"{path} is not a whole gzip file.") from None
+        raise UserError(f"{path} is not a complete gzip file.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {os.strerror(error.errno).lower()}.") from None
 
@@ -293,7 +293,7 @@ def read_hub(
             yield Record(f"{name}, split {part or split}", f"row {number}", part if len(splits) > 1 else None, row)
 
 
-_INSTEAD = "download it where there is a network and give its file or folder as `path`, not `hub`"
+_INSTEAD = "download it on a machine with a network and give its file or folder as `path`, not `hub`"
 
 
 def _require_answer(hub: str, name: str) -> None:
@@ -356,6 +356,6 @@ def _in_own_names(benchmark: "Benchmark", records: Iterator[Record]) -> Iterator
         if first is not record:
             place = first.where if first.file == record.file else f"{first.where} of {first.file}"
             raise UserError(
-                f"{record.file}, {record.where}: the id {values['id']!r} is on {place} already; ids must differ."
+                f"{record.file}, {record.where}: the id {values['id']!r} is already on {place}; ids must differ."
             )
         yield record._replace(values=values)

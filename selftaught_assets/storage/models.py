@@ -80,7 +80,7 @@ def require_no_adapter_beside(folder: Path) -> None:
     has_weights = (folder / WEIGHTS).is_file() or (folder / WEIGHTS_INDEX).is_file()
     if has_weights and (folder / ADAPTER_CONFIG).is_file():
         raise UserError(
-            f"The folder {folder} has an adapter ({ADAPTER_CONFIG}) beside the weights of a model: move the adapter's "
+            f"The folder {folder} has an adapter ({ADAPTER_CONFIG}) next to a model's weights: move the adapter's "
             "files into a folder of their own, and name the one that is meant."
         )
 
@@ -157,7 +157,7 @@ def confirmed(model: ModelReference, remedy: str) -> ModelReference:
         found = adapted(found, model.adapter)
     if found.digest != model.digest:
         raise UserError(
-            f"The model {folder} is not the one that was meant ({model.digest[:16]}, now {found.digest[:16]}), since "
+            f"The model {folder} has changed ({model.digest[:16]}, now {found.digest[:16]}), since "
             f"files were replaced ({_listed(touched)}): {remedy}."
         )
     return replace(model, stamps=found.stamps)

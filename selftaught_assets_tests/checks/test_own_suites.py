@@ -50,7 +50,7 @@ def test_a_planted_fault_is_caught_with_its_row(world: World, tmp_path: Path):
     own = with_suite(world, tmp_path, NOT_LONG, NO_APPLES)
     clean = own.result("pairs", "house_style")
     assert clean.passed
-    assert clean.description == "0 of 29 rows are at fault."
+    assert clean.description == "0 of 29 rows fail."
     spoiled = own.changed("pairs", fault_of_style)
     result = spoiled.result("pairs", "house_style")
     pair = world.tables["pairs"]["pair_id"][first_kept(world.tables["pairs"])]
@@ -161,10 +161,10 @@ def test_it_makes_nothing_stale(small_recipe: Any, tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("{", "is no JSON file"),
-        ("[]", "is no suite of Great Expectations, which has a `name` and a list of `expectations`."),
-        ('{"name": "a", "expectations": []}', "is no suite of Great Expectations"),
-        ('{"expectations": [{"type": "x"}]}', "is no suite of Great Expectations"),
+        ("{", "is not a JSON file"),
+        ("[]", "is not a Great Expectations suite, which has a `name` and a list of `expectations`."),
+        ('{"name": "a", "expectations": []}', "is not a Great Expectations suite"),
+        ('{"expectations": [{"type": "x"}]}', "is not a Great Expectations suite"),
         ('{"name": "a", "expectations": [{"expectation_type": "x"}]}', "expectation 1 of"),
         (json.dumps({"name": "pair_validity", "expectations": [NOT_LONG]}), "give the suite another name"),
     ],

@@ -208,7 +208,7 @@ def test_a_share_leaves_out_what_is_not_known_and_shows_its_interval():
     assert value(result, "yes_share_low") == pytest.approx(0.2077, abs=1e-4)
     assert not result.passed
     assert offenders(result, "yes_share", "id") == ["a", "b"]
-    assert "is 0.6667 (95 % 0.2077 to 0.9385; at most 0.2 is demanded)" in result.description
+    assert "is 0.6667 (95 % 0.2077 to 0.9385; at most 0.2 is required)" in result.description
     assert suite_of(share("yes_share", "rows", "the share of yes", "yes", high=0.21), rows=ROWS).passed
 
 

@@ -74,7 +74,7 @@ def test_home_that_cannot_be_one_is_named_in_one_sentence(
     (tmp_path / "bytes").mkdir()
     (tmp_path / "bytes" / "dagster.yaml").write_bytes(b"\xff")
     monkeypatch.setenv("DAGSTER_HOME", named)
-    with pytest.raises(UserError, match=rf"^DAGSTER_HOME is {named!r}, where no .* \(.*\): set it to a folder .*\.$"):
+    with pytest.raises(UserError, match=rf"^DAGSTER_HOME is {named!r}, where no .* \(.*\): set it to .*\.$"):
         use_dagster_home()
     assert not (tmp_path / "~nobody-of-this-name").exists()
 
@@ -85,7 +85,7 @@ def test_damaged_settings_of_dagster_are_one_sentence(
 ) -> None:
     (tmp_path / "dagster.yaml").write_text(settings)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    sentence = r"The Dagster instance at .* cannot be opened \(.*\): mend its dagster.yaml"
+    sentence = r"The Dagster instance at .* cannot be opened \(.*\): fix its dagster.yaml"
     with pytest.raises(UserError, match=sentence), opened_instance():
         pass
 

@@ -23,4 +23,4 @@ def test_a_judge_is_exported_once_and_a_second_time_is_refused(workplace: Workpl
     assert first.stderr.endswith(") is in out.\n")
     assert (tmp_path / "out" / "model.safetensors").is_file()
     assert second.returncode == 1
-    assert second.stderr == "Error: out is there already and is not empty: name a new folder.\n"
+    assert second.stderr == "Error: out already exists and is not empty: name a new folder.\n"

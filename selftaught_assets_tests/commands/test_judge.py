@@ -89,7 +89,7 @@ def test_a_bad_line_is_reported_by_number_and_the_rest_is_judged(workplace: Work
     ("arguments", "sentence"),
     [
         (("pairs.jsonl", "-o", "out.txt"), "out.txt must end in .jsonl, .parquet or .csv, or be - (JSONL)."),
-        (("pairs.jsonl", "-o", "pairs.jsonl"), "pairs.jsonl is the file of the pairs"),
+        (("pairs.jsonl", "-o", "pairs.jsonl"), "pairs.jsonl is the input file"),
         (("pairs.jsonl", "-o", "gone/out.jsonl"), "The folder of gone/out.jsonl does not exist"),
         (("gone.jsonl", "-o", "out.jsonl"), "gone.jsonl cannot be read"),
         (("pairs.jsonl", "-o", "out.jsonl", "--judge", "iteration_02"), "Recipe small has no finished checkpoint"),

@@ -238,7 +238,7 @@ def test_an_adapter_beside_the_weights_of_a_model_is_refused_as_either(
     for path in adapter.iterdir():
         shutil.copy(path, folder)
     for use in (reference_model, load, lambda path: reference_adapter(path, model_folder)):
-        with pytest.raises(UserError, match=r"has an adapter \(adapter_config.json\) beside the weights of a model"):
+        with pytest.raises(UserError, match=r"has an adapter \(adapter_config.json\) next to a model's weights"):
             use(folder)
 
 

@@ -208,7 +208,7 @@ def test_sampling_defaults_that_contradict_one_another_do_not_keep_a_judge_from_
 
 def test_a_target_that_is_not_empty_is_refused_and_left_alone(workplace: Workplace, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="is there already and is not empty: name a new folder"):
+    with pytest.raises(UserError, match="already exists and is not empty: name a new folder"):
         export_judge("seed", tmp_path, workplace.recipe, workplace.layout, merge=False)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -62,7 +62,7 @@ def test_current_checkpoint_that_was_not_copied_is_missed_whatever_else_there_is
     model = reference_checkpoint(folder.with_name("current"), reference_model(workplace.recipe.seed_model))
     write_current(layout.current_checkpoint(LAST), model, basis_of(workplace.recipe, "checkpoint"))
     (folder.with_name("current") / "manifest.json").unlink()
-    with pytest.raises(UserError, match="is not there or not whole"):
+    with pytest.raises(UserError, match="is missing or incomplete"):
         find_judge(LAST, workplace.recipe, layout)
 
 

@@ -113,7 +113,7 @@ def test_unambiguous_beginning_finds_the_row(ask: Ask) -> None:
 
 
 def test_ambiguous_beginning_is_one_sentence_with_the_candidates(ask: Ask) -> None:
-    assert refused(ask, "bbbb") == f"'bbbb' may be several: pair {PAIR}, pair {DROPPED_PAIR}; give more of it."
+    assert refused(ask, "bbbb") == f"'bbbb' is ambiguous: pair {PAIR}, pair {DROPPED_PAIR}; give more characters."
 
 
 def test_unknown_id_says_where_it_looked(ask: Ask, layout: Layout) -> None:
@@ -177,25 +177,25 @@ def test_half_way_through_an_iteration_what_is_there_is_shown_and_what_is_missin
 ) -> None:
     layout.table("filtered_set", SECOND).unlink()
     answer = ask(PAIR)
-    assert answer["problems"] == [f"The filtered set of {SECOND} is not made yet."]
+    assert answer["problems"] == [f"The filtered set of {SECOND} does not exist yet."]
     last = of_kind(answer, "judging")[-1]["facts"]
     assert (last["sampled"], last["kept"]) == (2, 0)
     layout.table("judgments", SECOND).unlink()
     answer = ask(PAIR)
-    assert answer["problems"] == [f"The judgments of {SECOND} are not made yet."]
+    assert answer["problems"] == [f"The judgments of {SECOND} do not exist yet."]
     assert of_kind(answer, "judging")[-1]["facts"]["judge"] is None
 
 
 def test_row_whose_parents_are_gone_shows_what_is_left(ask: Ask, layout: Layout) -> None:
     layout.table("instruction_pool").unlink()
     answer = ask(PAIR)
-    assert "in no line of the pool" in answer["problems"][0]
+    assert "not in the current pool" in answer["problems"][0]
     assert of_kind(answer, "instruction")[0]["facts"]["text"] == "Do this."
     for iteration in (FIRST, SECOND):
         layout.table("pairs", iteration).unlink()
     answer = ask("dd1d000000000001")
     assert [tree["kind"] for tree in answer["trees"]] == ["pair"]
-    assert f"The pair {PAIR} is in no table of pairs that is there now." in answer["problems"]
+    assert f"The pair {PAIR} is not in any current table of pairs." in answer["problems"]
     assert len(of_kind(answer, "judgment")) == 2
 
 
@@ -278,7 +278,7 @@ def test_item_is_found_by_its_whole_id_however_short_and_by_its_benchmark_where_
         "drop_reason": None,
     }
     write_table(layout.table("benchmarks"), pl.DataFrame(item, schema_overrides={"drop_reason": pl.String}))
-    assert refused(ask, "7") == "'7' may be several: item one/7, item two/7; give more of it."
+    assert refused(ask, "7") == "'7' is ambiguous: item one/7, item two/7; give more characters."
     answer = ask("two/7")
     assert (answer["kind"], answer["trees"][0]["facts"]["benchmark"]) == ("item", "two")
 

@@ -82,7 +82,7 @@ def test_without_events_the_page_is_made_and_says_what_is_missing(tmp_path: Path
     with dg.DagsterInstance.ephemeral() as instance:
         write_report(instance, site.family, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "event log knows nothing of this recipe" in text
+    assert "event log has no record of this recipe" in text
     assert "Time and cost" not in text and 'id="results"' in text
 
 

@@ -46,7 +46,7 @@ def test_every_chart_check_and_row_of_a_run_is_shown(
         assert page.locator(".notice").count() == 0
         page.select_option("#by-outcome", label="kept")
         page.locator("#table tbody tr").first.click()
-        assert "the judge of no iteration so far" in page.locator("#panel .chain").inner_text()
+        assert "not the judge of any iteration yet" in page.locator("#panel .chain").inner_text()
         screenshot(page, f"{name}_row")
         watched.assert_clean()
 

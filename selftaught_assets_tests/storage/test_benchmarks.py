@@ -152,5 +152,5 @@ def test_column_that_the_recipe_names_and_the_file_lacks_is_named(tmp_path: Path
 def test_repeated_id_in_another_file_is_named_with_its_file(tmp_path: Path) -> None:
     first, second = jsonl(tmp_path / "a.jsonl", OURS), jsonl(tmp_path / "b.jsonl", OURS)
     assert complaint(benchmark(tmp_path)) == (
-        f"{second}, line 1: the id '1' is on line 1 of {first} already; ids must differ."
+        f"{second}, line 1: the id '1' is already on line 1 of {first}; ids must differ."
     )

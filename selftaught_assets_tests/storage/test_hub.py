@@ -85,7 +85,7 @@ def test_missing_column_is_named() -> None:
 def test_data_set_that_is_not_in_the_cache_is_one_sentence_when_offline() -> None:
     said = complaint("no/such")
     assert said.startswith("The data set no/such cannot be read from the hub (Couldn't reach 'no/such' on the Hub")
-    assert said.endswith("download it where there is a network and give its file or folder as `path`, not `hub`.")
+    assert said.endswith("download it on a machine with a network and give its file or folder as `path`, not `hub`.")
 
 
 def test_hub_that_refuses_is_one_sentence_within_seconds(config: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_hub_that_refuses_is_one_sentence_within_seconds(config: object, monkeyp
     said = complaint("allenai/reward-bench", split="filtered")
     assert time.monotonic() - started < 30
     assert said.startswith(f"The hub {address} cannot be reached for allenai/reward-bench (")
-    assert "): download it where there is a network and give its file or folder as `path`, not `hub`" in said
+    assert "): download it on a machine with a network and give its file or folder as `path`, not `hub`" in said
     assert said.endswith(", or set HF_HUB_OFFLINE=1 if it has been read here before.")
 
 

@@ -218,9 +218,9 @@ def _half_an_index(folder: Path) -> None:
         (lambda f: (f / "config.json").write_text("[]", encoding="utf-8"), "config.json is not a JSON object"),
         (lambda f: (f / "model.safetensors").unlink(), "has no weights"),
         (_only_pickle, "only as pickle .pytorch_model.bin., which can run code"),
-        (_truncate, "is not a whole safetensors file"),
+        (_truncate, "is not a complete safetensors file"),
         (_lose_a_shard, "model-00002-of-00002.safetensors do not exist"),
-        (_halve_a_shard, "model-00002-of-00002.safetensors is not a whole safetensors file"),
+        (_halve_a_shard, "model-00002-of-00002.safetensors is not a complete safetensors file"),
         (_mix_shards_up, "model-00002-of-00002.safetensors lacks weights that .* such as norm"),
         (_half_an_index, "model.safetensors.index.json is not valid JSON"),
         (_index_beside_whole_weights, "has both model.safetensors and an index of other files"),
@@ -330,7 +330,7 @@ def test_weights_that_were_replaced_while_the_pointer_waited_to_be_written_are_n
     model = reference_model(folder)
     _change_weight(folder)
     write_pointer(tmp_path / "judge.json", model, root=tmp_path)
-    with pytest.raises(UserError, match="is not the one that was meant"):
+    with pytest.raises(UserError, match="has changed \\("):
         read_pointer(tmp_path / "judge.json", root=tmp_path)
 
 
@@ -340,7 +340,7 @@ def test_a_pointer_without_stamps_is_not_trusted(folder: Path, tmp_path: Path) -
     content = json.loads(path.read_text())
     del content["stamps"]
     _write_json(path, content | {"digest": "d" * 64})
-    with pytest.raises(UserError, match="is not the one that was meant"):
+    with pytest.raises(UserError, match="has changed \\("):
         read_pointer(path, root=tmp_path)
 
 

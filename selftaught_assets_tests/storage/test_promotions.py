@@ -45,5 +45,5 @@ def test_refused_checkpoint_may_judge_only_if_someone_says_so() -> None:
 def test_damaged_record_is_one_sentence(tmp_path: Path) -> None:
     path = promotion_path(tmp_path, REFUSED.checkpoint)
     path.write_text("{")
-    with pytest.raises(UserError, match="is no promotion record: delete it"):
+    with pytest.raises(UserError, match="is not a promotion record: delete it"):
         read_promotion(tmp_path, REFUSED.checkpoint)

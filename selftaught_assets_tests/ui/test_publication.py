@@ -62,7 +62,7 @@ def test_failed_iteration_stops_the_later_one(world: World, failed: Failed) -> N
 
 
 def test_iteration_that_was_started_too_early_makes_room(world: World, again: str) -> None:
-    wait_for(lambda: "makes room for it and is queued again" in world.failures(again).get("iteration_02", ""))
+    wait_for(lambda: "stops to make room and is queued again" in world.failures(again).get("iteration_02", ""))
 
 
 def test_first_iteration_is_then_made(world: World, again: str) -> None:

@@ -56,8 +56,8 @@ def suites_of(recipe: Recipe) -> list[Suite]:
     for (asset, name), number in Counter((check.asset, check.name) for check in checks).items():
         if number > 1:
             raise UserError(
-                f"Recipe {recipe.name}: `checks.suites.{asset}` is a suite named {name}, as a check of it "
-                "is: give the suite another name."
+                f"Recipe {recipe.name}: `checks.suites.{asset}` is a suite with the name of an existing "
+                f"check, {name}: give the suite another name."
             )
     return checks
 
@@ -114,11 +114,11 @@ def read_own_suite(field: str, own: OwnSuite) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{field} names {own.path}, which does not exist.") from None
     except (OSError, ValueError) as error:  # What is no UTF-8 or no JSON is a ValueError.
-        raise UserError(f"{field}: {own.path} is no JSON file ({error}).") from None
+        raise UserError(f"{field}: {own.path} is not a JSON file ({error}).") from None
     expectations = content.get("expectations") if isinstance(content, dict) else None
     if not isinstance(expectations, list) or not expectations or not isinstance(content.get("name"), str):
         raise UserError(
-            f"{field}: {own.path} is no suite of Great Expectations, which has a `name` and a list of `expectations`."
+            f"{field}: {own.path} is not a Great Expectations suite, which has a `name` and a list of `expectations`."
         )
     for number, one in enumerate(expectations, 1):
         is_one = isinstance(one, dict) and isinstance(one.get("type"), str)

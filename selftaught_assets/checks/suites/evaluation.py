@@ -29,13 +29,13 @@ def labels_read(recipe: Recipe) -> Suite:
     return Suite(
         asset="benchmarks",
         name="labels_read",
-        purpose="A row whose label cannot be read is not measured on; many of them mean another spelling.",
+        purpose="A row with an unreadable label is not used; many such rows suggest another spelling of the labels.",
         rows=_rows,
         shown=("item_id", "benchmark", "label_seen", "instruction"),
         rules=(
             estimated(
                 "unlabelled_share",
-                "rows of the benchmark that has most of them",
+                "rows of the benchmark with the most",
                 "the share without a label that can be read",
                 _largest_share,
                 high=recipe.checks.max_odd_share,
@@ -87,7 +87,7 @@ def beyond_chance(recipe: Recipe, asset: str) -> Suite:
     return Suite(
         asset=asset,
         name="beyond_chance",
-        purpose="A judge no better than a coin keeps judgments that are right by luck.",
+        purpose="If a judge is no better than a coin, the judgments that are kept are right by luck.",
         rows=partial(_greedy, asset),
         shown=SHOWN,
         rules=tuple(
@@ -110,7 +110,7 @@ def invalid_share(recipe: Recipe, asset: str) -> Suite:
     return Suite(
         asset=asset,
         name="invalid_share",
-        purpose="An invalid verdict counts as wrong: where there are many, accuracy measures the format.",
+        purpose="An invalid verdict counts as wrong: if there are many, accuracy measures the format.",
         rows=partial(_greedy, asset),
         shown=SHOWN,
         rules=tuple(
@@ -127,7 +127,7 @@ def invalid_share(recipe: Recipe, asset: str) -> Suite:
                 ("invalid_share", "that could not be read", "verdict", None, recipe.checks.max_invalid_share),
                 (
                     "too_long_share",
-                    "that count as wrong since their prompt was too long to be asked",
+                    "that count as wrong because their prompt was too long",
                     "finish_reason",
                     TOO_LONG,
                     0.0,
@@ -142,11 +142,11 @@ def invalid_share(recipe: Recipe, asset: str) -> Suite:
 
 
 def not_worse(recipe: Recipe) -> Suite:
-    """The judge did not lose what the one before could."""
+    """The judge is not significantly worse than the one before."""
     return Suite(
         asset="evaluation",
         name="not_worse",
-        purpose="The next judge is asked instead of this one: a paired test on the same pairs says if it lost.",
+        purpose="This judge replaces the one before: a paired test on the same pairs says whether it is worse.",
         rows=partial(_with_previous, recipe),
         shown=SHOWN,
         rules=tuple(
@@ -165,12 +165,12 @@ def not_worse(recipe: Recipe) -> Suite:
 
 
 def overfitting(recipe: Recipe) -> Suite:
-    """What the judge learned of synthetic pairs holds for those of people."""
+    """What the judge learned from synthetic pairs also holds for the benchmark's."""
     first = recipe.benchmarks[0].name
     return Suite(
         asset="evaluation",
         name="overfit_gap",
-        purpose="A judge much better on its own kind of pairs than on the benchmark has learned how pairs are made.",
+        purpose="A judge that is much better on synthetic pairs than on the benchmark has learned how pairs are made.",
         rows=partial(_greedy, "evaluation"),
         shown=SHOWN,
         rules=(

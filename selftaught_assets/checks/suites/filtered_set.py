@@ -164,7 +164,7 @@ def filtered_set_suites(recipe: Recipe) -> list[Suite]:
 
 
 def label_balance(recipe: Recipe) -> Suite:
-    """As many examples that say A as say B, so that the next judge does not learn to prefer a position."""
+    """Equally many examples say A and B, so that the next judge does not learn to prefer a position."""
     low, high = (round(0.5 + sign * recipe.filter.label_tolerance, 6) for sign in (-1, 1))
     return Suite(
         asset="filtered_set",
@@ -222,11 +222,11 @@ def one_example_per_pair(recipe: Recipe) -> Suite:
     """No pair is trained on twice as shown, and no wrong judgment at all."""
     single = recipe.judgments.form == "single"
     as_shown = "rated" if single else "chosen_position"
-    right = holds("judgment_wrong", OF, "are judgments that are not right", "right", KEPT)
+    right = holds("judgment_wrong", OF, "have a wrong judgment", "right", KEPT)
     return Suite(
         asset="filtered_set",
         name="one_example_per_pair",
-        purpose="A pair that is easy has many right judgments: trained on all, it would drown the hard ones.",
+        purpose="An easy pair has many right judgments: training on all of them would drown out the hard pairs.",
         rows=partial(origins, as_shown),
         shown=(*IDS, as_shown, "label", "split"),
         upstream=("judgments",),
@@ -244,11 +244,11 @@ def one_example_per_pair(recipe: Recipe) -> Suite:
 
 
 def splits_apart(recipe: Recipe) -> Suite:
-    """What is examined on was not trained on."""
+    """The validation split was not trained on."""
     return Suite(
         asset="filtered_set",
         name="splits_apart",
-        purpose="A validation loss on what was trained on always falls.",
+        purpose="A validation loss on training examples always falls.",
         rows=sides,
         shown=(*IDS, "instruction_id", "split"),
         rules=(
@@ -269,7 +269,7 @@ def smallest_size(recipe: Recipe) -> Suite:
     return Suite(
         asset="filtered_set",
         name="smallest_size",
-        purpose="A few examples are learned by heart.",
+        purpose="A few examples are memorized, not learned from.",
         rows=examples,
         shown=IDS,
         rules=(
@@ -292,7 +292,7 @@ def length_by_label(recipe: Recipe) -> Suite:
     return Suite(
         asset="filtered_set",
         name="length_by_label",
-        purpose="Where one label has the longer judgments, a judge that writes much tends to it.",
+        purpose="If one label has longer judgments, a judge that writes long judgments leans towards it.",
         rows=examples,
         shown=(*IDS, "label", "characters"),
         rules=(
@@ -317,7 +317,7 @@ def diversity(recipe: Recipe) -> Suite:
     return Suite(
         asset="filtered_set",
         name="diversity",
-        purpose="Judgments of one wording teach a wording; reasons that differ with the pair teach to judge.",
+        purpose="Judgments with the same wording teach that wording; reasons that differ by pair teach judging.",
         rows=partial(sample, recipe),
         shown=(*IDS, "like_example_id", "completion"),
         rules=(
@@ -353,7 +353,7 @@ def label_not_leaked(recipe: Recipe) -> Suite:
     return Suite(
         asset="filtered_set",
         name="label_not_leaked",
-        purpose="What tells the label without reading the pair is learned instead of judging.",
+        purpose="If something reveals the label without the pair, the judge learns that instead of judging.",
         rows=partial(probed, recipe),
         shown=(*IDS, "label", "opening", "characters"),
         upstream=("judgments", "pairs"),
@@ -361,14 +361,14 @@ def label_not_leaked(recipe: Recipe) -> Suite:
             estimated(
                 "predictable_from_lengths",
                 of,
-                "how often a probe tells the label from the lengths of the responses",
+                "how often a probe finds the label from the lengths of the responses",
                 partial(told, ("length_first", "length_second", "length_ratio")),
                 high=most,
             ),
             estimated(
                 "predictable_from_opening",
                 of,
-                "how often a probe tells the label from the first word and the length of the judgment",
+                "how often a probe finds the label from the first word and the length of the judgment",
                 partial(told, ("opening", "characters")),
                 high=most,
             ),

@@ -72,7 +72,7 @@ def usable_text(recipe: Recipe, asset: str) -> Suite:
             RowRule(
                 "repeated",
                 of,
-                "repeat an earlier one but for white space and case",
+                "repeat an earlier one, apart from white space and case",
                 (texts_not_repeated("instruction", ignore_case=True),),
                 KEPT,
             ),
@@ -90,7 +90,7 @@ def few_repetitions(recipe: Recipe) -> Suite:
     return Suite(
         asset="instruction_pool",
         name="few_repetitions",
-        purpose="Rows that repeat an instruction are not used; where many do, a second field may tell them apart.",
+        purpose="Rows that repeat an instruction are not used; if there are many, a second field may distinguish them.",
         rows=lambda subject: subject.tables["instruction_pool"],
         shown=("line", "instruction_id", "instruction"),
         rules=(
@@ -107,11 +107,11 @@ def few_repetitions(recipe: Recipe) -> Suite:
 
 
 def count_reached(recipe: Recipe) -> Suite:
-    """As many instructions are worked on as the recipe asks for."""
+    """The recipe's number of instructions is selected."""
     return Suite(
         asset="instructions",
         name="count_reached",
-        purpose="Fewer instructions than `instructions.count` make fewer pairs than were planned for.",
+        purpose="Fewer instructions than `instructions.count` give fewer pairs than planned.",
         rows=lambda subject: subject.tables["instructions"],
         shown=("instruction_id", "line", "instruction"),
         rules=(
@@ -133,7 +133,7 @@ def category_share(recipe: Recipe, asset: str) -> Suite:
     return Suite(
         asset=asset,
         name="category_share",
-        purpose="A judge learns to judge what it is shown: the mix of categories is the mix of its skills.",
+        purpose="A judge learns from what it is shown: the mix of categories is the mix of its skills.",
         rows=partial(_categories, asset),
         shown=("instruction_id", "line", "category", "instruction"),
         numbers=_category_numbers,
@@ -165,7 +165,7 @@ def no_benchmark_overlap(recipe: Recipe, asset: str) -> Suite:
     return Suite(
         asset=asset,
         name="no_benchmark_overlap",
-        purpose="What was trained on measures memory: no instruction may come from a benchmark of the recipe.",
+        purpose="Testing on training data measures memory: no instruction may come from a benchmark of the recipe.",
         rows=partial(_overlaps, recipe, asset),
         shown=("instruction_id", "line", "equal_to", "shares_with", "shared", "instruction"),
         after=("benchmarks",),
@@ -189,7 +189,7 @@ def no_benchmark_overlap(recipe: Recipe, asset: str) -> Suite:
             estimated(
                 "benchmarks_not_compared",
                 of,
-                "the number of benchmarks that are not materialized, so that nothing could be compared with them,",
+                "the number of benchmarks that are not materialized and so could not be compared,",
                 _not_compared,
                 high=0,
             ),

@@ -35,7 +35,7 @@ def judgment_suites(recipe: Recipe) -> list[Suite]:
 
 
 def judgment_quality(recipe: Recipe) -> Suite:
-    """Judgments have a verdict, are whole, and are right often enough and not always."""
+    """Judgments have a verdict, are complete, and are right often enough but not always."""
     checks, single = recipe.checks, recipe.judgments.form == "single"
     verdicts = [str(rating) for rating in range(LOWEST, HIGHEST + 1)] if single else ["A", "B", "TIE"]
     correct = share(
@@ -50,7 +50,7 @@ def judgment_quality(recipe: Recipe) -> Suite:
     return Suite(
         asset="judgments",
         name="judgment_quality",
-        purpose="Only right, whole and readable judgments can be trained on.",
+        purpose="Only right, complete and readable judgments can be trained on.",
         rows=_judgments,
         shown=(*IDS, "chosen_position", "verdict", "finish_reason", "judgment"),
         rules=(
@@ -91,7 +91,7 @@ def position_bias(recipe: Recipe) -> Suite:
     return Suite(
         asset="judgments",
         name="position_bias",
-        purpose="A judge that favours a position is right by luck, and its luck would be trained on.",
+        purpose="A judge that favours a position is right by luck, and training would reinforce it.",
         rows=_sided,
         shown=(*IDS, "chosen_position", "verdict", "judgment"),
         rules=(
@@ -116,7 +116,7 @@ def kept_pairs_sampled(recipe: Recipe) -> Suite:
     return Suite(
         asset="judgments",
         name="kept_pairs_sampled",
-        purpose="A pair that nobody judged is lost without a reason.",
+        purpose="A pair without a judgment is lost without a reason.",
         rows=_sampled_pairs,
         shown=("pair_id", "instruction_id", "samples", "instruction"),
         upstream=("pairs",),
@@ -139,20 +139,20 @@ def verdicts_reparsed(recipe: Recipe) -> Suite:
     return Suite(
         asset="judgments",
         name="verdicts_reparsed",
-        purpose="A verdict that its text does not give turns a wrong judgment into an example.",
+        purpose="A verdict that differs from its text can turn a wrong judgment into an example.",
         rows=partial(_read_again, recipe),
         shown=(*IDS, "verdict", "read_again", "chosen_position", "is_correct", "judgment"),
         rules=(
             RowRule(
                 "verdicts_differ",
                 of,
-                "have another verdict than their text, read again",
+                "have a verdict that differs from their text, read again",
                 (equal("verdict", "read_again"),),
             ),
             RowRule(
                 "correctness_differs",
                 of,
-                "are called right or wrong against their own verdict",
+                "are marked right or wrong against their own verdict",
                 (equal("is_correct", "rightly_correct"),),
             ),
         ),

@@ -1,4 +1,4 @@
-"""The suites of `judge` and `checkpoint`: is it the model whose turn it is, and did training do what it says?
+"""The suites of `judge` and `checkpoint`: is it the right model, and did training work?
 
 Neither is a table: their rows are read from the pointer of the judge, and from the folder of the current checkpoint.
 How good a model is, the suites of `evaluation` ask.
@@ -54,7 +54,7 @@ def is_predecessor(recipe: Recipe) -> Suite:
     return Suite(
         asset="judge",
         name="is_predecessor",
-        purpose="Judgments of another judge than the current one would teach what was taught before, or nothing.",
+        purpose="Judgments by any other judge would teach what was taught before, or nothing.",
         rows=partial(_judge, recipe),
         shown=("iteration", "digest", "model", "problem"),
         is_table=False,
@@ -62,10 +62,10 @@ def is_predecessor(recipe: Recipe) -> Suite:
             RowRule(
                 "cannot_be_loaded",
                 of,
-                "name weights that cannot be loaded, or are others by now",
+                "name weights that cannot be loaded or have changed",
                 (equal("digest", "digest_now", both_null=False),),
             ),
-            holds("not_predecessor", of, "are no checkpoint of the iteration before", "is_predecessor"),
+            holds("not_predecessor", of, "are not a checkpoint of the iteration before", "is_predecessor"),
             holds("outdated", of, "are not the model that would judge now", "is_current", severity="warning"),
         ),
     )
@@ -119,11 +119,11 @@ def checkpoint_suites(recipe: Recipe) -> list[Suite]:
 
 
 def loss(recipe: Recipe) -> Suite:
-    """Training learned something, and did not learn it by heart."""
+    """Training learned something and did not just memorize."""
     return Suite(
         asset="checkpoint",
         name="loss",
-        purpose="A loss that does not fall has taught nothing; a validation loss that rises has taught the examples.",
+        purpose="A loss that does not fall means nothing was learned; a rising validation loss means memorizing.",
         rows=_curve,
         shown=("checkpoint", "measured", "step", "loss"),
         is_table=False,
@@ -132,7 +132,7 @@ def loss(recipe: Recipe) -> Suite:
             estimated(
                 "loss_ratio",
                 "points of the training curve",
-                "the mean of the last quarter over that of the first",
+                "the mean of the last quarter divided by that of the first",
                 _loss_ratio,
                 high=1.0,
                 where=only(measured="training"),
@@ -140,7 +140,7 @@ def loss(recipe: Recipe) -> Suite:
             estimated(
                 "validation_rise",
                 "validation losses",
-                "the last one over the lowest, minus one,",
+                "the last one divided by the lowest, minus one,",
                 _validation_rise,
                 high=recipe.checks.max_validation_rise,
                 where=only(measured="validation"),
@@ -155,14 +155,12 @@ def weights(recipe: Recipe) -> Suite:
     return Suite(
         asset="checkpoint",
         name="weights",
-        purpose="An adapter of zeros is the seed again, one that is not finite answers nothing.",
+        purpose="An adapter of zeros is the seed model again; one that is not finite cannot answer.",
         rows=_tensors,
         shown=("checkpoint", "tensor", "numbers", "not_finite", "largest"),
         is_table=False,
         rules=(
-            RowRule(
-                "tensors_not_finite", of, "hold infinities or what is no number", (between("not_finite", None, 0),)
-            ),
+            RowRule("tensors_not_finite", of, "contain infinities or NaN", (between("not_finite", None, 0),)),
             count(
                 "tensors_with_effect",
                 "`lora_B` tensors that are not all zero",
@@ -187,7 +185,7 @@ def digest(recipe: Recipe) -> Suite:
     return Suite(
         asset="checkpoint",
         name="digest",
-        purpose="Who judges is known by content only: the weights and the examples must be those of the manifest.",
+        purpose="A judge is identified by content: its weights and examples must be those in the manifest.",
         rows=_manifest,
         shown=("checkpoint", "digest", "digest_now", "training_set_digest", "training_set_now", "problem"),
         is_table=False,
@@ -196,13 +194,13 @@ def digest(recipe: Recipe) -> Suite:
             RowRule(
                 "digest_differs",
                 of,
-                "have other weights than their manifest says",
+                "have weights that differ from their manifest",
                 (equal("digest", "digest_now", both_null=False),),
             ),
             RowRule(
                 "training_set_differs",
                 of,
-                "were trained on another filtered set than lies there",
+                "were trained on a filtered set that has changed since",
                 (equal("training_set_digest", "training_set_now", both_null=False),),
             ),
         ),

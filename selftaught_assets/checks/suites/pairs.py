@@ -1,4 +1,4 @@
-"""The suites of `pairs`: is the label true, and is it the meaning that tells it?"""
+"""The suites of `pairs`: is the label true, and does only the meaning reveal it?"""
 
 from collections.abc import Callable
 from functools import partial
@@ -75,7 +75,7 @@ def pair_validity(recipe: Recipe) -> Suite:
     return Suite(
         asset="pairs",
         name="pair_validity",
-        purpose="A pair teaches only if its rejected response answers another instruction than the chosen one.",
+        purpose="A pair teaches something only if its rejected response answers a different instruction.",
         rows=_pairs,
         shown=(*IDS, *TEXTS, "drop_reason"),
         rules=(
@@ -107,12 +107,12 @@ def pair_validity(recipe: Recipe) -> Suite:
 
 
 def construction_yield(recipe: Recipe) -> Suite:
-    """What the instructions give that were paid for, by the cause of loss."""
+    """How many instructions give a valid pair, and why others are lost."""
     most = recipe.checks.max_drop_share
     return Suite(
         asset="pairs",
         name="construction_yield",
-        purpose="Each cause of a lost pair has a remedy of its own.",
+        purpose="Each cause of a lost pair has its own remedy.",
         rows=_pairs,
         shown=(*IDS, "drop_reason", *TEXTS),
         rules=tuple(
@@ -135,7 +135,7 @@ def near_duplicates(recipe: Recipe) -> Suite:
     return Suite(
         asset="pairs",
         name="near_duplicates",
-        purpose="An instruction that comes again in other words counts as often in training.",
+        purpose="An instruction that is repeated in other words counts several times in training.",
         rows=partial(_duplicates, recipe),
         shown=(*IDS, "like_pair_id", "instruction"),
         rules=(
@@ -170,12 +170,12 @@ def modification_similarity(recipe: Recipe) -> Suite:
 
 
 def length_bias(recipe: Recipe) -> Suite:
-    """The longer response is not the better one by rule."""
+    """The longer response is not always the better one."""
     low, high = (round(0.5 + sign * recipe.checks.length_tolerance, 6) for sign in (-1, 1))
     return Suite(
         asset="pairs",
         name="length_bias",
-        purpose="Where the longer response wins, or loses, the judge learns to count characters.",
+        purpose="If the longer response tends to win, or to lose, the judge learns to count characters.",
         rows=_lengths,
         shown=(*IDS, "chosen_characters", "rejected_characters", "chosen", "rejected"),
         rules=(
@@ -193,7 +193,7 @@ def length_bias(recipe: Recipe) -> Suite:
 
 
 def surface_signs(recipe: Recipe) -> Suite:
-    """The winner cannot be told from the looks of the texts.
+    """The surface of the texts does not reveal the winner.
 
     Any sign will do, so none is named beforehand: `predictable_from_one_sign` looks for the one that tells most, among
     first and last words and markup, and `predictable_from_words` lets a probe see all words. Both are tried on pairs
@@ -210,7 +210,7 @@ def surface_signs(recipe: Recipe) -> Suite:
             estimated(
                 "predictable_from_one_sign",
                 of,
-                "how often the winner is told by one first word, last word or kind of markup",
+                "how often one first word, last word or kind of markup reveals the winner",
                 partial(_picked, predictable_from_one_sign),
                 high=most,
                 culprits="told",
@@ -218,7 +218,7 @@ def surface_signs(recipe: Recipe) -> Suite:
             estimated(
                 "predictable_from_words",
                 of,
-                "how often a probe tells the winner by the words of both responses",
+                "how often a probe finds the winner from the words of both responses",
                 partial(_picked, predictable_from_words),
                 high=most,
             ),
@@ -233,7 +233,7 @@ def refusals(recipe: Recipe) -> Suite:
     return Suite(
         asset="pairs",
         name="refusals",
-        purpose="A refusal against an answer teaches what to think of refusals, and nothing of the instruction.",
+        purpose="A refusal paired with an answer teaches only whether refusals win, not how to judge answers.",
         rows=_refusals,
         shown=(*IDS, "chosen", "rejected"),
         rules=tuple(

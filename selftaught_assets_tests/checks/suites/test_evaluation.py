@@ -136,7 +136,7 @@ def test_a_judge_measured_on_other_pairs_is_not_compared(world: World, tmp_path:
     for changed in (spoiled, replace(spoiled, layout=replace(spoiled.layout, root=tmp_path / "nothing"))):
         result = lost(changed).result("evaluation", "not_worse")
         assert result.passed
-        assert "cannot be told" in result.description
+        assert "cannot be measured" in result.description
 
 
 def test_a_gap_on_few_items_proves_nothing(world: World):
@@ -151,7 +151,7 @@ def test_a_gap_on_few_items_proves_nothing(world: World):
 def test_no_held_out_pair_cannot_tell_a_gap_and_passes(world: World):
     result = world.changed("evaluation", lambda frame: frame.filter(on_benchmark)).result("evaluation", "overfit_gap")
     assert result.passed
-    assert "cannot be told" in result.description
+    assert "cannot be measured" in result.description
     assert value(result, "held_out_verdicts") == 0
 
 

@@ -163,7 +163,7 @@ def test_each_probe_is_blind_to_the_others_fault(world: World):
 def test_a_few_examples_tell_a_probe_nothing(world: World):
     result = world.changed("filtered_set", lambda frame: frame.head(8)).result("filtered_set", "label_not_leaked")
     assert result.passed
-    assert "cannot be told from" in result.description
+    assert "cannot be measured from" in result.description
 
 
 def test_mean_lengths_are_in_the_metadata(world: World):
@@ -197,7 +197,7 @@ def test_no_example_at_all_fails_in_one_sentence(world: World):
     spoiled = in_all("filtered_set", drop_reason=pl.lit("wrong_verdict"))(world)
     result = spoiled.result("filtered_set", "label_balance")
     assert result.description == (
-        "The number of examples to train on is 0 (at least 1 is demanded); the share of label A cannot be told, as "
+        "The number of examples to train on is 0 (at least 1 is required); the share of label A cannot be measured, as "
         "there are no kept examples."
     )
     assert "label_a_share" not in result.metadata

@@ -129,7 +129,7 @@ def test_no_pair_at_all_cannot_be_told(check: str, world: World):
     """`pair_validity` stops the run then; the others have nothing to say."""
     result = in_all("pairs", drop_reason=pl.lit("truncated"))(world).result("pairs", check)
     assert result.passed
-    assert "cannot be told, as there are no" in result.description
+    assert "cannot be measured, as there are no" in result.description
 
 
 def test_the_sign_that_tells_the_winner_is_named_with_its_share(world: World):

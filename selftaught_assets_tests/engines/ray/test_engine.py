@@ -136,7 +136,7 @@ def test_an_engine_that_cannot_be_opened_says_why_as_its_actors_would_and_leaves
 
 def test_an_actor_that_has_another_model_at_the_path_refuses_it(model: ModelReference) -> None:
     elsewhere = replace(model, stamps={}, digest="f" * 64)  # As on a machine with another copy of the folder.
-    with pytest.raises(UserError, match=r"is not the one that was meant \(ffffffffffffffff"):
+    with pytest.raises(UserError, match=r"has changed \(ffffffffffffffff"):
         next(EngineActor(partial(open_engine, ALONE, elsewhere)).open())
 
 
