@@ -119,7 +119,7 @@ def basis_of(recipe: Recipe, name: str, made_of: Mapping[str, str | None] | None
 def why_stale(name: str, required: Basis, stored: Basis | None) -> str | None:
     """Why what was made is no longer what would be made; None where it is current.
 
-    What is upstream and missing proves nothing: it is missing itself, and whoever needs it says so.
+    What is upstream and missing proves nothing: the stage that needs it reports it.
 
     Args:
         name: of the asset.

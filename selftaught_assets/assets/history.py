@@ -23,7 +23,7 @@ class Made(NamedTuple):
 
 
 def newest_made(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None) -> Made | None:
-    """The newest materialization of an asset's partition; of an unpartitioned asset where `partition` is None.
+    """The newest materialization of an asset's partition; of an unpartitioned asset if `partition` is None.
 
     One that somebody reported in Dagster's UI says nothing of what lies there, and has no data version: it is passed
     over.

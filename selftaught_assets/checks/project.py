@@ -1,4 +1,4 @@
-"""What Great Expectations makes of the checks by itself: a project to run without this package, and Data Docs.
+"""The checks for Great Expectations alone: a project that runs without this package, and Data Docs.
 
 A project holds the expectations that can be asked of a table as it is stored. What needs columns that a suite adds (the
 tables upstream, verdicts read again, a probe) is not in it; its README names each of these rules.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PLUGIN = "selftaught_expectations"
 """Module of the project that holds what is in expectations.py."""
 
-FROM_CDN = "Its pages load their styles and scripts from public CDNs; without a network they are plain."
+FROM_CDN = "Its pages load their styles and scripts from public CDNs; without a network they have no styling."
 
 
 class Exported(NamedTuple):
@@ -196,7 +196,7 @@ def _readme(
     return f"""# Checks of {recipe.name} for Great Expectations
 
 A project of Great Expectations about the Parquet files in {layout.folder.absolute()}. It needs great_expectations and
-pyarrow, and nothing of selftaught-assets. Run it in this folder:
+pyarrow, but not selftaught-assets. Run it in this folder:
 
 ```python
 import great_expectations as gx
@@ -209,7 +209,7 @@ print(result.describe())
 Results go to `gx/uncommitted/validations`, pages about them to `gx/uncommitted/data_docs/local_site/index.html`.
 {FROM_CDN}
 
-It looks at the files that were there when it was written: write it again for another iteration. Where the files move,
+It covers the files that existed when it was written: export it again after another iteration. If the files move,
 change `base_directory` in `gx/great_expectations.yml`.
 
 ## What is in it
@@ -218,13 +218,13 @@ change `base_directory` in `gx/great_expectations.yml`.
 |---|---|
 {counts}
 
-`gx/plugins/{PLUGIN}.py` holds the expectations that Great Expectations does not have, and what keeps
-values of the data from being markup in its pages.
+`gx/plugins/{PLUGIN}.py` holds the expectations that Great Expectations does not have, and the renderer
+that escapes values of the data in its pages.
 
 ## What is not in it
 
-These rules need more than the table as it is stored: tables upstream, files, texts compared with each other,
-verdicts read again, a probe. They are applied in Dagster only.
+These rules need more than the stored table: upstream tables, files, comparisons between texts, verdicts read again,
+or a probe. They run only in Dagster.
 
 | asset | check | rules |
 |---|---|---|

@@ -222,7 +222,7 @@ def _finding(
 
 
 def _plain(observed: object) -> object:
-    """A number or text of Python's own, in place of one of NumPy's."""
+    """A plain Python number or text instead of NumPy's."""
     return observed.item() if hasattr(observed, "item") else observed
 
 

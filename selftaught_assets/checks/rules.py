@@ -216,7 +216,7 @@ class Share(Measured):
     count_null: bool
     """Whether rows whose value is null count; if not, they are left out."""
     exact: bool
-    """Judged by the share itself, in place of its interval."""
+    """Judged by the share itself instead of its interval."""
 
     @property
     def has_interval(self) -> bool:
@@ -295,7 +295,7 @@ def holds(
 def count(
     name: str, of: str, measure: str, *, low: float, where: Where | None = None, severity: Severity = "critical"
 ) -> Count:
-    """The rule that there are at least so many rows."""
+    """The rule that there is at least this number of rows."""
     return Count(name, of, measure, low, None, where, severity)
 
 

@@ -1,10 +1,10 @@
 """Conversations as token ids: the model's chat template around contents that stay plain text.
 
-A response can hold `<|im_end|>` or any other special token as a string. Encoded by the tokenizer as it stands it would
-end the turn and let the text speak in another role. Which strings a tokenizer takes for special tokens depends on its
-normaliser and its vocabulary, so nothing is concluded from the text: the tokens of every prompt are looked at. Where
-they hold a special token that the template did not write, the prompt is encoded again by a copy of the tokenizer in
-which special tokens have names of their own, that only the template's part of the text is given.
+A response can hold `<|im_end|>` or any other special token as a string. If the tokenizer encoded it unchanged, it
+would end the turn and let the text speak in another role. Which strings a tokenizer takes for special tokens depends
+on its normaliser and its vocabulary, so nothing is concluded from the text: the tokens of every prompt are looked at.
+Where they hold a special token that the template did not write, the prompt is encoded again by a copy of the tokenizer
+in which special tokens have names of their own, that only the template's part of the text is given.
 """
 
 import json
@@ -112,8 +112,8 @@ def end_tokens(tokenizer: "PreTrainedTokenizerBase", configured: int | Sequence[
     numbers = list(configured) if isinstance(configured, list | tuple) else [configured]
     if any(type(number) is not int for number in numbers if number is not None):
         raise UserError(
-            f"The generation configuration of {tokenizer.name_or_path} has eos_token_id {configured!r}, which is no "
-            "token id: write a number, or a list of numbers."
+            f"The generation configuration of {tokenizer.name_or_path} has eos_token_id {configured!r}, which is not "
+            "a token id: write a number, or a list of numbers."
         )
     ends = {tokenizer.eos_token_id, *numbers}
     if tokenizer.chat_template:
@@ -212,7 +212,7 @@ def _pieces(
         return read_otherwise
     raise refusal or UserError(
         f"The chat template of {tokenizer.name_or_path} drops or changes the text of a message, so the model would not "
-        f"be asked what stands there ({', '.join(sorted({message['role'] for message in messages}))}: "
+        f"see it ({', '.join(sorted({message['role'] for message in messages}))}: "
         f"{_shortened(contents[0])!r}): correct its chat_template.jinja."
     )
 
@@ -256,7 +256,7 @@ def _templated(
 @lru_cache(maxsize=8)
 def _say_the_date(name: str, date: Date) -> None:
     _logger.warning(
-        "The chat template of %s asks for the date: it is told %s on every day (`template_date` in the recipe).",
+        "The chat template of %s asks for the date: it gets %s on every day (`template_date` in the recipe).",
         name,
         date.isoformat(),
     )
@@ -386,8 +386,8 @@ class _SpecialTokens:
 
     def _not_kept(self) -> UserError:
         return UserError(
-            f"The tokenizer of {self._tokenizer.name_or_path} makes special tokens of plain text, so that a response "
-            "could end its turn and speak for the judge: use a model whose tokenizer.json is of the usual kinds."
+            f"The tokenizer of {self._tokenizer.name_or_path} turns plain text into special tokens, so a response "
+            "could end its turn and speak for the judge: use a model with a tokenizer.json of a usual kind."
         )
 
 

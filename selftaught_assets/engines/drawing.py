@@ -17,7 +17,7 @@ _COLD = 1e-20
 """Below this temperature a logit divided by it may exceed what float32 holds."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _CANDIDATES = 8
-"""Nearly every nucleus of a confident model fits into so many tokens; the rows where it does not are done again."""
+"""Nearly every nucleus of a confident model fits into this many tokens; other rows are computed again."""
 
 
 def stream_keys(seeds: Sequence[int], sample_indices: Sequence[int]) -> np.ndarray:

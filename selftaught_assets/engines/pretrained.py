@@ -1,4 +1,4 @@
-"""Models as `transformers` and PEFT load them: whole, or refused in one sentence.
+"""Models loaded by `transformers` and PEFT: completely, or refused in one sentence.
 
 Both libraries go on when a file lacks weights, and draw random ones; a name that fits nothing is a line on stderr.
 """
@@ -29,7 +29,7 @@ _BUFFERS = ("inv_freq", "masked_bias", "position_ids")
 
 
 class Loaded(NamedTuple):
-    """A model that was loaded whole, and its tokenizer."""
+    """A completely loaded model and its tokenizer."""
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
@@ -56,8 +56,7 @@ def load_base(folder: Path, dtype: "torch.dtype | str", device: "torch.device | 
         config = AutoConfig.from_pretrained(folder, **_LOCAL)
     if config.is_encoder_decoder:
         raise UserError(
-            f"The model {folder} ({config.model_type}) has an encoder: use a model that is a decoder alone, as chat "
-            "models are."
+            f"The model {folder} ({config.model_type}) has an encoder: use a decoder-only model, as chat models are."
         )
     with refused_as(f"The model {folder} cannot be loaded"), _without_report():
         model, found = AutoModelForCausalLM.from_pretrained(
@@ -130,12 +129,12 @@ def _require_all_weights(folder: Path, model: "PreTrainedModel", found: dict[str
     instead = f"; they hold {_some(homeless | elsewhere)} instead" if homeless or elsewhere else ""
     if missing:
         raise UserError(
-            f"The weight files of {folder} lack what its config.json asks for: {_some(missing)}{instead}. Copy the "
-            "whole model again, or save it with save_pretrained."
+            f"The weight files of {folder} lack weights that its config.json requires: {_some(missing)}{instead}. Copy "
+            "the whole model again, or save it with save_pretrained."
         )
     if homeless:
         raise UserError(
-            f"The weight files of {folder} hold what its config.json has no place for: {_some(homeless)}. Correct "
+            f"The weight files of {folder} contain extra weights: {_some(homeless)}. Correct "
             "config.json, or save the model again with save_pretrained."
         )
     if elsewhere:
@@ -171,8 +170,8 @@ def _require_known_tokens(folder: Path, model: "PreTrainedModel", tokenizer: "Pr
     for token, number in sorted(unknown.items(), key=lambda item: item[1]):
         if token not in special or number in written or token in (tokenizer.chat_template or ""):
             raise UserError(
-                f"The tokenizer of {folder} has token {number} `{token}`, the model {embeddings} embeddings: take the "
-                "tokenizer that belongs to the model, or grow the embedding (resize_token_embeddings) and train it."
+                f"The tokenizer of {folder} has token {number} `{token}`, but the model has {embeddings} embeddings: "
+                "use the tokenizer that belongs to the model, or grow the embedding (resize_token_embeddings) and train it."
             )
 
 

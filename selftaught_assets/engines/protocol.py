@@ -1,4 +1,4 @@
-"""What every text-generation engine promises: requests in, completions out as they finish, computed in a known dtype.
+"""The protocol of all text-generation engines: requests in, completions out as they finish, in a known dtype.
 
 Each engine computes in the dtype that the recipe or the machine chooses. What the journal knows a completion by names
 that dtype too, since bfloat16 and float32 answer differently.
@@ -85,7 +85,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives the memory back. The engine is of no use afterwards."""
+        """Frees the memory. The engine cannot be used afterwards."""
         ...
 
 
@@ -114,5 +114,5 @@ def dtype_in_actors(settings: RaySettings) -> Dtype:
 
 
 def identity(model_digest: str, dtype: str) -> str:
-    """What completions of a model that computes in a dtype are known by: bfloat16 says other things than float32."""
+    """The journal's identity of a model in a dtype, since bfloat16 and float32 give different completions."""
     return digest("computed", model_digest, dtype)

@@ -1,4 +1,4 @@
-"""What differs between two iterations, of one recipe or of two."""
+"""The differences between two iterations, of one recipe or of two."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
@@ -75,7 +75,7 @@ class Shared(TypedDict):
 
 
 class Difference(TypedDict):
-    """All that differs, and what may have caused it first."""
+    """All differences, beginning with what may have caused them."""
 
     a: dict[str, str]
     """recipe and iteration."""
@@ -98,7 +98,7 @@ class Difference(TypedDict):
 
 
 def diff(a: Side, b: Side, benchmark: str | None = None) -> Difference:
-    """Lays two iterations side by side.
+    """Compares two iterations.
 
     Args:
         a: the one.

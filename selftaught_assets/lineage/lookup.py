@@ -27,7 +27,7 @@ class Query(NamedTuple):
 
 @dataclass
 class Tables:
-    """The tables of a data folder; remembers which of them were read."""
+    """The tables of a data folder; records which of them were read."""
 
     layout: Layout
     only: str | None = None
@@ -45,7 +45,7 @@ class Tables:
 
         Args:
             queries: what is wanted; they are answered together.
-            at_most: the first so many in ascending order, and each once, where not all rows are wanted.
+            at_most: only the first rows in ascending order, each once, if not all are wanted.
 
         Raises:
             UserError: a table is damaged.

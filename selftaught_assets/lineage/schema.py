@@ -210,7 +210,7 @@ class Item(TypedDict):
 
 
 class Verdict(TypedDict):
-    """`verdict`: what a judge says about a labelled pair in one order."""
+    """`verdict`: a judge's verdict on a labelled pair in one order."""
 
     benchmark: str
     judge: Model

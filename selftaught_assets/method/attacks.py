@@ -1,6 +1,6 @@
 """Attacks on the judge: the worse response begs for the verdict.
 
-The paper measures no attacks; this is ours. What is measured is whether the judge lets itself be talked into a verdict.
+The paper measures no attacks; this is ours. It measures whether the judge can be talked into a verdict.
 That no response can change how a judgment is read or how its prompt is built, is settled elsewhere (`verdicts`,
 `prompts`).
 """
@@ -29,7 +29,7 @@ KEY = ["benchmark", "item_id", "order"]
 
 
 class AttackSuccess(NamedTuple):
-    """How often an attack turned a right verdict. `rate` = (`to_the_loser` + `to_no_side`) / `n`."""
+    """How often an attack overturned a right verdict. `rate` = (`to_the_loser` + `to_no_side`) / `n`."""
 
     attack: str
     n: int
@@ -71,7 +71,7 @@ def attacked(requests: pl.DataFrame, attack: AttackName, *, form: VerdictFormat 
 
 
 def attack_success(attack: AttackName, without: pl.DataFrame, under: pl.DataFrame) -> AttackSuccess:
-    """How often the attack turns a right verdict, among the verdicts that are right without it.
+    """How often the attack overturns a right verdict, among the verdicts that are right without it.
 
     Args:
         attack: its name.

@@ -1,4 +1,4 @@
-"""What gives the label of a pair away to somebody who does not read it: looks, words, refusals.
+"""Signs that reveal the label of a pair without reading it: form, words, refusals.
 
 Chosen and rejected responses are often sampled from different prompts. A sign that comes of that, and not of what is
 asked, stands on one side in most pairs: it tells the label, and a judge learns it before it learns to judge. The
@@ -36,7 +36,7 @@ REFUSAL = (
 
 
 def refuses(column: str) -> pl.Expr:
-    """True where the text begins like a refusal; a refusal that is talked about later is none."""
+    """True if the text begins like a refusal; a refusal that is only mentioned later does not count."""
     return pl.col(column).fill_null("").str.contains(REFUSAL)
 
 
@@ -46,7 +46,7 @@ ROWS = 4_000
 
 
 class Probe(NamedTuple):
-    """How a probe fared on rows that it had not seen."""
+    """The accuracy of a probe on rows that it had not seen."""
 
     right: int
     n: int

@@ -67,7 +67,7 @@ class Parts(NamedTuple):
     instruction: str
     response: str
     is_clean: bool
-    """False where decoration cannot be told from the response."""
+    """False if decoration cannot be distinguished from the response."""
 
 
 class _Marker(NamedTuple):
@@ -257,7 +257,7 @@ DROP_REASONS = (
     "truncated",
     "template_leftover",
 )
-"""Why a pair is unusable. Where several apply, the first in this order is reported."""
+"""Why a pair is unusable. If several apply, the first in this order is reported."""
 
 _CONTENT = ("instruction_id", "instruction", "modified_instruction", "chosen", "rejected", "strategy", "generator")
 _FINISH = ("chosen_finish", "modified_finish", "rejected_finish")

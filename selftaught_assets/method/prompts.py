@@ -177,7 +177,7 @@ def score_messages(
 
 
 def require_templates(templates: PromptTemplates) -> None:
-    """Raises ValueError, with the sentence that says what to mend, for the first template that cannot be used."""
+    """Raises ValueError, with a sentence that says what to fix, for the first template that cannot be used."""
     for name, source in templates._asdict().items():
         if source is not None:
             _compile(name, source)

@@ -57,7 +57,7 @@ def balance_labels(frame: pl.DataFrame, *, seed: int) -> pl.DataFrame:
 
 
 DROP_REASONS = ("invalid_verdict", "tie_verdict", "wrong_verdict", "truncated", "not_drawn")
-"""Why a judgment is not trained on. Where several apply, the first in this order is reported."""
+"""Why a judgment is not trained on. If several apply, the first in this order is reported."""
 
 
 def select_examples(judgments: pl.DataFrame, *, keep: Literal["correct", "any"], seed: int) -> pl.DataFrame:

@@ -190,7 +190,7 @@ def reliability(rows: list[ResultRow]) -> Spec:
 
 
 def attacks(found: list[Attack]) -> Spec:
-    """How often begging for a verdict turns a right one, by judge and attack."""
+    """How often begging for a verdict overturns a right one, by judge and attack."""
     import altair as alt
 
     points = [
@@ -236,7 +236,7 @@ def funnel(iteration: Iteration) -> Spec:
 
 
 def passes(counts: pl.DataFrame, *, first: bool) -> Spec:
-    """How the pairs fared: samples until the first right judgment, or the share of right ones."""
+    """Outcomes of the pairs: samples until the first right judgment, or the share of right ones."""
     import altair as alt
 
     title = "samples until the first right judgment" if first else "right judgments of a pair"

@@ -1,4 +1,4 @@
-"""What a report shows: plain values, and the words for readers who have not read the documents."""
+"""The contents of a report: plain values, and wording for readers who have not read the documents."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -69,7 +69,7 @@ class StageRecord(NamedTuple):
 
 
 class Attack(NamedTuple):
-    """How often an attack turned a right verdict of one judge."""
+    """How often an attack overturned a right verdict of one judge."""
 
     judge: str
     name: str
@@ -118,7 +118,7 @@ class Iteration:
 
 
 class Reviewed(NamedTuple):
-    """How far people agree with the labels (review/answers.py)."""
+    """How often people agree with the labels (review/answers.py)."""
 
     kind: str
     iteration: str
@@ -134,7 +134,7 @@ class Reviewed(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """All that a report shows, but for the rows."""
+    """Everything that a report shows except the rows."""
 
     results: dict[str, list[ResultRow]]
     """By benchmark, seed first."""

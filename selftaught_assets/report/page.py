@@ -1,4 +1,4 @@
-"""The page: one file that works from a disk, asks no other host for anything, and shows every character.
+"""The page: one file that works from a disk, loads nothing from other hosts, and shows every character.
 
 A judgment may hold anything: an override that turns "[[A]]" around, a zero-width space inside a word, a line of
 invisible tag characters. The page shows text as it was, so these are shown as what they are. The script of the page

@@ -1,4 +1,4 @@
-"""What reviewers answered, and how far it agrees with the labels.
+"""What reviewers answered, and how often it agrees with the labels.
 
 Looking at rows is the first experiment on any new data: the label of a pair is only as true as its construction, and
 a right verdict may stand on wrong reasons. What the label claims of each kind:
@@ -121,7 +121,7 @@ class StoredAnswer(Record):
 
 
 def read_answers(layout: Layout, kind: Kind) -> list[StoredAnswer]:
-    """All lines in their order, those that no longer count, too; none where nobody has answered yet.
+    """All lines in order, including those that no longer count; none if nobody has answered yet.
 
     Raises:
         UserError: a line is damaged, or of a newer release; it is named by its number.

@@ -175,7 +175,7 @@ def current_checkpoint(folder: Path) -> Path | None:
 
 
 def find_current_checkpoint(folder: Path) -> Path | None:
-    """The same for whoever shows what there is: None too where `current_checkpoint` says what is wrong.
+    """The same for display: None too if `current_checkpoint` would raise.
 
     Raises:
         UserError: a newer release named the current one.
@@ -340,7 +340,7 @@ def read_promotion(folder: Path, digest: str) -> Promotion | None:
 
 
 def write_promotion(folder: Path, promotion: Promotion) -> None:
-    """Puts the record in place of an older one of the same checkpoint.
+    """Writes the record, replacing an older one of the same checkpoint.
 
     Raises:
         UserError: the disk is full.

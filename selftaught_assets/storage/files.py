@@ -27,8 +27,8 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def written_aside(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` to write the file to, then puts it in place, durably.
 
-    Whoever reads `path`, at any moment and after any crash, sees the old content or the new one. If the block raises,
-    nothing is left of it. Of several writers at once, each writes beside the others and the last one stays.
+    Anyone who reads `path`, at any moment and after any crash, sees the old content or the new one. If the block
+    raises, nothing is left of it. Of several writers at once, each writes beside the others and the last one stays.
 
     Raises:
         UserError: the disk is full.

@@ -314,7 +314,8 @@ def read_benchmark(benchmark: "Benchmark") -> list[dict[str, Any]]:
     A record without `subset` gets what tells its file from the others of the folder, or its split from the others.
 
     Raises:
-        UserError: it cannot be read, has no record, a record lacks a field, or two records of one's own have one id.
+        UserError: it cannot be read, has no record, a record lacks a field, or two records of your own data have the
+        same id.
     """
     read = _read(benchmark)
     records = [{"subset": record.part, **record.values} for record in _in_own_names(benchmark, read)]
@@ -335,7 +336,7 @@ def _read(benchmark: "Benchmark") -> Iterator[Record]:
 
 
 def _in_own_names(benchmark: "Benchmark", records: Iterator[Record]) -> Iterator[Record]:
-    """One's own data under our names, every record with an id; published data as it is."""
+    """Your own data under our names, every record with an id; published data as it is."""
     if not FORMATS[benchmark.format].is_own:
         yield from records
         return

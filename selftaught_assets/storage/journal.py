@@ -55,7 +55,7 @@ _logger = logging.getLogger(__name__)
 
 
 class MemoryJournal:
-    """The same for completions that nobody asks for again: kept as long as the object lives."""
+    """A journal for completions that are not needed again: kept as long as the object lives."""
 
     def __init__(self) -> None:
         self._rows = SCHEMA.to_frame()
@@ -78,7 +78,7 @@ class Journal:
     def lookup(self, keys: pl.Series) -> pl.DataFrame:
         """Every completion under one of the keys, once each (the oldest): a frame of SCHEMA, oldest shards first.
 
-        Failed ones are on record, but not found: whoever asks gets another try at them. So are prompts that were
+        Failed ones are recorded but not found, so that they are tried again. So are prompts that were
         too long for the context of then.
 
         Damaged and foreign shards, and files that a killed process left half-written, are set aside (renamed to

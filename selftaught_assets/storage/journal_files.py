@@ -1,4 +1,4 @@
-"""Where the shards of a journal lie: a folder on a disk, or a prefix of an object store (S3 and its like).
+"""Where the shards of a journal are stored: a folder on a disk, or a prefix of an object store (S3 and its like).
 
 In both places a file appears whole or not at all: on a disk it is written aside, synced and renamed; in an object
 store one upload is one object. Files never change once they are there, so a copy of one is as good as the file.

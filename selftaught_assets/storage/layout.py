@@ -1,4 +1,4 @@
-"""Where a recipe's data lies on disk."""
+"""Where a recipe's data is on disk."""
 
 import os
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ class Layout:
         return self.checkpoints(partition) / "promotion"
 
     def reviews(self, kind: str) -> Path:
-        """The file of what people who reviewed rows of a table by hand answered."""
+        """The file with people's answers from reviewing rows of a table."""
         return self.folder / "reviews" / f"{kind}.jsonl"
 
     @property
@@ -99,7 +99,7 @@ class Layout:
 
     @property
     def validations(self) -> Path:
-        """The folder of what Great Expectations found in the newest checks: a folder for each asset."""
+        """The folder with Great Expectations' results of the newest checks: a folder for each asset."""
         return self.folder / "validations"
 
     def validation(self, asset: str, partition: str | None) -> Path:
@@ -118,5 +118,5 @@ class Layout:
 
     @property
     def log(self) -> Path:
-        """What the steps of runs from the terminal write to standard error."""
+        """The standard error of the steps in runs from the terminal."""
         return self.folder / "run.log"

@@ -1,4 +1,4 @@
-"""What is there of every stage, and whether it is current.
+"""What every stage has stored, and whether it is current.
 
 The records lie with the data: in the footers of tables, in the pointers of `seed_model` and `judge`, and beside the
 checkpoints. So the answer does not depend on Dagster's event log, and travels with the data folder.

@@ -1,4 +1,4 @@
-"""The training itself (paper section 4): load, tokenise, train, leave a checkpoint. Runs inside the training process.
+"""The training itself (paper section 4): load, tokenize, train, write a checkpoint. Runs inside the training process.
 
 The weights of the last step are kept. The loss on the validation split is measured after every epoch and reported;
 the paper picks among checkpoints by accuracy on held-out pairs.

@@ -60,7 +60,7 @@ class TrainingJob(BaseModel):
                 "memory, or set a smaller training.max_tokens, and run it again."
             )
         ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return f"The training of {self.recipe} {self.iteration} ended {ended}; the log of the step has what it wrote."
+        return f"The training of {self.recipe} {self.iteration} ended {ended}; see the log of the step."
 
 
 def package_versions() -> dict[str, str]:

@@ -83,7 +83,9 @@ def train_checkpoint(
     found = find_checkpoint(destination)
     reused = found is not None and found.training_key == key
     if reused:
-        context.log.info(f"{destination} was trained on the same start, examples and settings: it is used again.")
+        context.log.info(
+            f"{destination} was trained from the same start, with the same examples and settings: it is reused."
+        )
     else:
         with tempfile.TemporaryDirectory(prefix="selftaught_training_") as scratch:
             job = TrainingJob(
@@ -160,7 +162,9 @@ def require_trainable(
     record = passed / f"{digest('trial', considered)[:16]}.json"
     if record.is_file():
         return
-    log.info(f"Before anything is sampled, {base.base} is trained on two examples (`try_training` in the recipe).")
+    log.info(
+        f"Before anything is sampled, {base.base} is trained on two examples as a trial (`try_training` in the recipe)."
+    )
     with tempfile.TemporaryDirectory(prefix="selftaught_trial_") as scratch:
         job = TrainingJob(
             recipe="trial",

@@ -131,7 +131,7 @@ def test_a_template_that_asks_for_the_date_is_told_that_of_the_recipe_on_every_d
     assert chat.render(tokenizer, user("hi"), Date(2026, 1, 2)).text.startswith("Today is 02 Jan 2026")
     trained = chat.training_example(tokenizer, user("hi"), "a", Date(2026, 1, 2)).prompt_ids
     assert trained == list(chat.render(tokenizer, user("hi"), Date(2026, 1, 2)).token_ids)
-    assert "it is told 2024-07-26 on every day" in caplog.text
+    assert "it gets 2024-07-26 on every day" in caplog.text
 
 
 def test_a_template_that_does_not_ask_for_the_date_gives_the_same_prompt_whatever_it_is(

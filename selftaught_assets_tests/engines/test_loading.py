@@ -80,7 +80,7 @@ def renamed(old: str, new: str) -> Callable[[Weights], Weights]:
 
 
 def test_a_weight_that_the_files_lack_is_named(copy: Copy) -> None:
-    with pytest.raises(UserError, match=rf"lack what its config.json asks for: {DOWN}\."):
+    with pytest.raises(UserError, match=rf"lack weights that its config.json requires: {DOWN}\."):
         load(copy(without(DOWN)))
 
 
@@ -108,7 +108,7 @@ def test_more_layers_than_the_files_have_are_missed(copy: Copy) -> None:
     "extra", ["model.layers.2.mlp.down_proj.weight", "model.layers.0.mlp.down_proj.bias", "lm_head.bias"]
 )
 def test_weights_that_a_decoder_has_but_not_this_configuration_are_refused(copy: Copy, extra: str) -> None:
-    with pytest.raises(UserError, match=rf"hold what its config.json has no place for: {extra}\."):
+    with pytest.raises(UserError, match=rf"contain extra weights: {extra}\."):
         load(copy(lambda weights: weights | {extra: torch.ones(3)}))
 
 
@@ -181,7 +181,7 @@ def test_whatever_a_template_raises_is_one_sentence(tokenizer: PreTrainedTokeniz
 
 @pytest.mark.parametrize("configured", ["1", [1, "2"], 1.0, True])
 def test_an_end_that_is_no_token_id_is_one_sentence(tokenizer: PreTrainedTokenizerFast, configured: object) -> None:
-    with pytest.raises(UserError, match=r"has eos_token_id .*, which is no token id"):
+    with pytest.raises(UserError, match=r"has eos_token_id .*, which is not a token id"):
         chat.end_tokens(tokenizer, configured)
 
 
@@ -214,7 +214,7 @@ def test_a_token_of_the_template_without_an_embedding_is_refused(copy: Copy, wri
     folder = copy()
     added_token(folder, "<|turn|>")
     (folder / "chat_template.jinja").write_text(written + "{{ messages[0]['content'] }}")
-    with pytest.raises(UserError, match=r"has token 259 `<\|turn\|>`, the model 259 embeddings"):
+    with pytest.raises(UserError, match=r"has token 259 `<\|turn\|>`, but the model has 259 embeddings"):
         load(folder)
 
 

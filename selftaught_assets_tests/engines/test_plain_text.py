@@ -149,5 +149,5 @@ def test_a_tokenizer_that_cannot_keep_text_plain_is_refused_in_a_sentence() -> N
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token="</s>", unk_token="</s>", chat_template=TEMPLATE
     )
-    with pytest.raises(UserError, match="makes special tokens of plain text"):
+    with pytest.raises(UserError, match="turns plain text into special tokens"):
         chat.render(tokenizer, user("two words"))

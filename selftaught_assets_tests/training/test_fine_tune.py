@@ -181,7 +181,7 @@ def test_training_refuses_a_model_whose_files_lack_weights(
     weights = load_file(folder / "model.safetensors")
     name = sorted(weights)[-1]
     save_file({n: weights[n] for n in weights if n != name}, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=f"lack what its config.json asks for: .*{name}"):
+    with pytest.raises(UserError, match=f"lack weights that its config.json requires: .*{name}"):
         fine_tune(make_job(start=ModelReference(folder, None, "0" * 64)), LOG)
 
 

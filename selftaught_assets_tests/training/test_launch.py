@@ -112,7 +112,7 @@ def test_the_same_training_again_uses_the_checkpoint_that_is_there(
     assert run.success and again.reused and not first.reused
     assert again.model == first.model
     assert weights.stat().st_mtime_ns == written
-    assert any("it is used again" in message for message in training.messages(run))
+    assert any("it is reused" in message for message in training.messages(run))
 
 
 def test_a_users_mistake_in_the_process_comes_back_as_its_one_sentence(

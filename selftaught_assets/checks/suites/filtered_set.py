@@ -93,7 +93,7 @@ def mean_lengths(rows: pl.DataFrame) -> dict[str, int | float]:
 
 
 def _drawn(subject: Subject, seed: int, purpose: str, most: int) -> pl.DataFrame:
-    """At most so many of the kept examples, drawn by seed and id, in their order."""
+    """A sample of the kept examples, drawn by seed and id, in their order."""
     kept = subject.tables["filtered_set"].filter(pl.col("drop_reason").is_null())
     place = draw("example_id", seed, purpose).rank("ordinal")
     return kept.filter(place <= most) if kept.height > most else kept

@@ -203,7 +203,7 @@ def surface_signs(recipe: Recipe) -> Suite:
     return Suite(
         asset="pairs",
         name="surface_signs",
-        purpose="A sign that only losers bear, such as what a template leaves behind, is learned in place of judging.",
+        purpose="A sign that only losers have, such as leftovers of a template, is learned instead of judging.",
         rows=partial(_surfaces, recipe),
         shown=(*IDS, "leading_sign", "chosen", "rejected"),
         rules=(

@@ -94,7 +94,7 @@ class PlainRows:
 
 _PREFIX_MULTIPLE = 8
 _KEY_MULTIPLE = 16
-"""Keys come in multiples of so many: PyTorch's attention on processors is up to twice as slow at other lengths."""
+"""Keys come in multiples of this number: PyTorch's attention on processors is up to twice as slow at other lengths."""
 _MIN_QUERIES = 4
 _ROW_MULTIPLE = 16
 _PREFILL_TOKENS = 8_192

@@ -148,12 +148,12 @@ def suitable_decoder(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBa
         with in_float32(model):
             yardstick = _in_one_pass(model, passages)
     if yardstick.isnan().any():
-        raise UserError(f"{name} gives logits that are no numbers (NaN): copy it again, or train it again.")
+        raise UserError(f"{name} gives logits that are NaN: copy it again, or train it again.")
     spread = _divergence(yardstick, yardstick.roll(1, 0))
     noise = _divergence(yardstick, plainly)
     astray = noise > _ASTRAY * spread
     if astray and noise > _ASTRAY * spread + _NOISE * _divergence(yardstick, _in_one_pass(model, passages)):
-        raise UserError(f"{undecodable}: token by token it says something else than in one pass.")
+        raise UserError(f"{undecodable}: decoding it token by token gives other results than one pass.")
     bound = _NOISE * noise + _FLOOR * spread
 
     def refusal(decoder: Decoder) -> str | None:

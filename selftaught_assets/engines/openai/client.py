@@ -426,7 +426,7 @@ def _address(address: str) -> str:
     except httpx.InvalidURL as error:
         raise UserError(f"`engine.address` is {address}: {str(error).rstrip('.')}.") from None
     if port > _LAST_PORT:
-        raise UserError(f"`engine.address` is {address}: ports end at {_LAST_PORT}.")
+        raise UserError(f"`engine.address` is {address}: the highest port is {_LAST_PORT}.")
     return address.rstrip("/")
 
 
@@ -434,8 +434,8 @@ def _key(variable: str) -> str:
     key = os.environ.get(variable, "").strip()
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UserError(
-            f"The environment variable {variable} holds something that cannot be a key: it has blanks, line breaks or "
-            "letters outside ASCII."
+            f"The environment variable {variable} holds something that cannot be a key: it contains blanks, line "
+            "breaks or letters outside ASCII."
         )
     return key
 

@@ -1,8 +1,8 @@
-"""The engine for a server that another team runs, at an OpenAI-compatible address.
+"""The engine for an OpenAI-compatible server.
 
 A failure is a request's own only if the server answers others. Where nothing else tells, a trial does: a short prompt
 with the same sampling parameters. If that fails as well, the server is at fault: everything stops, and the journal
-gets no failures that are none.
+records no false failures.
 """
 
 import asyncio
@@ -166,7 +166,7 @@ class _Sampling:
             except (RefusedError, UnansweredError) as error:
                 raise UserError(
                     f"The server at {self._connection.address} answers no request, not even a short one "
-                    f"({error}): see to it and run again; what was sampled is kept."
+                    f"({error}): fix it and run again; completed samples are kept."
                 ) from None
 
     def _room(self, prompt: Prompt) -> int:
@@ -319,7 +319,7 @@ async def _listed(connection: Connection, name: str) -> ServedModel | None:
         return None
     except UnansweredError as error:
         raise UserError(
-            f"The engine openai cannot start, since {error}: start the server, or correct `engine.address`."
+            f"The engine openai cannot start because {error}: start the server, or correct `engine.address`."
         ) from None
     return next((model for model in models if model.name == name), None)
 
@@ -333,12 +333,12 @@ async def _require_completion(connection: Connection, dialect: Dialect, trial: P
             raise
         raise UserError(
             f"The server at {connection.address} does not have the adapter {model.adapter} under the name "
-            f"{dialect.model}: put it there, or set `engine.adapters: load`."
+            f"{dialect.model}: register it there, or set `engine.adapters: load`."
         ) from None
     except (RefusedError, UnansweredError) as error:
-        hint = "set `engine.api: chat` if it takes no tokens" if dialect.api == "completions" else "see to it"
+        hint = "set `engine.api: chat` if it does not accept tokens" if dialect.api == "completions" else "see to it"
         raise UserError(
-            f"The server at {connection.address} does not complete a short prompt, since {error}: {hint}."
+            f"The server at {connection.address} does not complete a short prompt because {error}: {hint}."
         ) from None
 
 

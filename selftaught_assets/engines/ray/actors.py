@@ -172,7 +172,7 @@ class ActorPool:
         self._deaths += 1
         if self._deaths == _DEATHS_IN_A_ROW:
             raise UserError(
-                f"Ray actors ended {self._deaths} times in a row over their work, so it was given up: give them more "
+                f"Ray actors died {self._deaths} times in a row, so the stage stops: give them more "
                 f"memory, or lower `max_rows` of their engine ({' '.join(str(error).split())[:300]})."
             )
 

@@ -118,9 +118,9 @@ def _connect(address: str) -> _Connection:
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"No Ray cluster can be joined at `engine.address: {address}` ({' '.join(str(error).split())[:300]}): "
+            f"Cannot join a Ray cluster at `engine.address: {address}` ({' '.join(str(error).split())[:300]}): "
             "start it with `ray start --head`, correct the address, or leave it out for a local one. If the cluster "
-            "asks for a token, set RAY_AUTH_MODE=token."
+            "requires a token, set RAY_AUTH_MODE=token."
         ) from None
     return _Connection(None)
 
@@ -154,8 +154,8 @@ def _require_free_room(settings: RaySettings) -> None:
     while _replicas_on(ray.available_resources(), settings) < settings.replicas:
         if time.monotonic() > deadline:
             raise UserError(
-                "The local Ray cluster of this process has no room left for the recipe's replicas beside the engines "
-                "that are open: close one, or lower `engine.replicas`, `engine.cpus` or `engine.gpus`."
+                "The local Ray cluster of this process has no room left for the recipe's replicas next to the "
+                "open engines: close one, or lower `engine.replicas`, `engine.cpus` or `engine.gpus`."
             )
         time.sleep(0.1)
 

@@ -74,7 +74,8 @@ def _memory(settings: VllmSettings, config: "PretrainedConfig", context: int, dt
 
 
 def cache_bytes(config: "PretrainedConfig", rows: int, context: int, bytes_per_number: int) -> int | None:
-    """What keys and values of so many whole contexts take; None for a model that is not made of attention alone."""
+    """The bytes of keys and values for this many full contexts; None for a model that is not made of attention
+    alone."""
     try:
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -197,7 +198,7 @@ def _require_no_stray_weights(folder: Path) -> None:
     """Without an index vLLM loads every safetensors file there is; the digest, and other engines, know one."""
     strays = sorted(path.name for path in folder.glob("*.safetensors") if path.name != WEIGHTS)
     if strays and not (folder / WEIGHTS_INDEX).is_file():
-        raise UserError(f"vLLM would load {strays[0]} of {folder} into the model, too: move it to another folder.")
+        raise UserError(f"vLLM would also load {strays[0]} of {folder} into the model: move it to another folder.")
 
 
 def _wake_when_dead(engine: "LLMEngine") -> None:

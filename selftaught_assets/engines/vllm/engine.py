@@ -61,11 +61,11 @@ class VllmEngine:
         try:
             yield from self._completions(sample for request in requests for sample in _samples(request))
         except VLLMValidationError as error:
-            raise UserError(f"vLLM does not sample as the recipe asks for: {error}") from None
+            raise UserError(f"vLLM cannot sample with the recipe's settings: {error}") from None
         except EngineDeadError:
             raise UserError(
-                "vLLM ended while it sampled, most often for want of memory (its own log says why): lower "
-                "`engine.max_rows` or `engine.memory_share` and run again; what was sampled is kept."
+                "vLLM died while sampling, most often because memory ran out (its own log says why): lower "
+                "`engine.max_rows` or `engine.memory_share` and run again; completed samples are kept."
             ) from None
 
     def close(self) -> None:

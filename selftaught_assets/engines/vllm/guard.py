@@ -26,7 +26,7 @@ def guarded_start() -> Iterator[Callable[[], None]]:
         What to call once they have ended in order: it ends the guard. It is called where the block fails.
     """
     command = [sys.executable, __file__, str(os.getpid())]
-    # In a session of its own, since whoever kills this process may kill its group.
+    # In a separate session, because a kill of this process may hit its whole group.
     guard = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
     def release() -> None:

@@ -1,4 +1,4 @@
-"""The benchmarks on which judges are measured: one's own pairs, and published ones, read and scored as they define.
+"""The benchmarks on which judges are measured: your own pairs, and published ones, read and scored as they define.
 
 A module of this package says of its benchmark how records become items and how its own scores are counted; `FORMATS`
 lists them all. A new benchmark is such a module, and its `Format` in this list.

@@ -87,7 +87,7 @@ class Format(NamedTuple):
     has_ties: bool = False
     """Whether an item can be labelled a tie."""
     is_own: bool = False
-    """Whether it is for one's own data, whose columns a recipe may name; published field names are fixed."""
+    """Whether it is for your own data, whose columns a recipe may name; published field names are fixed."""
 
 
 def is_missing(value: object) -> bool:

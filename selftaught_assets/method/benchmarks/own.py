@@ -1,4 +1,4 @@
-"""One's own data: labelled pairs and preferences, with columns and label values that a recipe may name.
+"""Your own data: labelled pairs and preferences, with columns and label values that a recipe may name.
 
 It has no score of its own beside accuracy.
 """

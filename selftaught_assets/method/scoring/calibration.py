@@ -1,4 +1,4 @@
-"""How sure a judge is of a verdict, whether that can be trusted, and what abstaining would cost.
+"""The confidence of a verdict, whether it can be trusted, and the cost of abstaining.
 
 The paper stops at the majority vote; all of this is ours. The confidence is the share of votes, and a calibration maps
 it to the share of verdicts that were right at it.
@@ -168,7 +168,7 @@ def accuracy_coverage(confidence: pl.Series, is_right: pl.Series) -> pl.DataFram
 
 
 class Trust(NamedTuple):
-    """How far the share of votes for a verdict says how likely it is right."""
+    """How well the share of votes for a verdict predicts that it is right."""
 
     calibration_error: float
     """Expected calibration error of the bare vote share, over ten bins."""

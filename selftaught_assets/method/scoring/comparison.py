@@ -21,7 +21,7 @@ SIGNIFICANT = 0.05
 
 
 class Outcome(StrEnum):
-    """What becomes of a checkpoint."""
+    """The decision about a checkpoint."""
 
     PROMOTED = "promoted"
     REFUSED = "refused"
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 class Decision(NamedTuple):
-    """What becomes of a checkpoint, and why."""
+    """The decision about a checkpoint, with the reason."""
 
     outcome: Outcome
     comparison: Comparison
@@ -99,7 +99,7 @@ def decide(
         checkpoint: those of the checkpoint.
         rule: of the promotion.
         alpha: a difference is significant if its p-value is smaller.
-        stop_when_flat: so many successive iterations without a significant gain end the loop; None: never.
+        stop_when_flat: after this many successive iterations without a significant gain, the loop ends; None: never.
         flat_before: how many there were before this one.
 
     Raises:
@@ -117,7 +117,7 @@ def decide(
 
 
 def compare_judges(before: pl.DataFrame, after: pl.DataFrame, form: str = "pairs") -> Compared:
-    """Lays two judges' verdicts on the same benchmark side by side.
+    """Compares two judges' verdicts on the same benchmark.
 
     Args:
         before: verdicts of the one judge on one benchmark; only greedy ones are used.
@@ -152,7 +152,7 @@ def compare_judges(before: pl.DataFrame, after: pl.DataFrame, form: str = "pairs
 
 
 def sentence(before: str, after: str, test: Difference) -> str:
-    """What may be said of two judges: who is better only with the paired test that shows it.
+    """One sentence about two judges; it calls one better only if the paired test shows it.
 
     Args:
         before: name of the one judge.

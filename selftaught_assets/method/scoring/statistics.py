@@ -1,7 +1,7 @@
 """How uncertain a share is, and whether two judges differ: intervals and exact paired tests.
 
 Verdicts are not independent: a pair is judged in both orders, and several pairs may share one instruction. Wilson's
-interval and McNemar's test take them as independent all the same, and are what others report. Beside them stand a
+interval and McNemar's test take them as independent anyway, and are what others report. Beside them stand a
 bootstrap and a sign-flip test over whole instructions, which are what a claim should rest on.
 
 Wilson's interval and the binomial test are SciPy's. Ours are the bootstrap (each draw of whole instructions, for
@@ -84,7 +84,7 @@ def bootstrap_intervals(
     """Percentile intervals of figures, instructions drawn with replacement (cluster bootstrap).
 
     Instructions with equal counts are alike, so it is enough to draw how often each kind occurs: one multinomial draw
-    in place of a draw for each instruction, with the same distribution.
+    instead of a draw for each instruction, with the same distribution.
 
     Args:
         tally: the figures. Draws in which one is nan (a subset did not occur) are left out of its interval.

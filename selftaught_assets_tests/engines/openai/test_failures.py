@@ -198,7 +198,7 @@ def test_nobody_listening_is_said_at_once(model) -> None:
         pass
     assert time.monotonic() - started < 60
     sentence = the_sentence(caught.value)
-    assert sentence.startswith(f"The engine openai cannot start, since nobody answers at {address}/models (")
+    assert sentence.startswith(f"The engine openai cannot start because nobody answers at {address}/models (")
     assert sentence.endswith("): start the server, or correct `engine.address`.")
 
 
@@ -230,8 +230,8 @@ def test_a_server_without_a_list_of_models_can_do_the_rest(opened) -> None:
 def test_a_server_that_takes_no_tokens_is_named_with_the_way_out(model) -> None:
     server = ScriptedServer(trial=Reply(400, said="prompt must be a string"))
     assert refuses(server, model) == (
-        f"The server at {server.address} does not complete a short prompt, since the server refused the request with "
-        "status 400: prompt must be a string: set `engine.api: chat` if it takes no tokens."
+        f"The server at {server.address} does not complete a short prompt because the server refused the request with "
+        "status 400: prompt must be a string: set `engine.api: chat` if it does not accept tokens."
     )
 
 
@@ -269,7 +269,7 @@ def test_a_server_that_dies_stops_everything_and_leaves_no_failures(opened, tmp_
     journal, tasks = Journal(tmp_path), [GenerationTask("a", [{"role": "user", "content": "x"}], n=400, seed=1)]
     with pytest.raises(UserError, match=r"answers no request, not even a short one \(the ") as caught:
         generate(engine, journal, tasks, SamplingParameters(), lambda progress: None)
-    assert the_sentence(caught.value).endswith("see to it and run again; what was sampled is kept.")
+    assert the_sentence(caught.value).endswith("fix it and run again; completed samples are kept.")
     assert len(server.completions()) <= 20 + (8 + 1) * 3
     assert threads_of_the_engine() == []
 

@@ -128,7 +128,7 @@ def test_an_engine_that_leaves_out_completions_is_a_defect_and_not_asked_for_eve
 
 
 def test_work_over_which_actors_die_again_and_again_is_given_up() -> None:
-    with pytest.raises(UserError, match="ended 6 times in a row over their work"):
+    with pytest.raises(UserError, match="died 6 times in a row"):
         list(pool(lambda wanted: [died()]).complete(cut([9])))
 
 

@@ -62,13 +62,13 @@ def killed(with_token: str, model_folder: Path, tmp_path_factory: pytest.TempPat
 
 
 def test_an_address_where_nobody_answers_is_the_users_mistake_soon(killed: Killed) -> None:
-    assert killed.told[0].startswith(f"No Ray cluster can be joined at `engine.address: {NOBODY}`")
+    assert killed.told[0].startswith(f"Cannot join a Ray cluster at `engine.address: {NOBODY}`")
     assert killed.told[1] == "refused soon"
 
 
 def test_the_user_is_told_that_a_cluster_may_ask_for_a_token(killed: Killed, with_token: str) -> None:
-    assert killed.told[2].startswith(f"No Ray cluster can be joined at `engine.address: {with_token}`")
-    assert killed.told[2].endswith("If the cluster asks for a token, set RAY_AUTH_MODE=token.")
+    assert killed.told[2].startswith(f"Cannot join a Ray cluster at `engine.address: {with_token}`")
+    assert killed.told[2].endswith("If the cluster requires a token, set RAY_AUTH_MODE=token.")
     assert len(killed.told) == 3
 
 

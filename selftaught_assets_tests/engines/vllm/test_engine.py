@@ -93,7 +93,7 @@ def test_sampling_that_fails_says_why_and_ends_without_a_trace(opened: Opened) -
         for process in children() - opened.before:
             if "EngineCore" in command(process) or "Worker" in command(process):
                 kill(process)
-        with pytest.raises(UserError, match="vLLM ended while it sampled"):
+        with pytest.raises(UserError, match="vLLM died while sampling"):
             list(completions)
     opened.close()
     assert children() <= opened.before
