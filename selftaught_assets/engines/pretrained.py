@@ -171,7 +171,8 @@ def _require_known_tokens(folder: Path, model: "PreTrainedModel", tokenizer: "Pr
         if token not in special or number in written or token in (tokenizer.chat_template or ""):
             raise UserError(
                 f"The tokenizer of {folder} has token {number} `{token}`, but the model has {embeddings} "
-                "embeddings: use the tokenizer that belongs to the model, or grow the embedding (resize_token_embeddings) and train it."
+                "embeddings: use the tokenizer that belongs to the model, or grow the embedding "
+                "(resize_token_embeddings) and train it."
             )
 
 
