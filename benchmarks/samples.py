@@ -3,7 +3,7 @@
 The judge is the demo's seed model, the pairs are of its validation split.
 
 `samples_per_kept`: judgments for each pair that has a right one, all 15 over sequential, on the same random streams.
-Beside it what wave sizes cost: how full the engine is while it decodes, and the judgments beyond the first right one.
+Beside it what batch sizes cost: how full the engine is while it decodes, and the judgments beyond the first right one.
 `vote_32`: judgments of votes of 32 that end once they are decided, over all 32; the verdicts must be the same.
 """
 
@@ -46,7 +46,7 @@ def samples_per_kept(recipe: Recipe, rows: list[Row]) -> Result:
     whole = fixed.ask(requests, 0, JUDGMENTS)
     kept = whole.filter(SETTLES)["pair_id"].n_unique()
     found = {}
-    for name, capacity in (("one of each", 1), ("waves that fill the engine", recipe.engine.max_rows)):
+    for name, capacity in (("one of each", 1), ("batches that fill the engine", recipe.engine.max_rows)):
         judge = _Counting(recipe, recipe.engine.max_rows)
         started = time.perf_counter()
         table = sample_until_right(requests, judge.ask, n=JUDGMENTS, capacity=capacity)
@@ -57,7 +57,7 @@ def samples_per_kept(recipe: Recipe, rows: list[Row]) -> Result:
             raise RuntimeError("Not the same pairs are kept.")
         found[name] = judge.samples
         print(f"{name}: {judge.samples:,} samples, {judge.occupancy:.0%} of the rows busy, {took:.1f} s")
-    samples = found["waves that fill the engine"]
+    samples = found["batches that fill the engine"]
     return compared(
         Side("sequential", [samples / kept], "samples per kept example"),
         Side(f"all {JUDGMENTS}", [fixed.samples / kept], "samples per kept example"),

@@ -12,8 +12,8 @@ from selftaught_assets.assets.family import Family, kept
 from selftaught_assets.assets.history import newest_run, newest_version, unpassed
 from selftaught_assets.assets.publication import (
     TRAINED_BY,
-    hand_over,
     judge_version,
+    publish_judge,
     reference_current_checkpoint,
     require_current,
 )
@@ -135,7 +135,7 @@ def publish(context: dg.AssetCheckExecutionContext, family: Family, iteration: s
     run = newest_run(context.instance, family.key("checkpoint"), iteration)
     trained_by = {} if run is None else {TRAINED_BY: dg.MetadataValue.dagster_run(run)}
     log = context.op_execution_context.log_event
-    hand_over(log, family, model, following, **trained_by, **override_metadata(promotion))
+    publish_judge(log, family, model, following, **trained_by, **override_metadata(promotion))
 
 
 def promote_by_hand(instance: dg.DagsterInstance, family: Family, iteration: str, reason: str) -> str | None:
@@ -174,7 +174,7 @@ def promote_by_hand(instance: dg.DagsterInstance, family: Family, iteration: str
         dg.AssetObservation(family.key("checkpoint"), partition=iteration, metadata=metadata)
     )
     if following is not None:
-        hand_over(instance.report_runless_asset_event, family, checkpoint, following, **metadata)
+        publish_judge(instance.report_runless_asset_event, family, checkpoint, following, **metadata)
     return following
 
 

@@ -111,7 +111,7 @@ def reference_current_checkpoint(family: Family, iteration: str) -> ModelReferen
     return reference_checkpoint(folder, reference_model(family.recipe.seed_model))
 
 
-def hand_over(
+def publish_judge(
     log: Callable[[dg.AssetMaterialization], None],
     family: Family,
     model: ModelReference,

@@ -143,15 +143,15 @@ def votes_until_decided(
     """
 
     def vote(waiting: pl.DataFrame) -> pl.DataFrame:
-        complete, waves = sample(waiting), []
+        complete, batches = sample(waiting), []
         for (is_greedy,), part in waiting.group_by(pl.col("n") == 1, maintain_order=True):
             sampling = _sampling(recipe, "greedy" if is_greedy else "vote")
             completions = complete(judge_tasks(recipe, part, "end", "first"), sampling)
             verdicts = parse_verdicts(completions["text"], recipe.verdicts.format, ties=recipe.verdicts.ties)
             indices = part.select("question", "order", sample_index=pl.int_ranges("first", "end"))
             cast = indices.explode("sample_index").hstack(completions.select("text", "finish_reason", "error"))
-            waves.append(cast.with_columns(verdicts))
-        return pl.concat(waves)
+            batches.append(cast.with_columns(verdicts))
+        return pl.concat(batches)
 
     return sample_until_decided(requests, vote)
 

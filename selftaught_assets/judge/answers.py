@@ -108,7 +108,7 @@ class VotingProgress(NamedTuple):
     judgments: int
     """Sampled or remembered so far."""
     tokens_per_second: float
-    """Of the wave that is sampled now."""
+    """Of the batch that is sampled now."""
 
 
 def text_problem(name: str, text: object) -> str | None:
@@ -252,7 +252,7 @@ def _sampling(
     questions: int,
     on_progress: Callable[[VotingProgress], None],
 ) -> Callable[[pl.DataFrame], Sample]:
-    """Samples through the journal, and tells how far all questions are, as often as the engine tells of its wave."""
+    """Samples through the journal, and tells how far all questions are, as often as the engine tells of its batch."""
     judgments = 0
 
     def for_open(waiting: pl.DataFrame) -> Sample:

@@ -4,7 +4,7 @@ A request is one thing that the judge is shown: a pair in one order, or a single
 `request_id`, determines its random streams, so all judges that are asked it are compared on the same ones. How the
 engine is called is not known here: engines/asking.py does it.
 
-Two loops sample in waves, until a request or a question needs no more:
+Two loops sample in batches, until a request or a question needs no more:
 
 - `sample_until_right`, for training: no judgment is sampled of a pair that has a right one. The paper samples N
   judgments of each pair and keeps a random right one (section 3, "Judgment Annotation"). Judgments of one pair are
@@ -14,7 +14,7 @@ Two loops sample in waves, until a request or a question needs no more:
 - `sample_until_decided`, for use: no vote is cast on a question whose verdict is certain.
 
 In both, sample index i of a request is the same text whenever it is sampled. So what comes out is a part of what
-sampling everything would give, and depends on the random streams alone, never on the size of the waves.
+sampling everything would give, and depends on the random streams alone, never on the size of the batches.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ import polars as pl
 from selftaught_assets.method.identity import derive_seed, row_ids, share
 from selftaught_assets.method.prompts import Messages, PromptTemplates, judge_messages, score_messages
 from selftaught_assets.method.verdicts import VerdictFormat, parse_verdicts
-from selftaught_assets.method.votes import COUNTS, leader, next_wave, tally
+from selftaught_assets.method.votes import COUNTS, leader, next_batch, tally
 
 POSITIONS = ("A", "B")
 
@@ -225,7 +225,7 @@ def benchmark_requests(items: pl.DataFrame) -> pl.DataFrame:
 
 
 FILLED_SHARE = 0.25
-"""The part of the engine that a wave fills at least. Measured with the demo's seed model on 1,632 pairs, N = 15, 1,024
+"""The part of the engine that a batch fills at least. Measured with the demo's seed model on 1,632 pairs, N = 15, 1,024
 rows: with a quarter 7 % more samples than with one of each, in 62 % fewer decoding steps; with all of it 39 % more, in
 76 % fewer."""
 
@@ -249,14 +249,14 @@ def sample_until_right(requests: pl.DataFrame, ask: Ask, *, n: int, capacity: in
         n: judgments of each request, at most.
         capacity: samples that the engine works on together.
     """
-    waiting, sampled, waves = requests, 0, []
-    while sampled < n and (waiting.height or not waves):
+    waiting, sampled, batches = requests, 0, []
+    while sampled < n and (waiting.height or not batches):
         end = sampled + wave_size(waiting.height, sampled=sampled, n=n, capacity=capacity)
-        waves.append(ask(waiting, sampled, end))
-        waiting = waiting.join(waves[-1].filter(SETTLES), on=_REQUEST, how="anti", maintain_order="left")
+        batches.append(ask(waiting, sampled, end))
+        waiting = waiting.join(batches[-1].filter(SETTLES), on=_REQUEST, how="anti", maintain_order="left")
         sampled = end
     order = requests.select(*_REQUEST).with_row_index("request_order")
-    table = pl.concat(waves).join(order, on=_REQUEST, how="left").sort("request_order", "sample_index")
+    table = pl.concat(batches).join(order, on=_REQUEST, how="left").sort("request_order", "sample_index")
     return until_settled(table.drop("request_order"))
 
 
@@ -303,17 +303,17 @@ def sample_until_decided(requests: pl.DataFrame, vote: Vote) -> pl.DataFrame:
         vote: casts votes.
 
     Returns:
-        `VOTE_SCHEMA`, wave after wave.
+        `VOTE_SCHEMA`, batch after batch.
     """
     votes = VOTE_SCHEMA.to_frame()
     orders = pl.col("orders")
-    wave = (next_wave(pl.col("to_come")) + orders - 1) // orders
+    batch = (next_batch(pl.col("to_come")) + orders - 1) // orders
     while True:
         is_decided = pl.col("stops_early") & pl.col("verdict").is_not_null()
         waiting = count_questions(requests, votes).filter(pl.col("to_come") > 0, ~pl.col("is_broken"), ~is_decided)
         if waiting.is_empty():
             return votes
-        end = pl.when("stops_early").then(pl.col("cast") + wave).otherwise("n")
+        end = pl.when("stops_early").then(pl.col("cast") + batch).otherwise("n")
         indices = waiting.select("question", first="cast", end=end)
         votes = pl.concat(
             [votes, vote(requests.join(indices, on="question", maintain_order="left")).select(VOTE_SCHEMA.names())]
@@ -332,7 +332,7 @@ def count_questions(requests: pl.DataFrame, votes: pl.DataFrame) -> pl.DataFrame
         (votes in each order), to_come (votes), is_broken (a judgment is missing for good), and verdict (null while
         none is certain).
     """
-    votes = votes.lazy()  # One query for all: a service waits for it before each wave.
+    votes = votes.lazy()  # One query for all: a service waits for it before each batch.
     questions = (
         requests.lazy()
         .group_by("question", maintain_order=True)

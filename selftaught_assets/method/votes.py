@@ -78,10 +78,10 @@ def leader(to_come: pl.Expr | int = 0, *, both_orders: bool = False) -> pl.Expr:
     )
 
 
-def next_wave(to_come: pl.Expr) -> pl.Expr:
+def next_batch(to_come: pl.Expr) -> pl.Expr:
     """How many votes are cast next: the fewest that can decide, if all are for the leader.
 
-    Most pairs are clear, so the first wave decides most of them, and each further one as many as it can.
+    Most pairs are clear, so the first batch decides most of them, and each further one as many as it can.
 
     Args:
         to_come: votes that are still to be cast.

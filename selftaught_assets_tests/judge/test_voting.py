@@ -40,10 +40,10 @@ class _Fixed:
             schema={"question": pl.Int64, "order": pl.String, "n": pl.Int64, "stops_early": pl.Boolean},
             orient="row",
         )
-        self.waves: list[int] = []
+        self.batches: list[int] = []
 
     def vote(self, waiting: pl.DataFrame) -> pl.DataFrame:
-        self.waves.append(waiting["end"].max())
+        self.batches.append(waiting["end"].max())
         rows = [
             (number, order, index, self._verdict(number, order, index), "stop")
             for number, order, first, end in waiting.select("question", "order", "first", "end").iter_rows()
@@ -61,7 +61,7 @@ class _Fixed:
 def test_votes_that_end_early_have_the_verdict_of_all_votes_and_are_the_first_of_them(questions) -> None:
     judge, patient = _Fixed(questions), _Fixed([(streams, False) for streams, _ in questions])
     cast, every = (sample_until_decided(one.requests, one.vote) for one in (judge, patient))
-    assert len(patient.waves) == 1
+    assert len(patient.batches) == 1
     assert every.height == sum(len(streams) * len(streams[0]) for streams, _ in questions)
     one, other = (count_questions(judge.requests, votes)["verdict"].to_list() for votes in (cast, every))
     assert one == other
@@ -73,7 +73,7 @@ def test_votes_that_end_early_have_the_verdict_of_all_votes_and_are_the_first_of
 def _waves(*streams: list[Verdict]) -> list[int]:
     judge = _Fixed([(list(streams), True)])
     sample_until_decided(judge.requests, judge.vote)
-    return judge.waves
+    return judge.batches
 
 
 def test_votes_of_one_mind_are_decided_by_the_first_wave() -> None:

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from selftaught_assets.method.verdicts import Verdict, swap
-from selftaught_assets.method.votes import count_votes, leader, next_wave, tally
+from selftaught_assets.method.votes import count_votes, leader, next_batch, tally
 
 A, B, TIE, INVALID = Verdict
 streams = st.lists(st.sampled_from(list(Verdict)), max_size=12)
@@ -141,6 +141,6 @@ def test_a_wave_is_the_fewest_votes_that_can_decide_if_all_are_for_the_leader(vo
     assume(certain([votes], to_come, both_orders=True) == [INVALID])
     best = pooled(votes) if pooled(votes) is not INVALID else max((A, B, TIE), key=votes.count)
     futures = [certain([[*votes, *[best] * n]], to_come - n, both_orders=True)[0] for n in range(to_come + 1)]
-    (wave,) = tally(table({("1", "AB"): votes}), by=["item_id"]).select(next_wave(pl.lit(to_come))).to_series()
-    assert 1 <= wave <= to_come
-    assert futures.index(best) == wave if best in futures else wave == to_come
+    (batch,) = tally(table({("1", "AB"): votes}), by=["item_id"]).select(next_batch(pl.lit(to_come))).to_series()
+    assert 1 <= batch <= to_come
+    assert futures.index(best) == batch if best in futures else batch == to_come
