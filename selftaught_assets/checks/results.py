@@ -6,6 +6,7 @@ A check says one sentence, the numbers behind it, and the rows at fault.
 import math
 import os
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -181,9 +182,11 @@ def made(type: str, kwargs: Mapping[str, Any], **further: Any) -> "GxExpectation
         UserError: it does not know it by this name, or not with these arguments.
     """
     gx = great_expectations()
+    from great_expectations.core.suite_parameters import build_suite_parameters
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     try:
+        build_suite_parameters(deepcopy(dict(kwargs)))  # A parameter without a value would fail the suite as a whole.
         return ExpectationConfiguration(type=type, kwargs=dict(kwargs), **further).to_domain_obj()
     except (gx.exceptions.GreatExpectationsError, ValueError, TypeError) as error:
         raise UserError(reason_of(error)) from error
@@ -207,12 +210,14 @@ def _finding(
     if isinstance(results[0], str):
         return Finding(rule, False, None, rows.height, rows.clear(), problem=results[0])
     passed = all(result.success for result in results)
-    if "unexpected_count" in results[0].result:
+    if "partial_unexpected_index_list" in results[0].result:
         at_fault = sorted(place for one in results for place in one.result["partial_unexpected_index_list"])
         count = sum(int(one.result["unexpected_count"]) for one in results)
         looked_at = int(results[0].result["element_count"])  # A user's suite may have conditions of its own.
         return Finding(rule, passed, count, looked_at, rows[at_fault[:EXAMPLES]])
     observed = _plain(results[0].result.get("observed_value"))
+    if observed is None:  # Expectations about distinct values name those at fault, and no row.
+        observed = results[0].result.get("partial_unexpected_list") or None
     if isinstance(rule, Given):
         return Finding(rule, passed, observed, rows.height, rows.clear())
     estimate = estimates.get(rule.name)
@@ -294,7 +299,8 @@ def _broken(suite: Suite, finding: Finding) -> str:
     if finding.problem is not None:
         return f"{rule.name} cannot be applied: {as_clause(finding.problem)}"
     if finding.examples.is_empty():
-        return f"{rule.name} does not hold: {finding.observed} was observed"
+        observed = "" if finding.observed is None else f": {finding.observed} was observed"
+        return f"{rule.name} does not hold{observed}"
     id = suite.shown[0]
     first = ", ".join(str(value) for value in finding.examples[id].head(IDS_IN_SENTENCE))
     more = ", …" if finding.observed > IDS_IN_SENTENCE else ""

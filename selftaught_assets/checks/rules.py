@@ -42,9 +42,10 @@ class Expectation(NamedTuple):
 
     @property
     def columns(self) -> list[str]:
-        """The columns that it looks at."""
-        single = [self.kwargs[name] for name in ("column", "column_A", "column_B") if name in self.kwargs]
-        return [*single, *self.kwargs.get("column_list", ())]
+        """The columns that it looks at, but for what is no text in a user's suite: Great Expectations refuses that."""
+        single = [self.kwargs.get(name) for name in ("column", "column_A", "column_B")]
+        several = self.kwargs.get("column_list")
+        return [name for name in (*single, *(several if isinstance(several, list) else ())) if isinstance(name, str)]
 
 
 def not_null(column: str) -> Expectation:

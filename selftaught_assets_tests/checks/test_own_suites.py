@@ -69,6 +69,16 @@ def test_a_number_that_does_not_hold_is_told(world: World, tmp_path: Path):
     assert result.description == f"{rule.capitalize()} does not hold: {value(result, rule)} was observed."
 
 
+def test_a_distinct_value_that_may_not_be_is_told(world: World, tmp_path: Path):
+    """GX tells no rows of such an expectation."""
+    only_a = {"type": "expect_column_distinct_values_to_be_in_set", "kwargs": {"column": "verdict", "value_set": ["A"]}}
+    result = with_suite(world, tmp_path, only_a, table="judgments").result("judgments", "house_style")
+    assert not result.passed
+    assert result.description == (
+        "Expect_column_distinct_values_to_be_in_set(verdict) does not hold: ['B'] was observed."
+    )
+
+
 def test_a_row_that_is_dropped_is_no_fault_where_the_suite_says_so(world: World, tmp_path: Path):
     """GX's own condition in the user's file: the third pair is dropped."""
     own = with_suite(world, tmp_path, NO_APPLES)
@@ -109,6 +119,14 @@ def test_every_table_can_be_looked_at(table: str, world: World, tmp_path: Path):
         (
             {"type": "expect_column_values_to_be_unique", "kwargs": {"columns": "chosen"}},
             "Expect_column_values_to_be_unique cannot be applied: ",
+        ),
+        (
+            {"type": "expect_compound_columns_to_be_unique", "kwargs": {"column_list": [{}, 5]}},
+            "Expect_compound_columns_to_be_unique cannot be applied: ",
+        ),
+        (
+            {"type": "expect_table_row_count_to_equal", "kwargs": {"value": {"$PARAMETER": "rows"}}},
+            "Expect_table_row_count_to_equal cannot be applied: no value found for $PARAMETER rows",
         ),
     ],
 )
@@ -151,6 +169,12 @@ def test_its_path_is_relative_to_the_recipe(small_recipe: Any, tmp_path: Path):
     assert ("pairs", "house_style") in [(suite.asset, suite.name) for suite in suites_of(recipe)]
 
 
+def test_a_byte_order_mark_is_no_part_of_it(small_recipe: Any, tmp_path: Path):
+    content = json.dumps({"name": "house style", "expectations": [NOT_LONG]})
+    recipe = recipe_with(small_recipe, tmp_path, f"\ufeff{content}")
+    assert ("pairs", "house_style") in [(suite.asset, suite.name) for suite in suites_of(recipe)]
+
+
 def test_it_makes_nothing_stale(small_recipe: Any, tmp_path: Path):
     plain = small_recipe()
     write_suite(tmp_path, NOT_LONG)
@@ -167,6 +191,13 @@ def test_it_makes_nothing_stale(small_recipe: Any, tmp_path: Path):
         ('{"expectations": [{"type": "x"}]}', "is not a Great Expectations suite"),
         ('{"name": "a", "expectations": [{"expectation_type": "x"}]}', "expectation 1 of"),
         (json.dumps({"name": "pair_validity", "expectations": [NOT_LONG]}), "give the suite another name"),
+        (json.dumps({"name": " ", "expectations": [NOT_LONG]}), "is no suite of Great Expectations"),
+        (
+            json.dumps({"name": "a", "expectations": [NOT_LONG | {"severity": "fatal"}]}),
+            "has the severity 'fatal', which is none of critical, warning, info.",
+        ),
+        ('{"name": "a", "name": "b", "expectations": []}', "the field 'name' stands there twice"),
+        ("[" * 100_000, "is no JSON file"),
     ],
 )
 def test_a_file_that_is_no_suite_gets_one_sentence(content: str, sentence: str, small_recipe: Any, tmp_path: Path):

@@ -4,7 +4,7 @@ One module for each asset declares what has to hold before the next stage may us
 user's own suite is a JSON file of Great Expectations: its expectations are applied as they stand there.
 """
 
-import json
+import codecs
 import re
 from collections import Counter
 from typing import Any
@@ -20,6 +20,7 @@ from selftaught_assets.checks.suites.pairs import pair_suites
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.recipe.checks import OwnSuite
+from selftaught_assets.storage.inputs import json_value
 
 DECLARATIONS = (
     benchmark_suites,
@@ -43,6 +44,9 @@ IDS = {
     "seed_evaluation": ("item_id", "benchmark", "order", "decoding"),
 }
 """Columns by which a row is shown where an expectation of a user's suite finds it at fault."""
+
+SEVERITIES = ("critical", "warning", "info")
+"""Those of Great Expectations, which takes an expectation without one for critical."""
 
 
 def suites_of(recipe: Recipe) -> list[Suite]:
@@ -110,13 +114,13 @@ def read_own_suite(field: str, own: OwnSuite) -> dict[str, Any]:
         UserError: it is absent, no JSON, or no suite.
     """
     try:
-        content = json.loads(own.path.read_text(encoding="utf-8"))
+        content = json_value(own.path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except FileNotFoundError:
         raise UserError(f"{field} names {own.path}, which does not exist.") from None
-    except (OSError, ValueError) as error:  # What is no UTF-8 or no JSON is a ValueError.
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{field}: {own.path} is not a JSON file ({error}).") from None
-    expectations = content.get("expectations") if isinstance(content, dict) else None
-    if not isinstance(expectations, list) or not expectations or not isinstance(content.get("name"), str):
+    name, expectations = (content.get(part) if isinstance(content, dict) else None for part in ("name", "expectations"))
+    if not isinstance(name, str) or not name.strip() or not isinstance(expectations, list) or not expectations:
         raise UserError(
             f"{field}: {own.path} is not a Great Expectations suite, which has a `name` and a list of `expectations`."
         )
@@ -124,4 +128,9 @@ def read_own_suite(field: str, own: OwnSuite) -> dict[str, Any]:
         is_one = isinstance(one, dict) and isinstance(one.get("type"), str)
         if not is_one or not isinstance(one.get("kwargs", {}), dict):
             raise UserError(f"{field}: expectation {number} of {own.path} lacks a `type` with `kwargs`.")
+        if (severity := one.get("severity", "critical")) not in SEVERITIES:
+            raise UserError(
+                f"{field}: expectation {number} of {own.path} has the severity {severity!r}, which is none of "
+                f"{', '.join(SEVERITIES)}."
+            )
     return content
