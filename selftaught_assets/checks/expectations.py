@@ -11,6 +11,7 @@ from statistics import NormalDist
 from typing import Any, ClassVar
 
 import pandas as pd
+from great_expectations.core import ExpectationSuite
 from great_expectations.core.metric_domain_types import MetricDomainTypes
 from great_expectations.data_context.store import (
     ExpectationsStore as ExpectationsStore,  # A project takes it from here.
@@ -34,7 +35,7 @@ from great_expectations.expectations.metrics.map_metric_provider import (
 )
 from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
-from great_expectations.render.renderer import ValidationResultsPageRenderer
+from great_expectations.render.renderer import ExpectationSuitePageRenderer, ValidationResultsPageRenderer
 
 
 def wilson_interval(true: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -198,9 +199,9 @@ class ExpectColumnPairTextsToDiffer(ColumnPairMapExpectation):
 
 
 class EscapingResultsRenderer(ValidationResultsPageRenderer):
-    """The pages of Data Docs about results, with values of the data as text.
+    """The pages of Data Docs about results, with values of the data, and what a suite says, as text.
 
-    Great Expectations writes values into its pages as they are: a text with markup would run in the browser.
+    Great Expectations writes both into its pages as they are: a text with markup would run in the browser.
     """
 
     def render(self, validation_results: Any, *args: Any, **kwargs: Any) -> Any:
@@ -208,6 +209,17 @@ class EscapingResultsRenderer(ValidationResultsPageRenderer):
         for one in shown.results:
             one.result = _escaped(one.result)
             one.exception_info = _escaped(one.exception_info)
+            one.expectation_config.description = _escaped(one.expectation_config.description)
+        return super().render(shown, *args, **kwargs)
+
+
+class EscapingSuiteRenderer(ExpectationSuitePageRenderer):
+    """The pages about suites, with what a suite says as text."""
+
+    def render(self, expectations: Any, *args: Any, **kwargs: Any) -> Any:
+        shown = ExpectationSuite(expectations.name, [copy.copy(one) for one in expectations.expectations])
+        for one in shown.expectations:
+            one.description = _escaped(one.description)
         return super().render(shown, *args, **kwargs)
 
 

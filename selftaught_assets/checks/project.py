@@ -175,10 +175,17 @@ def _configure(path: Path) -> None:
 
 
 def _section_builders(module: str) -> dict[str, Any]:
-    """Great Expectations' own, but for what writes values of the data into pages."""
-    renderer = {"module_name": module, "class_name": "EscapingResultsRenderer"}
-    validations = {"source_store_name": "validation_results_store", "renderer": renderer}
-    return {"validations": {"class_name": "DefaultSiteSectionBuilder", **validations}}
+    """Great Expectations' own, but for what writes texts into pages."""
+    stores = {"validations": "validation_results_store", "expectations": "expectations_store"}
+    renderers = {"validations": "EscapingResultsRenderer", "expectations": "EscapingSuiteRenderer"}
+    return {
+        section: {
+            "class_name": "DefaultSiteSectionBuilder",
+            "source_store_name": stores[section],
+            "renderer": {"module_name": module, "class_name": renderer},
+        }
+        for section, renderer in renderers.items()
+    }
 
 
 def _readme(

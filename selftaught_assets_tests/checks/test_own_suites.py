@@ -197,7 +197,7 @@ def test_it_makes_nothing_stale(small_recipe: Any, tmp_path: Path):
             "has the severity 'fatal', which is none of critical, warning, info.",
         ),
         ('{"name": "a", "name": "b", "expectations": []}', "the field 'name' stands there twice"),
-        ("[" * 100_000, "is no JSON file"),
+        ("[" * 100_000, "is not a JSON file"),
     ],
 )
 def test_a_file_that_is_no_suite_gets_one_sentence(content: str, sentence: str, small_recipe: Any, tmp_path: Path):

@@ -120,7 +120,8 @@ def test_a_suite_changes_no_column_of_the_table(world: World):
 def project(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """About files of two iterations, with faults in the second one, and with a suite of the user's."""
     root = tmp_path_factory.mktemp("export")
-    suites = {"pairs": str(write_suite(root, NOT_LONG, {"type": "expect_table_column_count_to_be_between"}))}
+    described = NOT_LONG | {"description": "No <script>alert(2)</script>."}
+    suites = {"pairs": str(write_suite(root, described, {"type": "expect_table_column_count_to_be_between"}))}
     recipe = write_recipe(root, checks={"suites": suites, "min_train_examples": 5})
     layout = stored(world.tables, recipe, root / "data")
     markup = "<script>alert(1)</script> <|im_end|>"
@@ -143,6 +144,9 @@ def test_great_expectations_alone_runs_a_project_and_finds_the_faults(project: P
     assert "have two equal responses" in text
     assert "<script>alert(1)" not in text
     assert "&lt;script&gt;alert(1)" in text
+    pages = [page.read_text(encoding="utf-8") for page in project.glob("gx/uncommitted/**/*.html")]
+    assert not any("<script>alert(2)" in page for page in pages)
+    assert sum("&lt;script&gt;alert(2)" in page for page in pages) == 3  # The suite, and its result of each iteration.
 
 
 def test_the_readme_of_a_project_names_every_rule_once(project: Path, world: World):
