@@ -191,12 +191,12 @@ def test_it_makes_nothing_stale(small_recipe: Any, tmp_path: Path):
         ('{"expectations": [{"type": "x"}]}', "is not a Great Expectations suite"),
         ('{"name": "a", "expectations": [{"expectation_type": "x"}]}', "expectation 1 of"),
         (json.dumps({"name": "pair_validity", "expectations": [NOT_LONG]}), "give the suite another name"),
-        (json.dumps({"name": " ", "expectations": [NOT_LONG]}), "is no suite of Great Expectations"),
+        (json.dumps({"name": " ", "expectations": [NOT_LONG]}), "is not a Great Expectations suite"),
         (
             json.dumps({"name": "a", "expectations": [NOT_LONG | {"severity": "fatal"}]}),
             "has the severity 'fatal', which is none of critical, warning, info.",
         ),
-        ('{"name": "a", "name": "b", "expectations": []}', "the field 'name' stands there twice"),
+        ('{"name": "a", "name": "b", "expectations": []}', "the field 'name' occurs twice"),
         ("[" * 100_000, "is not a JSON file"),
     ],
 )
