@@ -108,7 +108,7 @@ class World:
         records = sorted(self.instance.get_run_records(wanted), key=lambda record: record.end_time)
         return [record.dagster_run.tags["dagster/partition"] for record in records]
 
-    def assert_handed_over(self) -> None:
+    def assert_published(self) -> None:
         """Each iteration was judged by the checkpoint of the one before."""
         for previous, following in itertools.pairwise(self.iterations):
             assert self.judge_of_judgments(following) == self.digest_of_checkpoint(previous)

@@ -18,7 +18,7 @@ LOGGED = ("ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION")
 @pytest.fixture(scope="module")
 def loop(first_iteration: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     """A loop whose first iteration is done."""
-    with copy_of(first_iteration, tmp_path_factory.mktemp("handover")) as copied:
+    with copy_of(first_iteration, tmp_path_factory.mktemp("published")) as copied:
         yield copied
 
 
@@ -53,10 +53,10 @@ def test_checkpoint_becomes_the_next_judge_after_it_was_logged_and_checked(loop:
     assert sum(materialized < place < published for place in checks) == 5
 
 
-def test_judge_made_by_hand_equals_the_one_handed_over(loop: Loop) -> None:
-    handed_over = loop.version("judge", "iteration_02")
+def test_judge_made_by_hand_equals_the_published_one(loop: Loop) -> None:
+    published = loop.version("judge", "iteration_02")
     loop.run("iteration", "iteration_02", ["judge"])
-    assert loop.version("judge", "iteration_02") == handed_over
+    assert loop.version("judge", "iteration_02") == published
 
 
 def test_stale_predecessor_is_refused(loop: Loop) -> None:
@@ -94,7 +94,7 @@ def test_checkpoint_that_failed_a_check_is_refused(loop: Loop) -> None:
     loop.run("iteration", "iteration_02", ["judge"])
 
 
-def test_model_that_is_no_numbers_is_never_handed_over(loop: Loop, tmp_path: Path) -> None:
+def test_model_that_is_no_numbers_is_never_published(loop: Loop, tmp_path: Path) -> None:
     with copy_of(loop, tmp_path) as copied:
         training = copied.recipe.training.model_copy(update={"learning_rate": 1e30})
         broken = Loop(copied.recipe.model_copy(update={"training": training}), copied.layout.root, copied.instance)

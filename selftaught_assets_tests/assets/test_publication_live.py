@@ -36,7 +36,7 @@ def failed(world: World) -> Failed:
 
 
 def test_iterations_that_were_made_elsewhere_are_known(world: World) -> None:
-    world.assert_handed_over()
+    world.assert_published()
 
 
 def test_failed_iteration_stops_the_later_one(world: World, failed: Failed) -> None:
@@ -62,5 +62,5 @@ def test_second_iteration_that_runs_beside_it_never_uses_the_old_checkpoint(
 ) -> None:
     backfill, old = again
     world.wait_for(backfill)
-    world.assert_handed_over()
+    world.assert_published()
     assert all(world.digest_of_checkpoint(iteration) != old[iteration] for iteration in world.iterations)

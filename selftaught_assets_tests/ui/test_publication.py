@@ -42,7 +42,7 @@ def again(world: World, failed: Failed) -> str:
 
 
 def test_backfill_has_handed_each_checkpoint_to_the_next_iteration(world: World) -> None:
-    world.assert_handed_over()
+    world.assert_published()
 
 
 def test_retrained_checkpoint_makes_the_next_judgments_stale(world: World) -> None:
@@ -74,7 +74,7 @@ def test_second_iteration_is_made_after_it_and_the_third_which_had_to_wait_for_i
 ) -> None:
     world.wait_for(again)
     assert list(dict.fromkeys(world.made(again))) == list(world.iterations)
-    world.assert_handed_over()
+    world.assert_published()
 
 
 def test_iterations_are_backfilled_between_what_they_need_and_what_needs_them(world: World) -> None:
