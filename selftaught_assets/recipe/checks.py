@@ -1,8 +1,9 @@
 """The section `checks` of a recipe: the thresholds at which data counts as suspicious.
 
-No asset depends on this section, so changing it makes nothing stale; the next run checks with it. A share is compared
-by its interval of 95 %: a warning means that it is beyond the threshold, not merely that it looks so. All of them only
-warn, except `max_contained_share`, which stops a run.
+No asset depends on this section, so changing it makes nothing stale: a table is checked with it when it is made again,
+or when somebody executes its checks in Dagster. A share is compared by its interval of 95 %: a warning means that it is
+beyond the threshold, not merely that it looks so. All of them only warn, except `max_contained_share`, which stops a
+run.
 """
 
 from typing import Annotated, Any, Literal
