@@ -50,14 +50,16 @@ def folder_written_aside(folder: Path) -> Iterator[Path]:
     """Gives a folder beside `folder` to write into, then puts it in place, durably; it appears whole or not at all.
 
     Raises:
-        UserError: something is there already, or the disk is full.
+        UserError: something is there already, the disk is full, or no folder can be made there.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} already exists and is not empty: name a new folder.")
+    with _made_for(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} already exists and is not empty: name a new folder.")
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.partial")
     with full_disk_is_a_user_error(folder.parent):
-        try:
+        with _made_for(folder):
             aside.mkdir(parents=True)
+        try:
             yield aside
             for path in aside.rglob("*"):
                 fsync(path)
@@ -65,6 +67,17 @@ def folder_written_aside(folder: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         fsync(folder.parent)
+
+
+@contextmanager
+def _made_for(folder: Path) -> Iterator[None]:
+    """Turns whatever else keeps a folder from being made into one sentence that names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise
+        raise UserError(f"{folder} cannot be written: {os.strerror(error.errno).lower()}.") from None
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from selftaught_assets.storage.files import written_aside
+from selftaught_assets.errors import UserError
+from selftaught_assets.storage.files import folder_written_aside, written_aside
 from selftaught_assets_tests.conftest import ROOT
 
 FILL_THE_DISK = """
@@ -39,6 +40,15 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
         assert not path.exists()
     assert path.read_text(encoding="utf-8") == "new"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("place", ["file/new", "file/below/new", pytest.param("x" * 300, id="long")])
+def test_where_no_folder_can_be_made_one_sentence_says_so(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    wanted = pytest.raises(UserError, match=r"(new|xx) cannot be written: ")
+    with wanted, folder_written_aside(tmp_path / place):
+        pytest.fail("the block is not entered")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_write_that_fails_keeps_the_old_content(tmp_path: Path) -> None:
