@@ -208,6 +208,10 @@ class EscapingResultsRenderer(ValidationResultsPageRenderer):
         shown = copy.deepcopy(validation_results)
         for one in shown.results:
             one.result = _escaped(one.result)
+            if "unexpected_count" in one.result and "unexpected_percent" not in one.result:
+                # Distinct values, of which the page shows nothing but a traceback.
+                del one.result["unexpected_count"]
+                one.result["observed_value"] = one.result.pop("partial_unexpected_list", None)
             one.exception_info = _escaped(one.exception_info)
             one.expectation_config.description = _escaped(one.expectation_config.description)
         return super().render(shown, *args, **kwargs)

@@ -273,7 +273,7 @@ def build_docs(layout: Layout) -> Path:
         Their first page.
 
     Raises:
-        UserError: no table was checked yet.
+        UserError: no table was checked yet, or what was found is damaged.
     """
     paths = sorted(layout.validations.glob("*/*.json"))
     if not paths:
@@ -289,7 +289,10 @@ def build_docs(layout: Layout) -> Path:
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     for path in paths:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            content = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}): run the checks of this table again.") from None
         key = ValidationResultIdentifier(
             ExpectationSuiteIdentifier(content["suite_name"]),
             RunIdentifier(**content["meta"]["run_id"]),

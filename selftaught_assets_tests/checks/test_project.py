@@ -17,7 +17,7 @@ from selftaught_assets.checks.expectations import as_read, wilson_interval
 from selftaught_assets.checks.project import build_docs, export_project, stored_expectations, write_validation
 from selftaught_assets.checks.results import great_expectations, made, validate
 from selftaught_assets.checks.rules import RowRule, Subject
-from selftaught_assets.checks.suites import IDS, declared_suites
+from selftaught_assets.checks.suites import IDS, declared_suites, own_suites
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import VISIBLE, is_empty, normalized_instruction, with_single_spaces
 from selftaught_assets.method.scoring import statistics
@@ -188,6 +188,30 @@ def test_data_docs_show_what_the_newest_checks_found_and_values_as_text(world: W
     assert "None of the kept pairs have template text left in the chosen response." in text
     assert "<script>alert(1)" not in text
     assert "&lt;script&gt;alert(1)" in text
+
+
+def test_data_docs_show_which_distinct_values_may_not_be(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """GX counts them without a share, which its own page then looks for in vain."""
+    only_a = {"type": "expect_column_distinct_values_to_be_in_set", "kwargs": {"column": "verdict", "value_set": ["A"]}}
+    suites = {"judgments": str(write_suite(tmp_path, only_a))}
+    recipe = write_recipe(tmp_path, checks={"suites": suites, "min_train_examples": 5})
+    (suite,) = own_suites(recipe)
+    layout = Layout(tmp_path, recipe.name)
+    subject = Subject(world.tables, world.layout, FIRST)
+    write_validation(layout.validation("judgments", FIRST), FIRST, validate(suite, suite.rows(subject)).results)
+    build_docs(layout)
+    assert "unexpected Exception" not in caplog.text
+
+
+def test_what_the_checks_found_and_is_damaged_gets_one_sentence(recipe: Recipe, tmp_path: Path):
+    layout = Layout(tmp_path, recipe.name)
+    path = layout.validation("pairs", FIRST)
+    path.parent.mkdir(parents=True)
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"iteration_01\.json is damaged .*: run the checks of this table again"):
+        build_docs(layout)
 
 
 def test_before_the_first_checks_there_are_no_data_docs(recipe: Recipe, tmp_path: Path):
