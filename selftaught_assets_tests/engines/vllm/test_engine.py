@@ -135,7 +135,7 @@ def test_weights_beside_those_of_the_model_are_refused_since_vllm_would_load_the
     folder = Path(shutil.copytree(SEED.base, tmp_path / "model"))
     shutil.copyfile(folder / "model.safetensors", folder / "consolidated.safetensors")
     with (
-        pytest.raises(UserError, match=r"would load consolidated.safetensors of .*"),
+        pytest.raises(UserError, match=r"would also load consolidated.safetensors of .*"),
         open_engine(SMALL, reference_model(folder)),
     ):
         pass
