@@ -251,7 +251,7 @@ def sample_until_right(requests: pl.DataFrame, ask: Ask, *, n: int, capacity: in
     """
     waiting, sampled, batches = requests, 0, []
     while sampled < n and (waiting.height or not batches):
-        end = sampled + wave_size(waiting.height, sampled=sampled, n=n, capacity=capacity)
+        end = sampled + batch_size(waiting.height, sampled=sampled, n=n, capacity=capacity)
         batches.append(ask(waiting, sampled, end))
         waiting = waiting.join(batches[-1].filter(SETTLES), on=_REQUEST, how="anti", maintain_order="left")
         sampled = end
@@ -260,7 +260,7 @@ def sample_until_right(requests: pl.DataFrame, ask: Ask, *, n: int, capacity: in
     return until_settled(table.drop("request_order"))
 
 
-def wave_size(waiting: int, *, sampled: int, n: int, capacity: int) -> int:
+def batch_size(waiting: int, *, sampled: int, n: int, capacity: int) -> int:
     """How many judgments of each waiting request are sampled next: as many as fill a quarter of the engine, at least 1.
 
     Args:

@@ -70,21 +70,21 @@ def test_votes_that_end_early_have_the_verdict_of_all_votes_and_are_the_first_of
         assert questions[number][1] or votes.height == len(questions[number][0][0]), order
 
 
-def _waves(*streams: list[Verdict]) -> list[int]:
+def _batches(*streams: list[Verdict]) -> list[int]:
     judge = _Fixed([(list(streams), True)])
     sample_until_decided(judge.requests, judge.vote)
     return judge.batches
 
 
-def test_votes_of_one_mind_are_decided_by_the_first_wave() -> None:
-    assert _waves([Verdict.A] * 32) == [17]
-    assert _waves([Verdict.A]) == [1]
-    assert _waves([Verdict.A] * 32, [Verdict.B] * 32) == [17]
+def test_votes_of_one_mind_are_decided_by_the_first_batch() -> None:
+    assert _batches([Verdict.A] * 32) == [17]
+    assert _batches([Verdict.A]) == [1]
+    assert _batches([Verdict.A] * 32, [Verdict.B] * 32) == [17]
 
 
 @given(st.integers(1, 200))
-def test_even_votes_that_never_agree_take_few_waves(n: int) -> None:
-    assert len(_waves([Verdict.A, Verdict.B] * n)) <= 2 + (2 * n).bit_length()
+def test_even_votes_that_never_agree_take_few_batches(n: int) -> None:
+    assert len(_batches([Verdict.A, Verdict.B] * n)) <= 2 + (2 * n).bit_length()
 
 
 def test_a_vote_that_ends_early_has_the_verdict_of_all_votes_on_the_real_judge(

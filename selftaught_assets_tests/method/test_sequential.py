@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught_assets.method.judging import JUDGMENT_COLUMNS, SETTLES, sample_until_right, until_settled, wave_size
+from selftaught_assets.method.judging import JUDGMENT_COLUMNS, SETTLES, batch_size, sample_until_right, until_settled
 from selftaught_assets.method.training_set import select_examples
 
 N = 6
@@ -90,7 +90,7 @@ def test_without_room_to_spare_nothing_is_asked_beyond_the_first_right_judgment(
 
 
 @given(streams=STREAMS, capacity=st.integers(1, 40))
-def test_a_wave_fits_into_the_engine_or_is_one_judgment_of_each(streams, capacity):
+def test_a_batch_fits_into_the_engine_or_is_one_judgment_of_each(streams, capacity):
     judge = Judge(streams)
     sample_until_right(judge.requests, judge.ask, n=N, capacity=capacity)
     assert all(asked <= max(capacity, len(streams)) for asked in judge.asked)
@@ -99,8 +99,8 @@ def test_a_wave_fits_into_the_engine_or_is_one_judgment_of_each(streams, capacit
 @pytest.mark.parametrize(
     ("waiting", "sampled", "expected"), [(1800, 0, 1), (250, 1, 1), (100, 2, 2), (40, 4, 4), (1, 0, 8), (0, 0, 8)]
 )
-def test_waves_grow_as_pairs_are_settled(waiting, sampled, expected):
-    assert wave_size(waiting, sampled=sampled, n=8, capacity=1024) == expected
+def test_batches_grow_as_pairs_are_settled(waiting, sampled, expected):
+    assert batch_size(waiting, sampled=sampled, n=8, capacity=1024) == expected
 
 
 def test_the_first_right_judgment_is_distributed_as_a_random_right_one():

@@ -137,7 +137,7 @@ def test_in_both_orders_together_a_rival_must_not_even_draw_level():
 
 
 @given(votes=streams.filter(bool), to_come=st.integers(1, 20))
-def test_a_wave_is_the_fewest_votes_that_can_decide_if_all_are_for_the_leader(votes, to_come):
+def test_a_batch_is_the_fewest_votes_that_can_decide_if_all_are_for_the_leader(votes, to_come):
     assume(certain([votes], to_come, both_orders=True) == [INVALID])
     best = pooled(votes) if pooled(votes) is not INVALID else max((A, B, TIE), key=votes.count)
     futures = [certain([[*votes, *[best] * n]], to_come - n, both_orders=True)[0] for n in range(to_come + 1)]

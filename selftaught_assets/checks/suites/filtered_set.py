@@ -344,9 +344,9 @@ def label_not_leaked(recipe: Recipe) -> Suite:
 
     In a right judgment the label is the winner's position by construction, so the probe must not see that, nor the
     verdict. It sees what says nothing of quality: the lengths of the responses as shown; and the first word and the
-    length of the judgment. Told by lengths: the longer response wins, or the shorter one, so counting characters is
-    enough to be right. Told by the opening: the first word knows the verdict already, so the rest justifies it and is
-    no reason for it ("B is better, because"). Both are learned before judging is.
+    length of the judgment. Predictable from lengths: the longer response wins, or the shorter one, so counting
+    characters is enough to be right. Predictable from the opening: the first word knows the verdict already, so the
+    rest justifies it and is no reason for it ("B is better, because"). Both are learned before judging is.
     """
     most = recipe.checks.max_probe_accuracy
     of = "kept examples of the sample"
