@@ -31,6 +31,16 @@ JudgeOption = Annotated[
         help="`newest`, `seed`, an iteration such as iteration_03, or the folder of a checkpoint, adapter or model.",
     ),
 ]
+JudgeRecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        "-r",
+        help="A recipe's name, or the path of a .yaml file; demo by default. An exported judge and the folder of a "
+        "model need none.",
+        show_default=False,
+    ),
+]
 EngineOption = Annotated[
     str | None,
     typer.Option(
@@ -43,7 +53,7 @@ EngineOption = Annotated[
 DEFAULT_JUDGE = "newest"
 
 
-def load_quietly(what: str, recipe: str, engine: str | None) -> "Judge":
+def load_quietly(what: str, recipe: str | None, engine: str | None) -> "Judge":
     """Loads a judge without the progress bars and warnings of `transformers`; says what there is to know about it."""
     from transformers.utils import logging
 
@@ -101,7 +111,7 @@ def judge(
         Path, typer.Option("--output", "-o", help="File for the same rows with their verdicts; - is JSONL.")
     ],
     judge: JudgeOption = DEFAULT_JUDGE,
-    recipe: RecipeOption = "demo",
+    recipe: JudgeRecipeOption = None,
     engine: EngineOption = None,
     votes: Annotated[
         int, typer.Option(min=1, max=1024, help="Judgments in each order, at most; 1 is a single greedy one.")
@@ -182,7 +192,7 @@ EVERY_ADDRESS = ("0.0.0.0", "::")
 
 def serve(
     judge: JudgeOption = DEFAULT_JUDGE,
-    recipe: RecipeOption = "demo",
+    recipe: JudgeRecipeOption = None,
     engine: EngineOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,

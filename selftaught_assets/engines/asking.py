@@ -26,7 +26,7 @@ from selftaught_assets.method.judging import (
 from selftaught_assets.method.scoring.accuracy import Decoding, verdict_table
 from selftaught_assets.method.single import benchmark_rating_requests, one_by_one, rating_verdicts
 from selftaught_assets.method.verdicts import parse_verdicts
-from selftaught_assets.recipe import Recipe
+from selftaught_assets.recipe import JudgeSettings
 from selftaught_assets.recipe.engines import SamplingParameters
 
 Sample = Callable[[Sequence[GenerationTask], SamplingParameters], pl.DataFrame]
@@ -36,11 +36,13 @@ JOURNAL = "evaluation"
 """The stage in whose journal the votes of measurements and of use are."""
 
 
-def judge_tasks(recipe: Recipe, requests: pl.DataFrame, n: int | str, first: int | str = 0) -> list[GenerationTask]:
+def judge_tasks(
+    settings: JudgeSettings, requests: pl.DataFrame, n: int | str, first: int | str = 0
+) -> list[GenerationTask]:
     """What to ask the judge.
 
     Args:
-        recipe: for the templates, whether they offer a tie, and the seed.
+        settings: for the templates, whether they offer a tie, and the seed.
         requests: request_id and what `judging.request_messages` shows.
         n: judgments of each, those before `first` included; a number, or the column that holds it.
         first: index of the first judgment that is wanted; a number, or the column that holds it.
@@ -48,34 +50,34 @@ def judge_tasks(recipe: Recipe, requests: pl.DataFrame, n: int | str, first: int
     Raises:
         UserError: the recipe has no template for such a request, or it cannot be rendered.
     """
-    templates, ties = recipe.templates, recipe.verdicts.ties
+    templates, ties = settings.templates, settings.verdicts.ties
     try:
         return [
             GenerationTask(
                 request["request_id"],
                 request_messages(templates, request, ties=ties),
                 n=request["n"],
-                seed=request_seed(recipe.seed, request["request_id"]),
+                seed=request_seed(settings.seed, request["request_id"]),
                 first=request["first"],
             )
             for request in requests.with_columns(n=n, first=first).iter_rows(named=True)
         ]
     except ValueError as error:
-        raise UserError(f"Recipe {recipe.name}: {as_clause(str(error))}.") from None
+        raise UserError(f"Recipe {settings.name}: {as_clause(str(error))}.") from None
 
 
-def measurement_requests(recipe: Recipe, items: pl.DataFrame) -> pl.DataFrame:
+def measurement_requests(settings: JudgeSettings, items: pl.DataFrame) -> pl.DataFrame:
     """What to ask the judge about labelled pairs: both orders of each, or both responses of each in the single form."""
-    return benchmark_rating_requests(items) if recipe.judgments.form == "single" else benchmark_requests(items)
+    return benchmark_rating_requests(items) if settings.judgments.form == "single" else benchmark_requests(items)
 
 
 def measured_verdicts(
-    recipe: Recipe, requests: pl.DataFrame, sample: Sample, *, decoding: Decoding, judge: str
+    settings: JudgeSettings, requests: pl.DataFrame, sample: Sample, *, decoding: Decoding, judge: str
 ) -> pl.DataFrame:
     """The verdicts on `measurement_requests`, with all votes cast.
 
     Args:
-        recipe: for how the judge is asked, and for the number of votes.
+        settings: for how the judge is asked, and for the number of votes.
         requests: what to ask.
         sample: completes tasks.
         decoding: one greedy judgment each, or the recipe's number of votes.
@@ -87,20 +89,20 @@ def measured_verdicts(
     Raises:
         UserError: a judgment failed for good.
     """
-    n = 1 if decoding == "greedy" else recipe.evaluation.votes
-    answers = sample(judge_tasks(recipe, requests, n), _sampling(recipe, decoding))
+    n = 1 if decoding == "greedy" else settings.evaluation.votes
+    answers = sample(judge_tasks(settings, requests, n), _sampling(settings, decoding))
     if (failed := answers.filter(pl.col("finish_reason") == "failed")).height:
         raise UserError(
             f"{failed.height} of {answers.height} verdicts could not be had ({failed['error'][0]}): a measurement with "
             "holes means nothing, so materialize it again; only the missing ones are asked for."
         )
     named = {"decoding": decoding, "judge": judge}
-    if recipe.judgments.form == "single":
+    if settings.judgments.form == "single":
         return rating_verdicts(requests, answers, **named)
-    return verdict_table(requests, answers, form=recipe.verdicts.format, ties=recipe.verdicts.ties, **named)
+    return verdict_table(requests, answers, form=settings.verdicts.format, ties=settings.verdicts.ties, **named)
 
 
-def use_requests(recipe: Recipe, questions: pl.DataFrame) -> pl.DataFrame:
+def use_requests(settings: JudgeSettings, questions: pl.DataFrame) -> pl.DataFrame:
     """What to ask the judge about questions of users: as in a measurement, but for the names of the requests.
 
     A pair with a `pair_id` is asked under that name, so that `<benchmark>/<item_id>` gets the judgments that
@@ -108,7 +110,7 @@ def use_requests(recipe: Recipe, questions: pl.DataFrame) -> pl.DataFrame:
     answers.
 
     Args:
-        recipe: for the form of the judgments.
+        settings: for the form of the judgments.
         questions: question (a number), instruction, response_a and response_b, or response alone, reference, pair_id
             (both may be null), both_orders (means nothing in the single form), n (votes; 1 is a single greedy one) and
             stops_early.
@@ -119,7 +121,7 @@ def use_requests(recipe: Recipe, questions: pl.DataFrame) -> pl.DataFrame:
     """
     is_pair = pl.col("response").is_null()
     pairs, alone = questions.filter(is_pair), questions.filter(~is_pair).with_columns(order=pl.lit("A"))
-    if recipe.judgments.form == "single":
+    if settings.judgments.form == "single":
         nothing = pl.lit(None, pl.String)
         shown = one_by_one(pairs).rename({"side": "order"})
         shown = shown.with_columns(response_a=nothing, response_b=nothing, stops_early=False)
@@ -132,12 +134,12 @@ def use_requests(recipe: Recipe, questions: pl.DataFrame) -> pl.DataFrame:
 
 
 def votes_until_decided(
-    recipe: Recipe, requests: pl.DataFrame, sample: Callable[[pl.DataFrame], Sample]
+    settings: JudgeSettings, requests: pl.DataFrame, sample: Callable[[pl.DataFrame], Sample]
 ) -> pl.DataFrame:
     """The `judging.VOTE_SCHEMA` on `use_requests`, question by question until its verdict is certain.
 
     Args:
-        recipe: for how the judge is asked.
+        settings: for how the judge is asked.
         requests: what to ask.
         sample: given the requests that are still open, completes tasks for them.
     """
@@ -145,9 +147,9 @@ def votes_until_decided(
     def vote(waiting: pl.DataFrame) -> pl.DataFrame:
         complete, batches = sample(waiting), []
         for (is_greedy,), part in waiting.group_by(pl.col("n") == 1, maintain_order=True):
-            sampling = _sampling(recipe, "greedy" if is_greedy else "vote")
-            completions = complete(judge_tasks(recipe, part, "end", "first"), sampling)
-            verdicts = parse_verdicts(completions["text"], recipe.verdicts.format, ties=recipe.verdicts.ties)
+            sampling = _sampling(settings, "greedy" if is_greedy else "vote")
+            completions = complete(judge_tasks(settings, part, "end", "first"), sampling)
+            verdicts = parse_verdicts(completions["text"], settings.verdicts.format, ties=settings.verdicts.ties)
             indices = part.select("question", "order", sample_index=pl.int_ranges("first", "end"))
             cast = indices.explode("sample_index").hstack(completions.select("text", "finish_reason", "error"))
             batches.append(cast.with_columns(verdicts))
@@ -156,7 +158,7 @@ def votes_until_decided(
     return sample_until_decided(requests, vote)
 
 
-def _sampling(recipe: Recipe, decoding: Decoding) -> SamplingParameters:
+def _sampling(settings: JudgeSettings, decoding: Decoding) -> SamplingParameters:
     """Greedy judgments end as votes do."""
-    votes = recipe.evaluation.sampling
+    votes = settings.evaluation.sampling
     return votes.model_copy(update={"temperature": 0.0, "top_p": 1.0}) if decoding == "greedy" else votes

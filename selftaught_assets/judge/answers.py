@@ -14,7 +14,7 @@ from selftaught_assets.method.judging import as_given, count_questions
 from selftaught_assets.method.single import rated_pairs, rating_votes
 from selftaught_assets.method.verdicts import Verdict, parse_ratings
 from selftaught_assets.method.votes import COUNTS
-from selftaught_assets.recipe import Recipe
+from selftaught_assets.recipe import JudgeSettings
 from selftaught_assets.recipe.engines import SamplingParameters
 from selftaught_assets.storage.journal import Journal, MemoryJournal
 
@@ -154,7 +154,7 @@ _QUESTIONS = pl.Schema(
 def answer(
     engine: Engine,
     journal: Journal | MemoryJournal,
-    recipe: Recipe,
+    settings: JudgeSettings,
     questions: Sequence[Question],
     on_progress: Callable[[VotingProgress], None],
 ) -> list[Answer]:
@@ -176,15 +176,15 @@ def answer(
     asked = pl.DataFrame(rows, _QUESTIONS).with_columns(
         n="votes", stops_early=(pl.col("abstain_below") == 0).fill_null(False)
     )
-    requests = use_requests(recipe, asked)
-    votes = votes_until_decided(recipe, requests, _sampling(engine, journal, recipe, len(rows), on_progress))
+    requests = use_requests(settings, asked)
+    votes = votes_until_decided(settings, requests, _sampling(engine, journal, settings, len(rows), on_progress))
     answers |= _failures(votes)
     requests, votes = (frame.filter(~pl.col("question").is_in(list(answers))) for frame in (requests, votes))
     alone = pl.col("question").is_in(asked.filter(pl.col("response").is_not_null())["question"].implode())
     votes = votes.sort("question", "sample_index", "order")
     for (number,), part in votes.filter(alone).group_by("question"):
         answers[number] = score_of(part["text"], parse_ratings(part["text"]))
-    given, counted = _counted(recipe, requests.filter(~alone), votes.filter(~alone))
+    given, counted = _counted(settings, requests.filter(~alone), votes.filter(~alone))
     judgments = given.group_by("question", maintain_order=True).agg(pl.struct("order", "text", "verdict"))
     for (number, shown), row in zip(judgments.iter_rows(), counted.iter_rows(named=True), strict=True):
         said = tuple(Judgment(one["order"], one["text"], Verdict(one["verdict"] or Verdict.INVALID)) for one in shown)
@@ -234,9 +234,9 @@ def _failures(votes: pl.DataFrame) -> dict[int, UserError]:
     return failures
 
 
-def _counted(recipe: Recipe, requests: pl.DataFrame, votes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _counted(settings: JudgeSettings, requests: pl.DataFrame, votes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The votes in the names of their question, and the counts and the verdict of each question, in one order."""
-    if recipe.judgments.form != "single":
+    if settings.judgments.form != "single":
         return votes.with_columns(verdict=as_given("verdict")), count_questions(requests, votes).sort("question")
     by = ["question"]
     pairs = rating_votes(votes.rename({"order": "side"}).with_columns(parse_ratings(votes["text"])), by)
@@ -248,7 +248,7 @@ def _counted(recipe: Recipe, requests: pl.DataFrame, votes: pl.DataFrame) -> tup
 def _sampling(
     engine: Engine,
     journal: Journal | MemoryJournal,
-    recipe: Recipe,
+    settings: JudgeSettings,
     questions: int,
     on_progress: Callable[[VotingProgress], None],
 ) -> Callable[[pl.DataFrame], Sample]:
@@ -263,7 +263,7 @@ def _sampling(
 
         def complete(tasks: Sequence[GenerationTask], sampling: SamplingParameters) -> pl.DataFrame:
             nonlocal judgments
-            frame = generate(engine, journal, tasks, sampling, report, recipe.template_date).frame
+            frame = generate(engine, journal, tasks, sampling, report, settings.template_date).frame
             judgments += frame.height
             return frame
 

@@ -13,7 +13,6 @@ import jinja2
 import polars as pl
 import yaml
 
-from selftaught_assets import __version__
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key, iteration_number
 from selftaught_assets.judge.references import DESCRIPTION, PROMPTS, SEED, Description, FoundJudge, find_judge
@@ -21,32 +20,33 @@ from selftaught_assets.method.prompts import TEMPLATE_NAMES
 from selftaught_assets.method.scoring.accuracy import compare, score
 from selftaught_assets.method.scoring.held_out import without_held_out
 from selftaught_assets.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, GENERATION_CONFIG, copy_tokenizer
-from selftaught_assets.recipe import Recipe
+from selftaught_assets.recipe import JudgeSettings, Recipe
 from selftaught_assets.recipe.engines import TransformersSettings
 from selftaught_assets.storage.checkpoints import read_manifest
 from selftaught_assets.storage.files import folder_written_aside
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets.storage.tables import read_table
+from selftaught_assets.version import __version__
 
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
 
-def card(found: FoundJudge, layout: Layout, description: Description, *, merged: bool) -> str:
+def card(found: FoundJudge, recipe: Recipe, layout: Layout, description: Description, *, merged: bool) -> str:
     """The card as Markdown with its YAML heading.
 
     Raises:
         UserError: a recorded table is damaged.
     """
-    recipe, model = found.recipe, found.model
+    settings, model = found.settings, found.model
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     licence = _licence(model.base)
     manifest = None if model.adapter is None else read_manifest(model.adapter)
-    single = recipe.judgments.form == "single"
-    prompt = (recipe.templates.score if single else recipe.templates.judge).rstrip("\n")
+    single = settings.judgments.form == "single"
+    prompt = (settings.templates.score if single else settings.templates.judge).rstrip("\n")
     heading = {
         "license": licence,
         "library_name": "transformers" if merged else "peft",
@@ -57,6 +57,7 @@ def card(found: FoundJudge, layout: Layout, description: Description, *, merged:
         heading=yaml.safe_dump({key: value for key, value in heading.items() if value}, sort_keys=False),
         name=found.name,
         recipe=recipe,
+        settings=settings,
         description=description,
         merged=merged,
         adapted=model.adapter is not None,
@@ -161,29 +162,29 @@ def export_judge(what: str, folder: Path, recipe: Recipe, layout: Layout, *, mer
     in_full = merge or model.adapter is None
     with folder_written_aside(folder) as aside:
         if in_full:
-            _write_weights(found.recipe, model, aside)
+            _write_weights(found.settings, model, aside)
         else:
             _write_adapter(model, aside)
         copy_tokenizer(model.base, aside)
         (aside / PROMPTS).mkdir()
         for name in TEMPLATE_NAMES:
-            if (found.recipe.prompts / f"{name}.jinja").is_file():
-                shutil.copyfile(found.recipe.prompts / f"{name}.jinja", aside / PROMPTS / f"{name}.jinja")
+            if (found.settings.prompts / f"{name}.jinja").is_file():
+                shutil.copyfile(found.settings.prompts / f"{name}.jinja", aside / PROMPTS / f"{name}.jinja")
         description = _description(found)
         (aside / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (aside / "README.md").write_text(card(found, layout, description, merged=in_full), encoding="utf-8")
+        (aside / "README.md").write_text(card(found, recipe, layout, description, merged=in_full), encoding="utf-8")
     return found
 
 
-def _write_weights(recipe: Recipe, model: ModelReference, folder: Path) -> None:
+def _write_weights(settings: JudgeSettings, model: ModelReference, folder: Path) -> None:
     """Merged as the embedded engine merges them, in its dtype, so that the verdicts are the same."""
     from safetensors import SafetensorError
     from transformers import GenerationConfig
 
     from selftaught_assets.engines.embedded.engine import load_model
 
-    settings = recipe.engine if isinstance(recipe.engine, TransformersSettings) else TransformersSettings()
-    loaded, _ = load_model(settings, model)
+    engine = settings.engine if isinstance(settings.engine, TransformersSettings) else TransformersSettings()
+    loaded, _ = load_model(engine, model)
     generation = model.base / GENERATION_CONFIG
     if generation.is_file():  # transformers reads defaults that contradict one another, and refuses to write them.
         loaded.generation_config = GenerationConfig()
@@ -205,16 +206,16 @@ def _write_adapter(model: ModelReference, folder: Path) -> None:
 
 
 def _description(found: FoundJudge) -> Description:
-    model, recipe = found.model, found.recipe
+    model, settings = found.model, found.settings
     base_digest = model.digest if model.adapter is None else reference_model(model.base).digest
     return Description(
         judge=found.name,
-        recipe=recipe.name,
+        recipe=settings.name,
         digest=model.digest,
         base_digest=base_digest,
-        seed=recipe.seed,
-        form=recipe.judgments.form,
-        verdicts=recipe.verdicts,
-        evaluation=recipe.evaluation,
-        template_date=recipe.template_date,
+        seed=settings.seed,
+        form=settings.judgments.form,
+        verdicts=settings.verdicts,
+        evaluation=settings.evaluation,
+        template_date=settings.template_date,
     )

@@ -27,11 +27,11 @@ from selftaught_assets.judge.answers import (
     question_problem,
     require_settings,
 )
-from selftaught_assets.judge.references import find_judge
+from selftaught_assets.judge.references import find_judge, judge_in_folder, needs_no_recipe
 from selftaught_assets.method.votes import Standing, games, standings
-from selftaught_assets.recipe import Recipe, engine_settings, load_recipe
+from selftaught_assets.recipe import DEFAULT_RECIPE, JudgeSettings, engine_settings, load_recipe
 from selftaught_assets.storage.journal import Journal, MemoryJournal
-from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.layout import Layout, default_data_root
 
 PAIR_FIELDS = ("instruction", "response_a", "response_b")
 PAIRS_AT_ONCE = 1024
@@ -64,11 +64,11 @@ class Judge:
     ...     judge.compare("Sort the numbers up : 27 19 24", "19 27 24", "19 24 27").verdict
     """
 
-    def __init__(self, name: str, engine: Engine, recipe: Recipe, journal: Journal) -> None:
+    def __init__(self, name: str, engine: Engine, settings: JudgeSettings, journal: Journal) -> None:
         """Takes a loaded engine; `load` is the way to a judge by its name."""
         self.name = name
         """`seed`, `iteration_03`, or the folder's name."""
-        self.recipe = recipe
+        self.settings = settings
         """How it is asked: prompts, sampling, format of the verdict."""
         self.caution: str | None = None
         """That it was not promoted, or is stale."""
@@ -78,15 +78,15 @@ class Judge:
 
     @classmethod
     def load(
-        cls, what: str | Path, recipe: str = "demo", *, data: Path | None = None, engine: str | None = None
+        cls, what: str | Path, recipe: str | None = None, *, data: Path | None = None, engine: str | None = None
     ) -> "Judge":
-        """Loads a judge into the engine that the recipe names.
+        """Loads a judge, ready to be asked.
 
         Args:
             what: `seed`; `iteration_03` for that iteration's current checkpoint; `newest` for the last iteration that
                 has one which may judge; or the path of a checkpoint, an adapter, a model folder, or a folder that
                 `selftaught export` wrote. The last brings its own prompts, sampling and verdict format.
-            recipe: name of a shipped recipe, or path of a .yaml file.
+            recipe: as `load_recipe` takes it; the demo by default, but a folder needs none unless it is a checkpoint.
             data: the data folder; `SELFTAUGHT_DATA`, or `data` in the current folder, by default.
             engine: in place of the recipe's engine: a name such as `vllm`, or the section `engine` of a recipe as
                 YAML.
@@ -97,15 +97,19 @@ class Judge:
         Warns:
             Caution: the checkpoint was not promoted, or is stale.
         """
-        loaded = load_recipe(recipe)
-        settings = loaded.engine if engine is None else engine_settings(engine, loaded)
-        layout = Layout.of(loaded, data)
-        found = find_judge(str(what), loaded, layout)
+        if recipe is None and needs_no_recipe(str(what)):
+            found = judge_in_folder(Path(what))
+            layout = Layout(data or default_data_root(), found.settings.name)
+        else:
+            loaded = load_recipe(recipe or DEFAULT_RECIPE)
+            layout = Layout.of(loaded, data)
+            found = find_judge(str(what), loaded, layout)
+        settings = found.settings.engine if engine is None else engine_settings(engine, found.settings)
         if found.caution is not None:
             warnings.warn(found.caution, Caution, stacklevel=2)
         with ExitStack() as stack:
             opened = stack.enter_context(open_engine(settings, found.model))
-            judge = cls(found.name, opened, found.recipe, Journal(layout.journal(JOURNAL)))
+            judge = cls(found.name, opened, found.settings, Journal(layout.journal(JOURNAL)))
             judge.caution = found.caution
             judge._at_the_end = stack.pop_all()
         return judge
@@ -238,7 +242,7 @@ class Judge:
                     )
                 )
 
-            found = answer(self._engine, self._journal, self.recipe, part, report)
+            found = answer(self._engine, self._journal, self.settings, part, report)
             answers += found
             judged += sum(len(one.judgments) for one in found if isinstance(one, Comparison))
         rows: list[dict[str, Any]] = [{"error": error} for error in errors]
@@ -249,7 +253,7 @@ class Judge:
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answers questions of both kinds together; nothing is kept on disk. For services."""
-        return answer(self._engine, MemoryJournal(), self.recipe, questions, lambda progress: None)
+        return answer(self._engine, MemoryJournal(), self.settings, questions, lambda progress: None)
 
     def close(self) -> None:
         """Gives the model's memory back."""

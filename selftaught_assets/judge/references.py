@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.iterations import iteration_key
 from selftaught_assets.model_files import ADAPTER_CONFIG
-from selftaught_assets.recipe import Recipe
-from selftaught_assets.recipe.engines import TEMPLATE_DATE
-from selftaught_assets.recipe.stages import Evaluation, Verdicts
+from selftaught_assets.recipe import JudgeSettings, Recipe
+from selftaught_assets.recipe.engines import TEMPLATE_DATE, TransformersSettings
+from selftaught_assets.recipe.stages import Evaluation, Judgments, Verdicts
 from selftaught_assets.storage.checkpoints import (
     current_checkpoint,
     read_manifest,
@@ -28,6 +28,8 @@ SEED = "seed"
 NEWEST = "newest"
 DESCRIPTION = "judge.json"
 PROMPTS = "prompts"
+WITHOUT_RECIPE = "judge"
+"""Under this name lie the completions of a judge that belongs to no recipe."""
 _ITERATION = re.compile(r"iteration_[0-9]{2}")
 
 
@@ -52,7 +54,7 @@ class FoundJudge(NamedTuple):
 
     name: str
     model: ModelReference
-    recipe: Recipe
+    settings: JudgeSettings
     """How it is asked: the recipe, or what the exported folder brings instead."""
     caution: str | None = None
     """What its users should know: it was refused, or is stale."""
@@ -81,7 +83,14 @@ def find_judge(what: str, recipe: Recipe, layout: Layout) -> FoundJudge:
         raise UserError(
             f"There is no judge {what!r}: give `seed`, `newest`, an iteration such as iteration_03, or a folder."
         )
-    return _in_folder(folder, recipe)
+    return judge_in_folder(folder, recipe)
+
+
+def needs_no_recipe(what: str) -> bool:
+    """Whether this names the folder of a model, of an adapter, or of an exported judge. A checkpoint of a recipe is
+    none: it does not say where its base model is."""
+    by_name = what in (SEED, NEWEST) or _ITERATION.fullmatch(what)
+    return not by_name and Path(what).is_dir() and read_manifest(Path(what)) is None
 
 
 def _newest(recipe: Recipe, layout: Layout) -> FoundJudge:
@@ -128,13 +137,23 @@ def _refusal(key: str, model: ModelReference, recipe: Recipe, layout: Layout) ->
     )
 
 
-def _in_folder(folder: Path, recipe: Recipe) -> FoundJudge:
+def judge_in_folder(folder: Path, recipe: Recipe | None = None) -> FoundJudge:
+    """The judge in the folder of a checkpoint, an adapter, a model or an exported judge.
+
+    Args:
+        folder: that exists.
+        recipe: how the judge is asked, unless it was exported, and the base of a checkpoint. Without it, a judge is
+            asked with the prompts and settings that a recipe has by default.
+
+    Raises:
+        UserError: files are missing or damaged.
+    """
     name = folder.resolve().name
-    if read_manifest(folder) is not None:
+    if recipe is not None and read_manifest(folder) is not None:
         return FoundJudge(name, reference_checkpoint(folder, reference_model(recipe.seed_model)), recipe)
     description = _read_description(folder)
     if (folder / ADAPTER_CONFIG).is_file():
-        model = reference_adapter(folder, otherwise=recipe.seed_model)
+        model = reference_adapter(folder, otherwise=None if recipe is None else recipe.seed_model)
         if description and adapter_digest(folder, description.base_digest) != description.digest:
             raise UserError(f"The weights in {folder} are not those that were exported: export the judge again.")
         if description and model.digest != description.digest:
@@ -144,7 +163,9 @@ def _in_folder(folder: Path, recipe: Recipe) -> FoundJudge:
             )
     else:
         model = reference_model(folder)
-    return FoundJudge(name, model, _asked_as_described(recipe, description, folder) if description else recipe)
+    if description is not None:
+        return FoundJudge(name, model, _as_described(description, folder, recipe))
+    return FoundJudge(name, model, recipe or JudgeSettings(name=WITHOUT_RECIPE))
 
 
 def _read_description(folder: Path) -> Description | None:
@@ -159,8 +180,14 @@ def _read_description(folder: Path) -> Description | None:
         raise UserError(f"{path} is damaged ({place}: {as_clause(problem['msg'])}): export the judge again.") from None
 
 
-def _asked_as_described(recipe: Recipe, description: Description, folder: Path) -> Recipe:
-    """A recipe in which only the asking counts: its benchmarks may want verdicts that this judge cannot give."""
-    own = {name: getattr(description, name) for name in ("seed", "verdicts", "evaluation", "template_date")}
-    judgments = recipe.judgments.model_copy(update={"form": description.form})
-    return Recipe.model_construct(**{**dict(recipe), **own, "judgments": judgments, "prompts": folder / PROMPTS})
+def _as_described(description: Description, folder: Path, recipe: Recipe | None) -> JudgeSettings:
+    return JudgeSettings(
+        name=description.recipe,
+        seed=description.seed,
+        prompts=folder / PROMPTS,
+        template_date=description.template_date,
+        engine=TransformersSettings() if recipe is None else recipe.engine,
+        judgments=Judgments(form=description.form),
+        verdicts=description.verdicts,
+        evaluation=description.evaluation,
+    )

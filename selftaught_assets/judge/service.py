@@ -26,12 +26,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from selftaught_assets import __version__
 from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.judge.answers import VOTES, Answer, Order, PairQuestion, Question, ResponseQuestion
 from selftaught_assets.judge.batching import Batcher, TooManyWaitingError
 from selftaught_assets.judge.judge import Judge
 from selftaught_assets.method.verdicts import Verdict
+from selftaught_assets.version import __version__
 
 _MOST_CLIENTS = 10_000
 

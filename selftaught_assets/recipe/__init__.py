@@ -3,7 +3,24 @@
 Paths in a recipe are relative to the recipe's own file.
 """
 
-from selftaught_assets.recipe.loading import RECIPES_FOLDER, engine_settings, load_recipe
-from selftaught_assets.recipe.recipe import PROMPTS_FOLDER, Recipe
+from selftaught_assets.recipe.loading import (
+    DEFAULT_RECIPE,
+    RECIPES_FOLDER,
+    SHIPPED,
+    engine_settings,
+    load_recipe,
+    recipe_of,
+)
+from selftaught_assets.recipe.recipe import PROMPTS_FOLDER, JudgeSettings, Recipe
 
-__all__ = ["PROMPTS_FOLDER", "RECIPES_FOLDER", "Recipe", "engine_settings", "load_recipe"]
+__all__ = [
+    "DEFAULT_RECIPE",
+    "PROMPTS_FOLDER",
+    "RECIPES_FOLDER",
+    "SHIPPED",
+    "JudgeSettings",
+    "Recipe",
+    "engine_settings",
+    "load_recipe",
+    "recipe_of",
+]

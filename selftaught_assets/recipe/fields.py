@@ -19,6 +19,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+NAME = r"^[a-z][a-z0-9_]*$"
+"""What a recipe, or a part of its key prefix, may be called: Dagster's keys and folders both allow it."""
+
 BY_CONTENT = "by content"
 """Context of pydantic's `model_dump` in which an `InputPath` is written as the digest of what is there."""
 

@@ -1,5 +1,8 @@
 """From a YAML file to a recipe; any mistake in it is reported in one sentence."""
 
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +12,24 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.prompts import require_templates
 from selftaught_assets.recipe.engines import EngineSettings
-from selftaught_assets.recipe.recipe import Recipe
+from selftaught_assets.recipe.recipe import JudgeSettings, Recipe
 
-RECIPES_FOLDER = Path(__file__).resolve().parent.parent.parent / "recipes"
+SHIPPED = Path(__file__).resolve().parent.parent / "project"
+"""The project that `selftaught init` lays down, with the demo's recipes, data and model; a clone is one as well."""
+RECIPES_FOLDER = SHIPPED / "recipes"
+DEFAULT_RECIPE = "demo"
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """Reads `recipes/<name>.yaml`, or the file at a path that ends in .yaml.
+    """Reads a recipe: by its name from the folder `recipes` here or from the shipped ones, or from a .yaml file.
+
+    A file that defines a component of Dagster, defs.yaml, is a recipe as well: its attributes are one.
 
     Raises:
         UserError: the file is missing or not YAML; a field is repeated, unknown or has an impossible value; or a path
             in it leads nowhere.
     """
-    path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else RECIPES_FOLDER / f"{name_or_path}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES_FOLDER.glob("*.yaml"))) or "none"
-        raise UserError(
-            f"There is no recipe {name_or_path!r}: give the path of a .yaml file or one of the shipped ones ({known})."
-        )
+    path = _file_of(name_or_path)
     try:
         values = _loaded(path.read_text(encoding="utf-8"))
     except _RepeatedError as error:
@@ -35,6 +38,21 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise UserError(f"Recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(values, dict):
         raise UserError(f"Recipe {path} must be a mapping of fields to values.")
+    if values.keys() >= {"type", "attributes"}:
+        values = {"name": path.resolve().parent.name} | _filled_in(values["attributes"] or {}, path)
+    return recipe_of(values, path)
+
+
+def recipe_of(values: Mapping[str, Any], path: Path) -> Recipe:
+    """The recipe with these fields.
+
+    Args:
+        values: of the fields, as YAML has them.
+        path: of the file that they are from, for paths, which are relative to its folder, and for messages.
+
+    Raises:
+        UserError: a field is missing, unknown or has an impossible value, or a path leads nowhere.
+    """
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -48,7 +66,56 @@ def load_recipe(name_or_path: str) -> Recipe:
     return recipe
 
 
-def engine_settings(text: str, recipe: Recipe) -> EngineSettings:
+def _file_of(name_or_path: str) -> Path:
+    if name_or_path.endswith((".yaml", ".yml")):
+        places = [Path(name_or_path)]
+    else:
+        places = [folder / f"{name_or_path}.yaml" for folder in (Path("recipes"), RECIPES_FOLDER)]
+    for path in places:
+        if path.is_file():
+            return path
+    known = sorted({path.stem for folder in (Path("recipes"), RECIPES_FOLDER) for path in folder.glob("*.yaml")})
+    raise UserError(
+        f"There is no recipe {name_or_path!r}: give the path of a .yaml file, or a name: {', '.join(known)}."
+    )
+
+
+_ENV = re.compile(
+    r"""\{\{ \s* env (?:
+            \. (?P<name>\w+)
+            | \( \s* (['"]) (?P<called>\w+) \2 \s* (?: , \s* (['"]) (?P<default>.*?) \4 \s* )? \)
+        ) \s* \}\}""",
+    re.VERBOSE,
+)
+
+
+def _filled_in(value: Any, path: Path) -> Any:
+    """With the environment's values for `{{ env.NAME }}` and `{{ env("NAME", "default") }}`, as Dagster fills them in.
+
+    Raises:
+        UserError: a variable is not set, or there is another template, which only Dagster can fill in.
+    """
+    if isinstance(value, dict):
+        return {key: _filled_in(part, path) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_filled_in(part, path) for part in value]
+    if not isinstance(value, str) or "{{" not in value:
+        return value
+    text = _ENV.sub(lambda found: _variable(found, path), value)
+    if "{{" in text:
+        raise UserError(f"Recipe {path}: only Dagster can fill in {value!r}; `selftaught` fills in {{{{ env.NAME }}}}.")
+    return yaml.safe_load(text) if _ENV.fullmatch(value.strip()) else text
+
+
+def _variable(found: re.Match[str], path: Path) -> str:
+    name = found["name"] or found["called"]
+    value = os.environ.get(name, found["default"])
+    if value is None:
+        raise UserError(f"Recipe {path}: the environment variable {name} is not set.")
+    return value
+
+
+def engine_settings(text: str, recipe: JudgeSettings) -> EngineSettings:
     """What stands for the recipe's section `engine`, as YAML: a name, or a mapping as in a recipe.
 
     A name alone means the recipe's own settings where it names the same engine, else that engine's defaults.

@@ -13,8 +13,9 @@ from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets.recipe.benchmarks import Benchmark
 from selftaught_assets.recipe.checks import Checks
 from selftaught_assets.recipe.engines import TEMPLATE_DATE, EngineSettings, Place, TransformersSettings, require_place
-from selftaught_assets.recipe.fields import BY_CONTENT, InputPath, Section
+from selftaught_assets.recipe.fields import BY_CONTENT, NAME, InputPath, Section
 from selftaught_assets.recipe.stages import (
+    Assets,
     Evaluation,
     Filter,
     Instructions,
@@ -30,15 +31,13 @@ from selftaught_assets.recipe.stages import (
 PROMPTS_FOLDER = Path(__file__).resolve().parent.parent / "prompts"
 
 
-class Recipe(Section):
-    """One experiment. Its name is the prefix of its asset keys and the folder of its data."""
+class JudgeSettings(Section):
+    """How a judge is asked. All of it goes with an exported judge, which therefore needs no recipe."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str
+    """Of the recipe that the judge comes from; its completions are stored under this name."""
     seed: int = Field(1, ge=0)
-    iterations: int = Field(5, ge=1, le=99)
-    pool: Pool
-    benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
-    seed_model: InputPath
+    """Of every random draw."""
     prompts: Path = PROMPTS_FOLDER
     """Folder with the prompt templates (Jinja2): response, modified_instruction, modified_pair, judge; and score, where
     `judgments.form` is single."""
@@ -46,10 +45,47 @@ class Recipe(Section):
     """The date given to chat templates that ask for one (Llama 3.1, Granite), the same on every day: with that of the
     clock, each day would have prompts of its own, which no journal finds again. The default is the one that the
     template of Llama falls back to."""
+    engine: EngineSettings = TransformersSettings()
+    judgments: Judgments = Judgments()
+    verdicts: Verdicts = Verdicts()
+    evaluation: Evaluation = Evaluation()
+
+    @cached_property
+    def templates(self) -> PromptTemplates:
+        """The prompt templates, as text, without a byte order mark.
+
+        Raises:
+            UserError: a file of the folder is missing that the form needs, or is not UTF-8.
+        """
+        texts = {}
+        for name in TEMPLATE_NAMES:
+            path = self.prompts / f"{name}.jinja"
+            if path.is_file():
+                try:
+                    texts[name] = path.read_text(encoding="utf-8-sig")
+                except UnicodeDecodeError:
+                    raise UserError(
+                        f"Recipe {self.name}: the prompt template {path} is not UTF-8; save it in that encoding."
+                    ) from None
+            elif name != "score" or self.judgments.form == "single":
+                raise UserError(
+                    f"Recipe {self.name}: the prompt template {path} does not exist; add it or drop `prompts`."
+                )
+        return PromptTemplates(**texts)
+
+
+class Recipe(JudgeSettings):
+    """One experiment: what is trained on, with which model, how, and how the result is measured."""
+
+    name: str = Field(pattern=NAME)
+    """The last part of the key prefix of its assets, and of the folder of its data."""
+    iterations: int = Field(5, ge=1, le=99)
+    pool: Pool
+    benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
+    seed_model: InputPath
     try_training: bool = True
     """Whether training is tried on two examples before anything is sampled, once for each model and training section:
     what cannot be trained is then known before an iteration is paid for. It takes as long as loading the model."""
-    engine: EngineSettings = TransformersSettings()
     price: Price | None = None
     """What sampling costs; the sampling assets then report it."""
     journal: Place | None = None
@@ -58,14 +94,22 @@ class Recipe(Section):
     here; recipes may share one, and then share their completions."""
     instructions: Instructions = Instructions()
     pairs: Pairs = Pairs()
-    judgments: Judgments = Judgments()
-    verdicts: Verdicts = Verdicts()
     filter: Filter = Filter()
     training: Training = Training()
-    evaluation: Evaluation = Evaluation()
     promotion: PromotionSettings = PromotionSettings()
     checks: Checks = Checks()
     """Thresholds at which data counts as suspicious; no asset depends on them."""
+    assets: Assets = Assets()
+    """How its assets appear in Dagster; what they hold does not depend on it."""
+
+    @property
+    def key_prefix(self) -> tuple[str, ...]:
+        """Of all asset keys, and of the data folder: two recipes of one prefix would be the same to Dagster."""
+        return (*self.assets.key_prefix, self.name)
+
+    def dagster_name(self, part: str) -> str:
+        """The name of a job or a sensor, such as `demo_iteration`."""
+        return f"{'__'.join(self.key_prefix)}_{part}"
 
     @model_validator(mode="after")
     def _the_journal_has_a_place(self) -> "Recipe":
@@ -143,29 +187,6 @@ class Recipe(Section):
     def stops_when_right(self) -> bool:
         """Whether sampling of a pair stops at its first right judgment (method/judging.py)."""
         return self.judgments.stop == "first_correct" and self.judgments.form == "pairwise"
-
-    @cached_property
-    def templates(self) -> PromptTemplates:
-        """The prompt templates, as text, without a byte order mark.
-
-        Raises:
-            UserError: a file of the folder is missing that the form needs, or is not UTF-8.
-        """
-        texts = {}
-        for name in TEMPLATE_NAMES:
-            path = self.prompts / f"{name}.jinja"
-            if path.is_file():
-                try:
-                    texts[name] = path.read_text(encoding="utf-8-sig")
-                except UnicodeDecodeError:
-                    raise UserError(
-                        f"Recipe {self.name}: the prompt template {path} is not UTF-8; save it in that encoding."
-                    ) from None
-            elif name != "score" or self.judgments.form == "single":
-                raise UserError(
-                    f"Recipe {self.name}: the prompt template {path} does not exist; add it or drop `prompts`."
-                )
-        return PromptTemplates(**texts)
 
     def settings(self, *sections: str) -> dict[str, object]:
         """What the recipe says in these sections, and its seed, as JSON has it; `prompts` are texts, not a path.

@@ -9,7 +9,7 @@ from selftaught_assets.method.costs import Prices
 from selftaught_assets.method.scoring.comparison import Rule
 from selftaught_assets.method.verdicts import VerdictFormat
 from selftaught_assets.recipe.engines import SamplingParameters
-from selftaught_assets.recipe.fields import InputPath, Section
+from selftaught_assets.recipe.fields import NAME, InputPath, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Schedule = Literal["fixed", "fresh"]
@@ -185,3 +185,32 @@ class PromotionSettings(Section):
     def compares(self) -> bool:
         """Whether a checkpoint is compared with the current judge before it may judge."""
         return self.rule != "always" or self.stop_when_flat is not None
+
+
+Name = Annotated[str, Field(pattern=NAME)]
+Phase = Literal["sources", "data", "judging", "training", "evaluation"]
+
+
+class Assets(Section):
+    """How the assets of a recipe appear in Dagster. None of it makes anything stale."""
+
+    key_prefix: tuple[Name, ...] = ()
+    """What stands before the recipe's name in every asset key, and in the path of its data folder."""
+    groups: dict[Phase, Name] = Field({})
+    """The group of each phase's assets; `<recipe>_<phase>` where none is given."""
+    owners: tuple[str, ...] = ("team:evaluators",)
+    """E-mail addresses, or names of teams that begin with `team:`."""
+    tags: dict[str, str] = Field({})
+    """On every asset, for search and selection in Dagster's UI."""
+    automation: Literal["none", "stopped", "running"] = "stopped"
+    """Whether each stage follows its upstream by itself. `stopped`: once the sensor is switched on in the UI;
+    `running`: from the start; `none`: there is no sensor."""
+
+    def group(self, phase: Phase, prefix: tuple[str, ...]) -> str:
+        """The group of a phase.
+
+        Args:
+            phase: of the method.
+            prefix: that of the recipe's asset keys.
+        """
+        return self.groups.get(phase) or "_".join((*prefix, phase))

@@ -23,11 +23,11 @@ from typing import Any
 import jinja2
 import yaml
 
-from selftaught_assets import __version__
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.report import charts
 from selftaught_assets.report.browser import KEPT, LIMIT, Rows, pack
 from selftaught_assets.report.contents import ATTACKS, REASONS, STAGES, Contents, Iteration, short
+from selftaught_assets.version import __version__
 
 _JOINERS = "\u200c\u200d"
 """They belong to the writing between two characters beyond ASCII (emoji, Persian, Indic), and to nothing elsewhere."""

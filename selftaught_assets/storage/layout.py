@@ -30,13 +30,14 @@ class Layout:
 
     root: Path
     recipe: str
+    """Its key prefix, with slashes: the place of its folder below the root."""
     journals: Path | str | None = None
     """A folder, or an address of fsspec's, instead of `journal` in the data folder."""
 
     @classmethod
     def of(cls, recipe: Recipe, root: Path | None = None) -> "Layout":
         """Where a recipe's data lies: below `root`, or below the default data folder."""
-        return cls(root or default_data_root(), recipe.name, recipe.journal)
+        return cls(root or default_data_root(), "/".join(recipe.key_prefix), recipe.journal)
 
     @property
     def folder(self) -> Path:

@@ -116,20 +116,27 @@ def base_alone(model: ModelReference, base_digest: str) -> ModelReference:
     return ModelReference(model.base, None, base_digest, seen)
 
 
-def reference_adapter(folder: Path, otherwise: Path) -> ModelReference:
+def reference_adapter(folder: Path, otherwise: Path | None) -> ModelReference:
     """The reference of a LoRA adapter, as PEFT's `save_pretrained` writes it, on the base model that it names.
 
     Args:
         folder: of the adapter.
-        otherwise: the base model where the one that the adapter names is no folder of this machine.
+        otherwise: the base model where the one that the adapter names is no folder of this machine; None where
+            nobody knows it.
 
     Raises:
-        UserError: files are missing or damaged, or the weights of a model lie beside the adapter.
+        UserError: files are missing or damaged, the base model is unknown, or the weights of a model lie beside the
+            adapter.
     """
     config = read_json(folder / ADAPTER_CONFIG, "an adapter needs the file that PEFT's save_pretrained writes")
     named = config.get("base_model_name_or_path")
-    base = reference_model(Path(named) if isinstance(named, str) and named and Path(named).is_dir() else otherwise)
-    return adapted(base, folder)
+    base = Path(named) if isinstance(named, str) and named and Path(named).is_dir() else otherwise
+    if base is None:
+        raise UserError(
+            f"The adapter {folder} belongs on the base model {named!r}, which is no folder here: correct "
+            f"base_model_name_or_path in its {ADAPTER_CONFIG}."
+        )
+    return adapted(reference_model(base), folder)
 
 
 def confirmed(model: ModelReference, remedy: str) -> ModelReference:

@@ -50,7 +50,7 @@ def _card(workplace: Workplace, layout: Layout, what: str = "iteration_03", *, m
         verdicts=workplace.recipe.verdicts,
         evaluation=workplace.recipe.evaluation,
     )
-    return card(found, layout, description, merged=merged)
+    return card(found, workplace.recipe, layout, description, merged=merged)
 
 
 @pytest.fixture

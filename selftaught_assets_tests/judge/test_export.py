@@ -149,9 +149,9 @@ def test_an_exported_judge_is_loaded_again_and_asked_as_it_was(
     folder = request.getfixturevalue(kind)
     with Judge.load(folder, "demo") as judge:  # Its own prompts and sampling, not the demo's.
         assert judge.name == kind
-        assert judge.recipe.evaluation == workplace.recipe.evaluation
-        assert judge.recipe.prompts == folder / "prompts"
-        assert judge.recipe.template_date == workplace.recipe.template_date
+        assert judge.settings.evaluation == workplace.recipe.evaluation
+        assert judge.settings.prompts == folder / "prompts"
+        assert judge.settings.template_date == workplace.recipe.template_date
         assert _greedy(judge, pairs) == expected
 
 

@@ -51,7 +51,7 @@ def test_answers_do_not_depend_on_what_else_is_asked(seed_judge: Judge, pairs: p
 
 
 def test_one_vote_is_the_greedy_verdict_of_the_platform(trained_judge: Judge, pairs: pl.DataFrame) -> None:
-    recipe = trained_judge.recipe
+    recipe = trained_judge.settings
     items = pairs.rename({"id": "item_id"}).with_columns(
         benchmark=pl.lit("tiny"),
         group_id="item_id",

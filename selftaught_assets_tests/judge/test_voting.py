@@ -125,7 +125,7 @@ def test_a_judgment_that_could_not_be_had_is_no_vote_but_an_error_of_its_questio
 ) -> None:
     texts = pairs.select("instruction", "response_a", "response_b").rows()[:2]
     questions = [PairQuestion(*row, votes=5) for row in texts]
-    engine = _Failing(seed_judge._engine, judge_messages(seed_judge.recipe.templates, *texts[0])[0]["content"])
-    failed, sound = answer(engine, MemoryJournal(), seed_judge.recipe, questions, lambda progress: None)
+    engine = _Failing(seed_judge._engine, judge_messages(seed_judge.settings.templates, *texts[0])[0]["content"])
+    failed, sound = answer(engine, MemoryJournal(), seed_judge.settings, questions, lambda progress: None)
     assert str(failed) == "A judgment could not be had (The server said 500): ask again."
     assert sound == seed_judge.answer(questions)[1]
