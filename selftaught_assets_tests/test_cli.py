@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from selftaught_assets import __version__
 from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.cli import app
 from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import read_table
+from selftaught_assets.version import __version__
 from selftaught_assets_tests.assets.loop import Loop, copy_of
 from selftaught_assets_tests.assets.trained import TRAINED
 from selftaught_assets_tests.command_line import SELFTAUGHT, Done, selftaught

@@ -14,7 +14,7 @@ import selftaught_assets
 
 PACKAGE = Path(selftaught_assets.__file__).parent
 LAYERS = (
-    {"selftaught_assets"},  # The version.
+    {"version"},
     {"errors", "iterations", "startup"},
     {"model_files"},
     {"method"},
@@ -25,7 +25,8 @@ LAYERS = (
     {"training"},
     {"checks", "judge", "lineage", "report", "review", "tinyworld"},
     {"assets"},
-    {"definitions", "preload"},
+    {"component"},
+    {"selftaught_assets", "definitions", "preload"},  # The package itself exports the component.
     {"commands"},
     {"cli"},
 )
@@ -109,7 +110,7 @@ def test_only_assets_checks_training_and_commands_know_dagster():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "dagster" for alias in node.names)
     }
-    assert knowing <= {"assets", "checks", "commands", "definitions", "iterations", "preload", "training"}
+    assert knowing <= {"assets", "checks", "commands", "component", "definitions", "iterations", "preload", "training"}
 
 
 @pytest.mark.parametrize("document", ["docs/architecture.md", "CONTRIBUTING.md", "docs/method.md"])

@@ -31,7 +31,7 @@ def _checks_of(family: Family, asset: str, suites: list[Suite]) -> dg.AssetCheck
     inputs = dict.fromkeys(name for suite in suites for name in suite.inputs)
 
     @dg.multi_asset_check(
-        name=f"{family.recipe.name}__{asset}_checks",
+        name="__".join((*family.recipe.key_prefix, asset)) + "_checks",
         description=f"Data quality of `{asset}`; a failure with severity ERROR stops the run.",
         specs=[_spec(family, suite) for suite in suites],
         ins={name: family.table(name) for name in inputs},

@@ -13,6 +13,7 @@ from selftaught_assets.assets.io_manager import BASIS, DATA_VERSION, SETTINGS
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_partitions
 from selftaught_assets.recipe import Recipe
+from selftaught_assets.recipe.stages import Phase
 from selftaught_assets.staleness import Basis, basis_of, stage_of
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.stored import required
@@ -49,7 +50,8 @@ def account(frame: pl.DataFrame, rows_in: int) -> Account:
     return Account(rows_in, kept, by_reason)
 
 
-OWNERS = ["team:evaluators"]
+TABLES = "selftaught_tables"
+"""The resource that stores tables."""
 
 UNPARTITIONED = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation", "progress", "report")
 """Assets that belong to no iteration."""
@@ -113,7 +115,11 @@ class Family:
         return iteration_partitions(self.recipe.iterations)
 
     def key(self, name: str) -> dg.AssetKey:
-        return dg.AssetKey([self.recipe.name, name])
+        return dg.AssetKey([*self.recipe.key_prefix, name])
+
+    def selection(self) -> dg.AssetSelection:
+        """All assets of the recipe."""
+        return dg.AssetSelection.key_prefixes(list(self.recipe.key_prefix))  # Of a tuple Dagster would find none.
 
     def partition_of(self, name: str, iteration: str | None) -> str | None:
         """The partition of an asset that belongs to an iteration; None for the assets that have no partitions."""
@@ -121,12 +127,12 @@ class Family:
 
     def table(self, name: str) -> dg.AssetIn:
         """An upstream table, handed to the asset as a frame."""
-        return dg.AssetIn(key=self.key(name), input_manager_key="tables")
+        return dg.AssetIn(key=self.key(name), input_manager_key=TABLES)
 
     def asset(
         self,
         *,
-        group: str,
+        group: Phase,
         kinds: set[str],
         tables: tuple[str, ...] = (),
         samples: bool = False,
@@ -136,7 +142,7 @@ class Family:
         """The decorator of every asset: its name and description are the function's, its upstream is in staleness.py.
 
         Args:
-            group: phase of the method, a band in the graph.
+            group: phase of the method, whose assets are one band of the graph.
             kinds: at most ten technologies, shown as icons.
             tables: upstream tables that it gets as frames, in parameters of the same name. The rest of what is upstream
                 it reads by itself, or only waits for.
@@ -151,19 +157,21 @@ class Family:
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
             name = function.__name__
             stage = stage_of(self.recipe, name)
+            shown = self.recipe.assets
             sections = dict.fromkeys(setting.partition(".")[0] for setting in stage.settings)
             return dg.asset(
-                key_prefix=self.recipe.name,
-                group_name=group,
+                key_prefix=self.recipe.key_prefix,
+                group_name=shown.group(group, self.recipe.key_prefix),
                 kinds=kinds,
-                owners=OWNERS,
+                owners=shown.owners,
+                tags=shown.tags,
                 code_version=basis_of(self.recipe, name).code_version,
                 metadata={SETTINGS: dg.MetadataValue.json(self.recipe.settings(*sections, *recorded))},
                 deps=[self.key(upstream) for upstream in stage.made_of if upstream not in tables],
                 ins={table: self.table(table) for table in tables},
                 partitions_def=None if name in UNPARTITIONED else self.partitions,
-                automation_condition=condition if automated else None,
-                io_manager_key="tables",
+                automation_condition=condition if automated and shown.automation != "none" else None,
+                io_manager_key=TABLES,
             )(self._as_step(function, tables))
 
         return decorate

@@ -10,11 +10,11 @@ import dagster as dg
 import polars as pl
 from upath import UPath
 
-from selftaught_assets import __version__
 from selftaught_assets.errors import UserError
 from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.columns import describe, origins
 from selftaught_assets.storage.tables import Provenance, read_table, write_table
+from selftaught_assets.version import __version__
 
 SETTINGS = "recipe"
 """Metadata of the definition of every asset: what the recipe says in the sections that it uses (`Recipe.settings`)."""
@@ -72,7 +72,7 @@ def _provenance(context: dg.OutputContext) -> Provenance | None:
     known = {name: value.value for name, value in context.output_metadata.items()}
     return Provenance(
         asset=context.asset_key.path[-1],
-        recipe=context.asset_key.path[0],
+        recipe="/".join(context.asset_key.path[:-1]),
         partition=context.partition_key if context.has_partition_key else None,
         data_version=known.pop(DATA_VERSION, None),
         basis=Basis.model_validate(known.pop(BASIS)),

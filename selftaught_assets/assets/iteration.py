@@ -302,7 +302,7 @@ def build_checkpoint(family: Family) -> dg.AssetsDefinition:
         kinds={"pytorch", "huggingface"},
         samples=gated,
     )
-    def checkpoint(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
+    def checkpoint(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """A new judge: a LoRA adapter trained on the kept judgments, in a process of its own.
 
         Once its checks have passed it becomes `judge` of the next iteration. Where the recipe's `promotion` asks for
@@ -315,7 +315,6 @@ def build_checkpoint(family: Family) -> dg.AssetsDefinition:
         )
         trained = train_checkpoint(
             context,
-            pipes,
             recipe=recipe.name,
             iteration=iteration,
             start=start,

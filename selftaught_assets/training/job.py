@@ -7,14 +7,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-import selftaught_assets
 from selftaught_assets.method.identity import digest
 from selftaught_assets.recipe.engines import TEMPLATE_DATE
 from selftaught_assets.recipe.stages import Training
 from selftaught_assets.staleness import TRAINING_CODE
 from selftaught_assets.storage.models import ModelReference
 
-SOURCE = Path(selftaught_assets.__file__).resolve().parent.parent
+SOURCE = Path(__file__).resolve().parents[2]
 """Where the training process finds this package."""
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate")
 

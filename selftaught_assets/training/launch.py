@@ -43,7 +43,6 @@ class Trained(NamedTuple):
 
 def train_checkpoint(
     context: dg.AssetExecutionContext,
-    pipes: dg.PipesSubprocessClient,
     *,
     recipe: str,
     iteration: str,
@@ -62,7 +61,6 @@ def train_checkpoint(
 
     Args:
         context: of the asset.
-        pipes: launches the process.
         recipe: name of the recipe, for the manifest.
         iteration: partition key, for the progress.
         start: the base model (restart), or a judge whose adapter is trained on (continue).
@@ -103,7 +101,7 @@ def train_checkpoint(
                 failure=Path(scratch) / "failure.txt",
                 parent=os.getpid(),
             )
-            _run(context, pipes, job)
+            _run(context, job)
     model = reference_checkpoint(destination, base)
     return Trained(model=model, manifest=find_checkpoint(destination), reused=reused)
 
@@ -130,10 +128,10 @@ def training_metadata(manifest: Manifest) -> dict[str, int | float | dg.Metadata
     return numbers
 
 
-def _run(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient, job: TrainingJob) -> None:
+def _run(context: dg.AssetExecutionContext, job: TrainingJob) -> None:
     command = [sys.executable, "-m", "selftaught_assets.training", job.model_dump_json()]
     try:
-        pipes.run(context=context, command=command, cwd=str(SOURCE))
+        dg.PipesSubprocessClient().run(context=context, command=command, cwd=str(SOURCE))
     except DagsterPipesExecutionError as error:
         code = re.search(r"code (-?[0-9]+)$", str(error))
         raise UserError(job.why_it_failed(int(code.group(1)) if code else 1)) from None

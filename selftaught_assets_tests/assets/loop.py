@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 
 from selftaught_assets.assets.history import newest_materialization, newest_version
-from selftaught_assets.definitions import build_definitions, job_name
+from selftaught_assets.definitions import build_definitions
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets_tests.forks import forked_trainings
@@ -31,7 +31,7 @@ class Loop:
         """Executes a job, or only some of its assets with their checks; asserts that it succeeds, or fails."""
         selection = None if assets is None else [self.key(name) for name in assets]
         with forked_trainings():
-            result = self.definitions.resolve_job_def(job_name(self.recipe, job)).execute_in_process(
+            result = self.definitions.resolve_job_def(self.recipe.dagster_name(job)).execute_in_process(
                 instance=self.instance, partition_key=iteration, asset_selection=selection, raise_on_error=False
             )
         assert result.success is not fails

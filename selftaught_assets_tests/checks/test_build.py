@@ -17,7 +17,7 @@ import pytest
 from upath import UPath
 
 from selftaught_assets.assets.checks import DATA_DOCS, build_checks
-from selftaught_assets.assets.family import UNPARTITIONED, Family
+from selftaught_assets.assets.family import TABLES, UNPARTITIONED, Family
 from selftaught_assets.assets.io_manager import TableIOManager
 from selftaught_assets.checks.project import build_docs
 from selftaught_assets.checks.suites import instructions as suites_of_instructions
@@ -39,7 +39,7 @@ class Runs:
         self.family = Family(recipe, Layout(folder, recipe.name))
         self.tables = {partition: dict(tables) for partition in (None, "iteration_01", "iteration_02")}
         """By partition; tests plant their faults here."""
-        self._resources = {"tables": TableIOManager(base_path=UPath(folder))}
+        self._resources = {TABLES: TableIOManager(base_path=UPath(folder))}
 
     def run(self, *assets: str, partition: str | None = None) -> dg.ExecuteInProcessResult:
         selection = dg.AssetSelection.assets(*(self.family.key(name) for name in assets))
@@ -61,7 +61,7 @@ class Runs:
             key_prefix=self.family.recipe.name,
             deps=[self.family.key(dep) for dep in upstream],
             partitions_def=None if name in UNPARTITIONED else self.family.partitions,
-            io_manager_key="tables",
+            io_manager_key=TABLES,
         )
         def stand_in(context: dg.AssetExecutionContext) -> pl.DataFrame:
             return self.tables[context.partition_key if context.has_partition_key else None][name]

@@ -12,7 +12,7 @@ from PIL import Image
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.history import newest_materialization, with_data_version
 from selftaught_assets.assets.report import write_report
-from selftaught_assets.definitions import build_definitions, job_name
+from selftaught_assets.definitions import build_definitions
 from selftaught_assets.errors import UserError
 from selftaught_assets.report.contents import Attack
 from selftaught_assets.review.answers import StoredAnswer, append_answer, now
@@ -48,7 +48,7 @@ def run_check(instance: dg.DagsterInstance, site: Site, partition: str, **result
 
 def materialize(instance: dg.DagsterInstance, site: Site) -> dict[str, object]:
     definitions = build_definitions([site.family.recipe], data=site.family.layout.root, executor=dg.in_process_executor)
-    job = definitions.resolve_job_def(job_name(site.family.recipe, "progress"))
+    job = definitions.resolve_job_def(site.family.recipe.dagster_name("progress"))
     result = job.execute_in_process(instance=instance, asset_selection=[key(site, "report")])
     assert result.success
     made = newest_materialization(instance, key(site, "report"), None)

@@ -37,10 +37,9 @@ class Training:
 
     def run(self) -> dg.ExecuteInProcessResult:
         @dg.asset
-        def checkpoint(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
+        def checkpoint(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             trained = train_checkpoint(
                 context,
-                pipes,
                 recipe="tiny",
                 iteration="iteration_01",
                 start=self.base,
@@ -53,8 +52,7 @@ class Training:
             self.results.append(trained)
             return dg.MaterializeResult(metadata=training_metadata(trained.manifest))
 
-        resources = {"pipes": dg.PipesSubprocessClient()}
-        return dg.materialize([checkpoint], instance=self.instance, resources=resources, raise_on_error=False)
+        return dg.materialize([checkpoint], instance=self.instance, raise_on_error=False)
 
     def messages(self, run: dg.ExecuteInProcessResult) -> list[str]:
         return [entry.user_message for entry in self.instance.all_logs(run.run_id)]

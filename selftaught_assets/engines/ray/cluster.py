@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import selftaught_assets
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import RaySettings
 
@@ -81,7 +80,7 @@ def actor_options(settings: RaySettings) -> dict[str, object]:
     if settings.gpus == 0:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     if settings.address is None:  # Elsewhere the code is what is installed there.
-        source = str(Path(selftaught_assets.__file__).parent.parent)
+        source = str(Path(__file__).resolve().parents[3])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     return {
         "num_cpus": settings.cpus,

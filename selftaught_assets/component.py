@@ -1,0 +1,225 @@
+"""The component of Dagster that trains a judge: its attributes are a recipe, its definitions the recipe's assets.
+
+A project may have several, each in a file defs.yaml. They stand apart, since everything that has a name in Dagster is
+named after the key prefix of the recipe: assets, groups, jobs, sensors and steps. So is the folder of the data.
+"""
+
+import functools
+import re
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel, ConfigDict
+from upath import UPath
+
+from selftaught_assets.assets.checks import build_checks
+from selftaught_assets.assets.evaluation import build_evaluation, build_seed_evaluation
+from selftaught_assets.assets.family import TABLES, UNPARTITIONED, Family
+from selftaught_assets.assets.io_manager import TableIOManager
+from selftaught_assets.assets.iteration import (
+    build_checkpoint,
+    build_filtered_set,
+    build_instructions,
+    build_judge,
+    build_judgments,
+    build_pairs_asset,
+)
+from selftaught_assets.assets.progress import build_progress
+from selftaught_assets.assets.report import build_report
+from selftaught_assets.assets.sources import build_benchmarks, build_instruction_pool, build_seed_model
+from selftaught_assets.recipe import DEFAULT_RECIPE, RECIPES_FOLDER, SHIPPED, Recipe, recipe_of
+from selftaught_assets.storage.layout import Layout, default_data_root
+
+ASSETS = (
+    build_instruction_pool,
+    build_seed_model,
+    build_benchmarks,
+    build_instructions,
+    build_pairs_asset,
+    build_judge,
+    build_judgments,
+    build_filtered_set,
+    build_checkpoint,
+    build_seed_evaluation,
+    build_evaluation,
+    build_progress,
+    build_report,
+)
+
+PRELOADED = ["selftaught_assets.preload"]
+"""Imported by the process that all steps of a run are forked from."""
+
+EXECUTOR = dg.multiprocess_executor.configured(
+    {"max_concurrent": 1, "start_method": {"forkserver": {"preload_modules": PRELOADED}}}
+)
+"""One step at a time, each in a process that ends: sampling and training never hold a device together."""
+
+
+SINGLE = ("integer", "number", "boolean")
+"""Types of JSON whose fields may be templates; a text may be one anyway."""
+
+
+class Attributes(BaseModel):
+    """What stands below `attributes` in defs.yaml: a recipe, in which Dagster's templates are not filled in yet."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The schema of a recipe, whose name may be missing, and each of whose values may be a template."""
+        schema = _with_templates(Recipe.model_json_schema(*args, **kwargs))
+        return schema | {"required": [field for field in schema["required"] if field != "name"]}
+
+
+def _with_templates(schema: Any) -> Any:
+    """A JSON schema in which each field that holds a single value may hold a template of Dagster's instead."""
+    if isinstance(schema, list):
+        return [_with_templates(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _with_templates(value) for key, value in schema.items()}
+    if isinstance(fields := found.get("properties"), dict):
+        template = {"type": "string", "pattern": r"\{\{.*\}\}"}
+        single = {name for name, field in fields.items() if field.get("type") in SINGLE or "enum" in field}
+        found["properties"] = fields | {name: {"anyOf": [fields[name], template]} for name in single}
+    return found
+
+
+class EvaluatorScaffolder(dg.Scaffolder):
+    """Lays down the demo: a component that loads and runs as it stands, to put one's own data and model into."""
+
+    def scaffold(self, request: dg.ScaffoldRequest) -> None:
+        folder = request.target_path
+        shutil.copytree(RECIPES_FOLDER / "tinyworld", folder / "tinyworld", dirs_exist_ok=True)
+        shutil.copytree(SHIPPED / "models" / "seed", folder / "seed_model", dirs_exist_ok=True)
+        recipe = (RECIPES_FOLDER / f"{DEFAULT_RECIPE}.yaml").read_text(encoding="utf-8")
+        recipe = re.sub(r"^name:.*\n", "", recipe, flags=re.MULTILINE).replace("../models/seed", "seed_model")
+        if request.scaffold_format == "python":
+            (folder / "recipe.yaml").write_text(f"name: {folder.name}\n{recipe}", encoding="utf-8")
+            (folder / "component.py").write_text(_PYTHON, encoding="utf-8")
+            return
+        indented = re.sub(r"^(?=.)", "  ", recipe, flags=re.MULTILINE)
+        with (folder / "defs.yaml").open("a" if request.append else "w", encoding="utf-8") as file:
+            file.write(
+                f"{'---' + chr(10) if request.append else ''}type: {request.type_name}\n\nattributes:\n{indented}"
+            )
+
+
+_PYTHON = """from pathlib import Path
+
+import dagster as dg
+
+from selftaught_assets import SelfTaughtEvaluator
+from selftaught_assets.recipe import load_recipe
+
+
+@dg.component_instance
+def load(context: dg.ComponentLoadContext) -> SelfTaughtEvaluator:
+    return SelfTaughtEvaluator(load_recipe(str(Path(__file__).with_name("recipe.yaml"))))
+"""
+
+
+@dg.scaffold_with(EvaluatorScaffolder)
+class SelfTaughtEvaluator(dg.Component):
+    """An LLM-as-a-judge, trained without human labels (Self-Taught Evaluators, arXiv 2408.02666).
+
+    Each iteration's instructions, pairs, judgments, filtered set, checkpoint and evaluation are assets with checks. The
+    attributes are a recipe; `name` is that of the folder where it is left out.
+    """
+
+    def __init__(self, recipe: Recipe, *, data: Path | None = None, executor: dg.ExecutorDefinition = EXECUTOR) -> None:
+        """Takes a loaded recipe.
+
+        Args:
+            recipe: what to train, and how.
+            data: the folder of all tables and checkpoints; `SELFTAUGHT_DATA` or ./data by default.
+            executor: how the steps of its jobs are executed.
+        """
+        self.recipe = recipe
+        self._root = data or default_data_root()
+        self._executor = executor
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return Attributes
+
+    @classmethod
+    def get_spec(cls) -> dg.ComponentTypeSpec:
+        return dg.ComponentTypeSpec(
+            description="Trains an LLM-as-a-judge without human labels (Self-Taught Evaluators).",
+            owners=["team:evaluators"],
+            tags=["llm", "evaluation", "training"],
+        )
+
+    @classmethod
+    def load(cls, attributes: Attributes, context: dg.ComponentLoadContext) -> "SelfTaughtEvaluator":
+        """The component of a file defs.yaml.
+
+        Raises:
+            UserError: the attributes are no recipe.
+        """
+        values = context.resolution_context.resolve_value(attributes.model_dump())
+        return cls(recipe_of({"name": context.path.name, **values}, context.path / "defs.yaml"))
+
+    def build_defs(self, context: dg.ComponentLoadContext | None = None) -> dg.Definitions:
+        """Assets, checks, jobs and the sensor of the recipe.
+
+        Args:
+            context: Dagster's; not needed.
+        """
+        warnings.filterwarnings("ignore", category=dg.PreviewWarning)  # Partitioned checks; the version is pinned.
+        family = Family(self.recipe, Layout.of(self.recipe, self._root))
+        return dg.Definitions(
+            assets=[build(family) for build in ASSETS],
+            asset_checks=build_checks(family),
+            jobs=self._jobs(family),
+            sensors=_sensors(family),
+            resources={TABLES: _tables(self._root)},
+        )
+
+    def _jobs(self, family: Family) -> list[Any]:
+        unpartitioned = dg.AssetSelection.assets(*(family.key(name) for name in UNPARTITIONED))
+        iteration = family.selection() - unpartitioned
+        progress = dg.AssetSelection.assets(*(family.key(name) for name in ("progress", "report")))
+        jobs = {
+            "prepare": (
+                unpartitioned - progress,
+                "Reads pool, seed model and benchmarks, and evaluates the seed.",
+            ),
+            "iteration": (iteration, "One iteration, from instructions to the evaluated checkpoint."),
+            "progress": (progress, "The learning curve of all iterations so far, and the report."),
+        }
+        return [
+            dg.define_asset_job(
+                family.recipe.dagster_name(name),
+                selection,
+                description=description,
+                tags=family.recipe.assets.tags,
+                executor_def=self._executor,
+            )
+            for name, (selection, description) in jobs.items()
+        ]
+
+
+def _sensors(family: Family) -> list[dg.AutomationConditionSensorDefinition]:
+    automation = family.recipe.assets.automation
+    if automation == "none":
+        return []
+    status = dg.DefaultSensorStatus.RUNNING if automation == "running" else dg.DefaultSensorStatus.STOPPED
+    return [
+        dg.AutomationConditionSensorDefinition(
+            family.recipe.dagster_name("roll_on"),
+            target=family.selection(),
+            default_status=status,
+            description="Lets every stage follow its upstream at once, iteration after iteration to the last.",
+        )
+    ]
+
+
+@functools.cache
+def _tables(root: Path) -> TableIOManager:
+    """The same object for all components, without which Dagster would not merge their definitions."""
+    return TableIOManager(base_path=UPath(root))

@@ -1,0 +1,189 @@
+"""The component in a project of Dagster's: what its attributes become, and that two of one project stand apart."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from dagster.components.testing import DefsFolderSandbox, create_defs_folder_sandbox
+from jsonschema import Draft202012Validator
+
+import selftaught_assets
+from selftaught_assets.component import Attributes, SelfTaughtEvaluator
+from selftaught_assets.errors import UserError
+from selftaught_assets.recipe import load_recipe
+from selftaught_assets.storage.layout import Layout
+
+
+class Project:
+    """A project of Dagster's, with judges in its folder of definitions."""
+
+    def __init__(self, sandbox: DefsFolderSandbox) -> None:
+        self._sandbox = sandbox
+
+    def add(self, name: str, **attributes: Any) -> Path:
+        """Scaffolds a judge, and replaces some of its attributes; returns the file."""
+        path = self._sandbox.scaffold_component(SelfTaughtEvaluator, name) / "defs.yaml"
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values["attributes"] |= attributes
+        path.write_text(yaml.safe_dump(values), encoding="utf-8")
+        return path
+
+    def definitions(self) -> dg.Definitions:
+        with self._sandbox.build_all_defs() as definitions:
+            return definitions
+
+    def graph(self) -> Any:
+        return self.definitions().resolve_asset_graph()
+
+    def judge(self, path: Path) -> SelfTaughtEvaluator:
+        with self._sandbox.load_component_and_build_defs(path.parent) as (component, _):
+            return component
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SELFTAUGHT_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def project(data: Path) -> Iterator[Project]:
+    with create_defs_folder_sandbox() as sandbox:
+        yield Project(sandbox)
+
+
+def test_the_package_exports_the_component() -> None:
+    assert selftaught_assets.SelfTaughtEvaluator is SelfTaughtEvaluator
+    assert "SelfTaughtEvaluator" in dir(selftaught_assets)
+
+
+def test_what_is_scaffolded_loads_under_the_name_of_its_folder(project: Project) -> None:
+    path = project.add("support_judge")
+    recipe = project.judge(path).recipe
+    assert (recipe.name, recipe.seed_model) == ("support_judge", path.parent / "seed_model")
+
+
+def test_python_is_scaffolded_too(project: Project) -> None:
+    project._sandbox.scaffold_component(SelfTaughtEvaluator, "in_python", scaffold_format="python")
+    assert dg.AssetKey(["in_python", "pairs"]) in project.graph().get_all_asset_keys()
+
+
+def test_the_commands_read_the_same_recipe_from_the_file(project: Project) -> None:
+    path = project.add("judge", seed=7)
+    assert load_recipe(str(path)) == project.judge(path).recipe
+
+
+def test_two_judges_of_a_project_share_no_name_and_no_folder(project: Project, data: Path) -> None:
+    paths = [project.add(name) for name in ("one", "two")]
+    definitions = project.definitions()
+    graph = definitions.resolve_asset_graph()
+    groups: dict[str, set[str]] = {}
+    for key in graph.get_all_asset_keys():
+        groups.setdefault(key.path[0], set()).add(graph.get(key).group_name)
+    assert sorted(groups) == ["one", "two"]
+    assert not groups["one"] & groups["two"]
+    jobs = {job.name for job in definitions.resolve_all_job_defs()}
+    assert {"one_prepare", "one_iteration", "one_progress", "two_prepare", "two_iteration", "two_progress"} <= jobs
+    made = {key.path[0] for key in definitions.resolve_job_def("two_iteration").asset_layer.selected_asset_keys}
+    assert made == {"two"}
+    assert {sensor.name for sensor in definitions.sensors} == {"one_roll_on", "two_roll_on"}
+    assert [Layout.of(project.judge(path).recipe).folder for path in paths] == [data / "one", data / "two"]
+
+
+def test_judges_of_one_name_stand_apart_by_their_key_prefix(project: Project, data: Path) -> None:
+    paths = [project.add(f"{team}/judge", assets={"key_prefix": [team]}) for team in ("search", "support")]
+    keys = project.graph().get_all_asset_keys()
+    assert {dg.AssetKey(["search", "judge", "pairs"]), dg.AssetKey(["support", "judge", "pairs"])} <= keys
+    assert Layout.of(project.judge(paths[0]).recipe).folder == data / "search" / "judge"
+
+
+def test_groups_owners_and_tags_are_chosen_in_the_file(project: Project) -> None:
+    shown = {"groups": {"data": "sources"}, "owners": ["me@example.com"], "tags": {"domain": "support"}}
+    project.add("judge", assets=shown)
+    graph = project.graph()
+    pairs, judgments = (graph.get(dg.AssetKey(["judge", name])) for name in ("pairs", "judgments"))
+    assert (pairs.group_name, judgments.group_name) == ("sources", "judge_judging")
+    assert list(pairs.owners) == ["me@example.com"]
+    assert pairs.tags["domain"] == "support"
+
+
+@pytest.mark.parametrize(
+    ("automation", "status"),
+    [("stopped", dg.DefaultSensorStatus.STOPPED), ("running", dg.DefaultSensorStatus.RUNNING), ("none", None)],
+)
+def test_automation_is_chosen_in_the_file(
+    automation: str, status: dg.DefaultSensorStatus | None, project: Project
+) -> None:
+    project.add("judge", assets={"automation": automation})
+    definitions = project.definitions()
+    ours = [sensor.default_status for sensor in definitions.sensors or [] if sensor.name == "judge_roll_on"]
+    assert ours == ([status] if status else [])
+    conditions = [node.automation_condition for node in definitions.resolve_asset_graph().asset_nodes]
+    assert any(conditions) is (status is not None)
+
+
+def test_iterations_are_the_partitions(project: Project) -> None:
+    project.add("judge", iterations=2)
+    pairs = project.graph().get(dg.AssetKey(["judge", "pairs"]))
+    assert pairs.partitions_def.get_partition_keys() == ["iteration_01", "iteration_02"]
+
+
+def test_variables_of_the_environment_are_filled_in(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_SEED", "41")
+    path = project.add("judge", seed="{{ env.JUDGE_SEED }}", iterations="{{ env('JUDGE_ROUNDS', '2') }}")
+    recipe = project.judge(path).recipe
+    assert (recipe.seed, recipe.iterations) == (41, 2)
+    assert load_recipe(str(path)) == recipe
+
+
+def test_a_variable_that_is_not_set_is_one_sentence(project: Project) -> None:
+    path = project.add("judge", seed="{{ env.JUDGE_SEED_THAT_NOBODY_SET }}")
+    with pytest.raises(UserError, match="JUDGE_SEED_THAT_NOBODY_SET is not set"):
+        load_recipe(str(path))
+
+
+def test_a_template_that_only_dagster_fills_in_is_one_sentence(project: Project) -> None:
+    path = project.add("judge", journal="{{ context.project_root }}/journal")
+    with pytest.raises(UserError, match="only Dagster can fill in"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"sed": 1}, "unknown field `sed`"),
+        ({"iterations": 0}, "`iterations` is 0"),
+        ({"pool": {"path": "nothing.jsonl"}}, "which does not exist"),
+        ({"assets": {"key_prefix": ["a/b"]}}, "`assets.key_prefix.0` is 'a/b'"),
+    ],
+)
+def test_a_mistake_in_the_attributes_is_one_sentence(attributes: dict[str, Any], said: str, project: Project) -> None:
+    path = project.add("judge", **attributes)
+    with pytest.raises(UserError, match=said):
+        load_recipe(str(path))
+    with pytest.raises(Exception) as raised:
+        project.judge(path)
+    causes = [raised.value]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    assert said in str(causes[-1])
+
+
+@pytest.mark.parametrize(
+    ("attributes", "valid"),
+    [
+        ({}, True),
+        ({"seed": "{{ env.SEED }}", "training": {"epochs": "{{ env.EPOCHS }}"}}, True),
+        ({"assets": {"automation": "{{ env.AUTOMATION }}"}}, True),
+        ({"seed": "one"}, False),
+        ({"sed": 1}, False),
+        ({"training": {"epoch": 1}}, False),
+    ],
+)
+def test_the_schema_knows_recipes_and_templates(attributes: dict[str, Any], valid: bool, project: Project) -> None:
+    values = yaml.safe_load(project.add("judge", **attributes).read_text(encoding="utf-8"))["attributes"]
+    assert Draft202012Validator(Attributes.model_json_schema()).is_valid(json.loads(json.dumps(values))) is valid
