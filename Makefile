@@ -19,7 +19,7 @@ run: .venv/installed
 	$(BIN)/selftaught run --iterations 3
 
 ui: .venv/installed
-	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+	$(BIN)/selftaught ui
 
 # KIND: pairs, judgments or instructions.
 KIND ?= pairs

@@ -7,16 +7,17 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from selftaught_assets import __version__
 from selftaught_assets.commands.checks import checks
 from selftaught_assets.commands.console import RecipeOption, console, errors, make_consoles_lenient
 from selftaught_assets.commands.journal import journal
 from selftaught_assets.commands.judge import export, judge, serve
 from selftaught_assets.commands.lineage import diff, trace
+from selftaught_assets.commands.project import init, ui
 from selftaught_assets.commands.results import compare, print_results, report, results
 from selftaught_assets.commands.review import review
 from selftaught_assets.commands.run import plan, promote
 from selftaught_assets.errors import UserError
+from selftaught_assets.version import __version__
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -55,7 +56,7 @@ def run(
 ) -> None:
     """Materialize a recipe through Dagster, iteration by iteration. Nothing is sampled twice."""
     from selftaught_assets.commands.running import run_recipe
-    from selftaught_assets.recipe import load_recipe
+    from selftaught_assets.recipe import DEFAULT_RECIPE, load_recipe
 
     loaded = load_recipe(recipe)
     if iterations is not None and iterations > loaded.iterations:
@@ -64,10 +65,12 @@ def run(
         )
     run_recipe(recipe, loaded, iterations or loaded.iterations, console)
     print_results(recipe, benchmark=None)
+    named = "" if recipe == DEFAULT_RECIPE else f" --recipe {shlex.quote(recipe)}"
     console.print(
-        "\nLook at every table, check and plot in Dagster: [bold]make ui[/], then http://127.0.0.1:3000", soft_wrap=True
+        f"\nLook at every table, check and plot in Dagster: [bold]selftaught ui{escape(named)}[/]",
+        highlight=False,
+        soft_wrap=True,
     )
-    named = "" if recipe == "demo" else f" --recipe {shlex.quote(recipe)}"
     console.print(f"Read the report: [bold]selftaught report --open{escape(named)}[/]", highlight=False, soft_wrap=True)
 
 
@@ -86,7 +89,7 @@ def seed(
     train_seed(output, steps=steps)
 
 
-for command in (plan, results, report, compare, diff, trace, review, promote, judge, serve, export):
+for command in (init, ui, plan, results, report, compare, diff, trace, review, promote, judge, serve, export):
     app.command()(command)
 app.add_typer(checks)
 app.add_typer(journal)
