@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Before anyone imports torch: workers with two threads each would slow one another many times.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Dagster commits each event to a disk: a third of the time of a run, which in memory is none.
+# Dagster commits each event to a disk, and a journal each shard: a third of the time of a run, which in memory is none.
 MEMORY, GIBIBYTES_NEEDED = Path("/dev/shm"), 4
 if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > GIBIBYTES_NEEDED * 2**30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    os.environ.setdefault("TMPDIR", str(MEMORY))  # Of Python's own temporary folders.
+    tempfile.tempdir = None  # Else the folder that was asked for before stays.
 
 # How fast an example is says more about the machine than about the code.
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
