@@ -13,6 +13,8 @@ from selftaught_assets.judge import Judge
 from selftaught_assets.judge.answers import PairQuestion, ResponseQuestion
 from selftaught_assets.judge.service import AllowedHosts, build_app
 from selftaught_assets_tests import patient
+from selftaught_assets_tests.conftest import write_small_recipe
+from selftaught_assets_tests.judge.conftest import Workplace
 from selftaught_assets_tests.judge.serving import served
 
 PAIR = {"instruction": "Sort the numbers up : 27 19 24", "response_a": "19 27 24", "response_b": "19 24 27", "votes": 2}
@@ -180,13 +182,26 @@ def test_the_description_says_where_the_token_is_asked_for(seed_judge: Judge) ->
     assert "securitySchemes" not in build_app(seed_judge).openapi()["components"]
 
 
+@pytest.fixture(scope="module")
+def terse(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a judge that is cut off after four tokens: what it says does not matter to the description."""
+    folder = tmp_path_factory.mktemp("terse")
+    evaluation = {"votes": 3, "sampling": {"max_tokens": 4}}
+    path = write_small_recipe(folder, prompts=str(workplace.recipe.prompts), evaluation=evaluation)
+    with (
+        Judge.load("seed", str(path), data=workplace.data) as judge,
+        served(build_app(judge, rate=1e6, burst=1_000_000)) as address,
+    ):
+        yield address
+
+
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 @pytest.mark.parametrize("path", ["/v1/compare", "/v1/score", "/health", "/metrics"])
-def test_the_service_keeps_what_its_description_promises(address: str, path: str, mode: str) -> None:
+def test_the_service_keeps_what_its_description_promises(terse: str, path: str, mode: str) -> None:
     import schemathesis  # For two seconds, which no other test needs.
 
     mode = schemathesis.GenerationMode(mode)
-    schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+    schema = schemathesis.openapi.from_url(f"{terse}/openapi.json")
     method = "POST" if path.startswith("/v1/") else "GET"
     if (method, mode) == ("GET", schemathesis.GenerationMode.NEGATIVE):
         pytest.skip("there is nothing to get wrong: it takes no parameters")
