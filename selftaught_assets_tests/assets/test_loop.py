@@ -52,11 +52,11 @@ def judged(paired: Loop, tmp_path: Path) -> Iterator[Callable[..., Loop]]:
         yield judge
 
 
-def test_same_seed_gives_the_same_tables(tmp_path: Path) -> None:
-    first, second = loop(tmp_path, "first"), loop(tmp_path, "second", engine={"max_rows": 7})
-    for one in (first, second):
-        one.run("prepare", assets=["instruction_pool", "seed_model"])
-        one.run("iteration", "iteration_01", ["instructions", "pairs", "judge", "judgments", "filtered_set"])
+def test_same_seed_gives_the_same_tables(judged: Callable[..., Loop], tmp_path: Path) -> None:
+    first, second = judged("first"), loop(tmp_path, "second", engine={"max_rows": 7})
+    first.run("iteration", "iteration_01", ["filtered_set"])
+    second.run("prepare", assets=["instruction_pool", "seed_model"])
+    second.run("iteration", "iteration_01", ["instructions", "pairs", "judge", "judgments", "filtered_set"])
     for name in ("pairs", "judgments", "filtered_set"):
         assert first.table(name, "iteration_01").equals(second.table(name, "iteration_01"))
         assert first.version(name, "iteration_01") == second.version(name, "iteration_01")
@@ -79,21 +79,18 @@ def test_judgments_end_with_the_first_right_one_and_are_otherwise_those_of_the_f
     assert shares[0]["solved_share"] == shares[1]["solved_share"]
 
 
-def test_another_seed_gives_other_instructions(tmp_path: Path) -> None:
-    first, second = loop(tmp_path, "first"), loop(tmp_path, "second", seed=8)
-    for one in (first, second):
-        one.run("prepare", assets=["instruction_pool"])
-        one.run("iteration", "iteration_01", ["instructions"])
-    assert first.version("instructions", "iteration_01") != second.version("instructions", "iteration_01")
+def test_another_seed_gives_other_instructions(paired: Loop, tmp_path: Path) -> None:
+    other = loop(tmp_path, seed=8)
+    other.run("prepare", assets=["instruction_pool"])
+    other.run("iteration", "iteration_01", ["instructions"])
+    assert paired.version("instructions", "iteration_01") != other.version("instructions", "iteration_01")
 
 
-def test_fixed_pairs_cost_nothing_in_later_iterations(tmp_path: Path) -> None:
-    one = loop(tmp_path)
-    one.run("prepare", assets=["instruction_pool", "seed_model", "benchmarks"])
-    for iteration in ("iteration_01", "iteration_02"):
-        one.run("iteration", iteration, ["instructions", "pairs"])
-    assert one.table("pairs", "iteration_02").equals(one.table("pairs", "iteration_01"))
-    assert one.metadata("pairs", "iteration_02")["completions_sampled"] == 0
+def test_fixed_pairs_cost_nothing_in_later_iterations(paired: Loop, tmp_path: Path) -> None:
+    with copy_of(paired, tmp_path) as one:
+        one.run("iteration", "iteration_02", ["instructions", "pairs"])
+        assert one.table("pairs", "iteration_02").equals(one.table("pairs", "iteration_01"))
+        assert one.metadata("pairs", "iteration_02")["completions_sampled"] == 0
 
 
 def test_fresh_pairs_share_no_instruction(tmp_path: Path) -> None:
