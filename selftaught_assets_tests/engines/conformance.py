@@ -26,6 +26,10 @@ OWL_SAYS = "é🦉 naïve 漢字"
 """What the adapter answers to `OWL`. Nearly every letter is several tokens."""
 
 
+VLLM_SETTINGS = VllmSettings(name="vllm", eager=True, memory_share=0.2, max_rows=2_000)
+"""With so many rows, vLLM is told a share of the memory; with bytes, it is started in assets/test_loop_vllm.py."""
+
+
 class Candidate(NamedTuple):
     """An engine in the suite."""
 
@@ -40,7 +44,7 @@ class Candidate(NamedTuple):
 ENGINES = {
     "transformers": Candidate(lambda _: TransformersSettings(device="cpu"), "transformers", "embedded"),
     "openai": Candidate(lambda request: request.getfixturevalue("vllm_server").settings(), "vllm", group="vllm_server"),
-    "vllm": Candidate(lambda _: VllmSettings(name="vllm", eager=True), "vllm", group=VLLM),
+    "vllm": Candidate(lambda _: VLLM_SETTINGS, "vllm", group=VLLM),
     "ray": Candidate(lambda request: request.getfixturevalue("one_actor"), "ray", group="ray_cluster"),
 }
 

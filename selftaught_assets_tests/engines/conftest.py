@@ -1,8 +1,11 @@
 """Tiny random models of several architectures with a byte-level tokenizer: real ones, only small and untrained."""
 
 import copy
+import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -21,10 +24,14 @@ from transformers import (
 )
 
 from selftaught_assets.engines.embedded.engine import TransformersEngine
+from selftaught_assets.engines.factory import OpenEngine, open_in_turn
 from selftaught_assets.engines.protocol import Completion, Prompt, Request
 from selftaught_assets.engines.ray import cluster
 from selftaught_assets.engines.ray.cluster import connected
+from selftaught_assets.engines.vllm.base import cpu_arguments
 from selftaught_assets.recipe.engines import RaySettings, SamplingParameters, TransformersSettings
+from selftaught_assets.storage.models import ModelReference
+from selftaught_assets_tests.engines.conformance import SEED, VLLM_SETTINGS, train_owl
 from selftaught_assets_tests.engines.processes import alive, children, command
 
 CONTEXT = 128
@@ -135,6 +142,40 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrained
     make_model("llama").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def owl(tmp_path_factory: pytest.TempPathFactory) -> ModelReference:
+    """An adapter on the seed model that knows one answer by heart."""
+    return train_owl(tmp_path_factory.mktemp("owl"))
+
+
+class OpenedVllm(NamedTuple):
+    """vLLM in processes of its own, which serves the seed model and the owl; what there was before."""
+
+    open_model: OpenEngine
+    before: set[psutil.Process]
+    environment: dict[str, str]
+    close: Callable[[], None]
+
+
+@pytest.fixture(scope="session")
+def opened_vllm(owl: ModelReference) -> Iterator[OpenedVllm]:
+    """Started once: the conformance suite asks it, and after that vllm/test_engine.py kills its processes."""
+    import vllm  # noqa: F401  # It sets variables for good when it is imported.
+
+    before, variables = children(), environment()
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.delenv("VLLM_CPU_KVCACHE_SPACE")  # It would overrule the share of the memory.
+            assert "kv_cache_memory_bytes" not in cpu_arguments(VLLM_SETTINGS, SEED.base, "float32")
+            open_model = stack.enter_context(open_in_turn(VLLM_SETTINGS, [SEED, owl]))
+        yield OpenedVllm(open_model, before, variables, stack.close)
+
+
+def environment() -> dict[str, str]:
+    """Variables of this process, but for the one in which pytest names the test."""
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from selftaught_assets.recipe.engines import SamplingParameters, TransformersSet
 from selftaught_assets.storage.journal import MemoryJournal
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.conftest import ROOT
-from selftaught_assets_tests.engines.conformance import ENGINES, OWL, OWL_SAYS, SEED, ask, train_owl
+from selftaught_assets_tests.engines.conformance import ENGINES, OWL, OWL_SAYS, SEED, ask
 from selftaught_assets_tests.engines.conftest import by_sample
 
 CONTEXT = 2048
@@ -31,14 +31,12 @@ def candidates() -> Iterator[pytest.param]:
         yield pytest.param(name, id=name, marks=[skipped, pytest.mark.xdist_group(candidate.group)])
 
 
-@pytest.fixture(scope="module")
-def owl(tmp_path_factory: pytest.TempPathFactory) -> ModelReference:
-    return train_owl(tmp_path_factory.mktemp("owl"))
-
-
 @pytest.fixture(scope="module", params=candidates())
 def open_model(request: pytest.FixtureRequest, owl: ModelReference) -> Iterator[OpenEngine]:
     """Opens engines of the candidate, one after the other."""
+    if request.param == "vllm":
+        yield request.getfixturevalue("opened_vllm").open_model
+        return
     with open_in_turn(ENGINES[request.param].settings(request), [SEED, owl]) as opened:
         yield opened
 

@@ -1,24 +1,19 @@
 """What is vLLM's own: its processes, its memory, what it refuses. What all engines do alike: test_conformance.py."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
-import psutil
 import pytest
 import torch
 
 from selftaught_assets.engines import factory
-from selftaught_assets.engines.factory import OpenEngine, chosen, open_engine, open_in_turn
-from selftaught_assets.engines.vllm.base import cpu_arguments
+from selftaught_assets.engines.factory import chosen, open_engine
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import AutoSettings, TransformersSettings, VllmSettings
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.engines.conformance import SEED, ask
+from selftaught_assets_tests.engines.conftest import OpenedVllm, environment
 from selftaught_assets_tests.engines.processes import VLLM, children, command, kill, needs_vllm
 from selftaught_assets_tests.judge.tiny_judges import write_adapter
 
@@ -28,12 +23,8 @@ SMALL = VllmSettings(name="vllm", eager=True, context=512)
 
 @pytest.fixture
 def adapter(tmp_path: Path) -> ModelReference:
-    return written_adapter(tmp_path / "adapter")
-
-
-def written_adapter(folder: Path) -> ModelReference:
-    write_adapter(folder, SEED.base)
-    return ModelReference(SEED.base, folder, "a" * 64)
+    write_adapter(tmp_path / "adapter", SEED.base)
+    return ModelReference(SEED.base, tmp_path / "adapter", "a" * 64)
 
 
 def change_config(adapter: ModelReference, **changes: object) -> None:
@@ -41,63 +32,35 @@ def change_config(adapter: ModelReference, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-class Opened(NamedTuple):
-    """vLLM, to be opened for the seed model and an adapter on it; what there was before."""
-
-    open_model: OpenEngine
-    adapter: ModelReference
-    before: set[psutil.Process]
-    environment: dict[str, str]
-    close: Callable[[], None]
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
-    """With a share of the memory; with bytes, vLLM is started in assets/test_loop_vllm.py."""
-    settings = SMALL.model_copy(update={"memory_share": 0.2, "max_rows": 2_000})
-    adapter = written_adapter(tmp_path_factory.mktemp("adapter"))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.delenv("VLLM_CPU_KVCACHE_SPACE")  # It would overrule the share.
-        assert "kv_cache_memory_bytes" not in cpu_arguments(settings, SEED.base, "float32")
-        before, variables = children(), environment()
-        with ExitStack() as stack:
-            open_model = stack.enter_context(open_in_turn(settings, [SEED, adapter]))
-            yield Opened(open_model, adapter, before, variables, stack.close)
-
-
-def environment() -> dict[str, str]:
-    """Variables of this process, but for the one in which pytest names the test."""
-    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-
-
 @needs_vllm
-def test_a_base_is_loaded_once_for_its_adapters(opened: Opened) -> None:
+def test_a_base_is_loaded_once_for_its_adapters(opened_vllm: OpenedVllm, owl: ModelReference, tmp_path: Path) -> None:
     started = children()
-    assert len(started - opened.before) >= 2
-    for model in (SEED, opened.adapter):
-        with opened.open_model(model) as engine:
+    assert len(started - opened_vllm.before) >= 2
+    for model in (SEED, owl):
+        with opened_vllm.open_model(model) as engine:
             assert len(list(engine.generate(ask(engine, "x y z")))) == 1
-    change_config(opened.adapter, use_dora=True)
+    unserved = ModelReference(SEED.base, Path(shutil.copytree(owl.adapter, tmp_path / "dora")), "b" * 64)
+    change_config(unserved, use_dora=True)
     with pytest.raises(UserError, match=r"cannot serve the adapter .* does not yet support DoRA"):
-        opened.open_model(ModelReference(SEED.base, opened.adapter.adapter, "b" * 64))
+        opened_vllm.open_model(unserved)
     assert children() == started
 
 
 @needs_vllm
-def test_sampling_that_fails_says_why_and_ends_without_a_trace(opened: Opened) -> None:
-    with opened.open_model(SEED) as engine:
+def test_sampling_that_fails_says_why_and_ends_without_a_trace(opened_vllm: OpenedVllm) -> None:
+    with opened_vllm.open_model(SEED) as engine:
         with pytest.raises(UserError, match=r"temperature must be in \[0, 2\]"):
             list(engine.generate(ask(engine, "x", temperature=3.0)))
         completions = engine.generate(ask(engine, "x", samples=tuple(range(300)), max_tokens=400, temperature=2.0))
         next(completions)
-        for process in children() - opened.before:
+        for process in children() - opened_vllm.before:
             if "EngineCore" in command(process) or "Worker" in command(process):
                 kill(process)
         with pytest.raises(UserError, match="vLLM died while sampling"):
             list(completions)
-    opened.close()
-    assert children() <= opened.before
-    assert environment() == opened.environment
+    opened_vllm.close()
+    assert children() <= opened_vllm.before
+    assert environment() == opened_vllm.environment
 
 
 @needs_vllm
