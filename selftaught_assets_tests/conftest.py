@@ -28,6 +28,9 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "RAY_worker_niceness": "0",  # Actors that give way to all other tests keep their own waiting.
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB: a share of the memory would depend on what else runs.
+    # vLLM's engine holds the model itself, as with one GPU. Where this is "1" to the letter, as in `opened_vllm` and
+    # assets/test_loop_vllm.py, it starts a worker for it on a CPU, which imports everything once more.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "01",
 }
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before anyone imports torch: workers with two threads each would slow one another many times.

@@ -23,6 +23,7 @@ def test_judging_through_vllm_and_training_after_it_leave_no_process(
 ) -> None:
     """Each stage starts vLLM again, so it is asked for judgments alone, and told its memory in bytes."""
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE")  # It would overrule them.
+    monkeypatch.delenv("VLLM_ENABLE_V1_MULTIPROCESSING")
     before = children()
     embedded, vllm = (load_recipe(str(write_small_recipe(tmp_path, engine=engine))) for engine in ({}, VLLM_ENGINE))
     assert "kv_cache_memory_bytes" in cpu_arguments(vllm.engine, vllm.seed_model, "float32")

@@ -168,6 +168,7 @@ def opened_vllm(owl: ModelReference) -> Iterator[OpenedVllm]:
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patched:
             patched.delenv("VLLM_CPU_KVCACHE_SPACE")  # It would overrule the share of the memory.
+            patched.delenv("VLLM_ENABLE_V1_MULTIPROCESSING")
             assert "kv_cache_memory_bytes" not in cpu_arguments(VLLM_SETTINGS, SEED.base, "float32")
             open_model = stack.enter_context(open_in_turn(VLLM_SETTINGS, [SEED, owl]))
         yield OpenedVllm(open_model, before, variables, stack.close)

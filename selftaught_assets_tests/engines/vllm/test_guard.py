@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import psutil
 
@@ -16,7 +17,7 @@ from selftaught_assets.engines.vllm.guard import guarded_start
 
 bystander = subprocess.Popen(["sleep", "600"])
 with guarded_start() as release:
-    started = subprocess.Popen(["sleep", "600"])
+    started = subprocess.Popen({command})
     time.sleep(2)
     {inside}
 print(bystander.pid, started.pid, flush=True)
@@ -25,20 +26,25 @@ time.sleep(600)
 """
 
 
-def run_parent(*, inside: str = "", after: str = "") -> tuple[subprocess.Popen, list[psutil.Process]]:
-    """A parent with a process that was there before, and one that it started under guard."""
-    script = PARENT.format(inside=inside, after=after)
+def run_parent(
+    command: Sequence[str] = ("sleep", "600"), *, inside: str = "", after: str = ""
+) -> tuple[subprocess.Popen, list[psutil.Process]]:
+    """A parent with a process that was there before, and one that it started under guard, with this command."""
+    script = PARENT.format(command=list(command), inside=inside, after=after)
     command = [sys.executable, "-c", script]
     parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     return parent, [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
 
 
 def test_what_started_under_guard_ends_with_a_parent_that_is_killed_and_nothing_else_does() -> None:
-    parent, (bystander, started) = run_parent()
+    """Also what that has started in its turn, as vLLM's engine starts its worker."""
+    parent, (bystander, started) = run_parent(["sh", "-c", "sleep 600; true"])
+    (below,) = started.children()
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    psutil.wait_procs([started], timeout=120)
+    psutil.wait_procs([started, below], timeout=120)
     assert not started.is_running()
+    assert not below.is_running()
     assert bystander.is_running()
     bystander.kill()
 
