@@ -20,6 +20,7 @@ pytest_plugins = [
     "selftaught_assets_tests.groups",
     "selftaught_assets_tests.assets.trained",
     "selftaught_assets_tests.vllm_server",
+    "selftaught_assets_tests.wheel",
 ]
 
 os.environ |= {

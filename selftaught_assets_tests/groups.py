@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-LONG = ("dagster_shipped", "first_iteration", "vllm_server", "ray_cluster", "ray_clusters", "vllm")
+LONG = ("dagster_shipped", "first_iteration", "installed", "vllm_server", "ray_cluster", "ray_clusters", "vllm")
 """Groups that take minutes. They begin first, in this order, since what is long must not be left for the end. A group
 has the name of a fixture that its tests share, or is what they are marked with."""
 ROOT = Path(__file__).resolve().parent

@@ -1,9 +1,5 @@
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
-from typing import NamedTuple
 
 import dagster as dg
 import polars as pl
@@ -18,13 +14,9 @@ from selftaught_assets.storage.tables import read_table
 from selftaught_assets.version import __version__
 from selftaught_assets_tests.assets.loop import Loop, copy_of
 from selftaught_assets_tests.assets.trained import TRAINED
-from selftaught_assets_tests.command_line import SELFTAUGHT, Done, selftaught
+from selftaught_assets_tests.command_line import Done, selftaught
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
-from selftaught_assets_tests.forks import forked_command
-
-CAN_UNPLUG = shutil.which("unshare") and not subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode
-UNPLUGGED = ["unshare", "-rn"] if CAN_UNPLUG else []
-"""A network namespace with nothing in it; where that is not allowed, proxies that nobody answers must do."""
+from selftaught_assets_tests.wheel import DATA, Installed, Ran, run_here, started
 
 ROW_KEYS = {
     "judge",
@@ -41,7 +33,6 @@ ROW_KEYS = {
     "seconds",
 }
 UNTRAINED = TRAINED | {"training": SMALL["training"] | {"learning_rate": 1e-12}}
-DATA = "data [b] é"
 SAMPLING = ("pairs", "judgments", "evaluation", "seed_evaluation")
 
 
@@ -149,7 +140,7 @@ def test_unknown_benchmark_is_refused_with_the_known_ones(elsewhere: Path) -> No
 @pytest.mark.slow
 def test_failed_step_ends_the_run_with_its_sentence(elsewhere: Path) -> None:
     (elsewhere / "benchmark.jsonl").write_text('{"id": 1}\n')
-    done = _selftaught(elsewhere, "run", "--recipe", "small.yaml", "--iterations", "1")
+    done = run_here(elsewhere, "run", "--recipe", "small.yaml", "--iterations", "1")
     assert done.returncode == 1
     assert done.stderr == f"Error: {elsewhere}/benchmark.jsonl, line 1: the field 'instruction' is missing.\n"
 
@@ -175,23 +166,6 @@ def test_seed_does_not_replace_a_folder_that_is_no_model(elsewhere: Path) -> Non
     assert (folder / "thesis.txt").read_text() == "years of work"
 
 
-class Ran(NamedTuple):
-    """The small recipe, run twice for one iteration, first in processes without a network; its data in a folder that
-    looks like a pattern and like markup."""
-
-    folder: Path
-    first: Done
-    second: Done
-
-
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    folder = tmp_path_factory.mktemp("run")
-    write_small_recipe(folder)
-    arguments = ("run", "--recipe", "small.yaml", "--iterations", "1")
-    return Ran(folder, _started(folder, *arguments), _selftaught(folder, *arguments))
-
-
 @pytest.mark.slow
 def test_run_shows_plain_lines_and_the_table_where_there_is_no_terminal(ran: Ran) -> None:
     assert ran.first.returncode == 0, ran.first.stderr
@@ -206,8 +180,8 @@ def test_run_shows_plain_lines_and_the_table_where_there_is_no_terminal(ran: Ran
         assert len([line for line in lines if line.startswith(f"  ✓ {asset} ")]) == 1, asset
     assert [line for line in lines if line.split()[:1] == ["seed"]]
     assert "…" not in ran.first.stdout
-    assert "make ui" in ran.first.stdout
-    assert lines[-2] == "Read the report: selftaught report --open --recipe small.yaml"
+    assert "selftaught ui --recipe small" in ran.first.stdout
+    assert lines[-2] == "Read the report: selftaught report --open --recipe small"
     assert (ran.folder / DATA / "small" / "report" / "index.html").is_file()
 
 
@@ -219,8 +193,8 @@ def test_run_says_nothing_of_telemetry_and_leaves_none(ran: Ran) -> None:
 
 
 @pytest.mark.slow
-def test_results_as_json_have_a_row_for_each_judge(ran: Ran) -> None:
-    done = _started(ran.folder, "results", "--recipe", "small.yaml", "--json")
+def test_results_as_json_have_a_row_for_each_judge(ran: Ran, installed: Installed) -> None:
+    done = started(installed, ran.folder, "results", "--recipe", "small", "--json")
     results = json.loads(done.stdout)
     assert (results["recipe"], results["benchmark"]) == ("small", "tiny")
     assert [row["judge"] for row in results["rows"]] == ["seed", "iteration_01"]
@@ -247,7 +221,7 @@ def test_evaluation_is_tested_against_the_seed_in_its_own_metadata(ran: Ran) -> 
     with dg.DagsterInstance.from_config(str(ran.folder / "home")) as instance:
         made = newest_materialization(instance, dg.AssetKey(["small", "evaluation"]), "iteration_01").metadata
         seed = newest_materialization(instance, dg.AssetKey(["small", "seed_evaluation"]), None).metadata
-    row = json.loads(_selftaught(ran.folder, "results", "--recipe", "small.yaml", "--json").stdout)["rows"][1]
+    row = json.loads(run_here(ran.folder, "results", "--recipe", "small", "--json").stdout)["rows"][1]
     for name in ("accuracy", "p_vs_seed", "p_vs_seed_clustered", "p_vs_previous_clustered", "pooled_vote_accuracy"):
         assert made[name].value == row[name]
     assert made["accuracy_clustered_low"].value == row["interval_clustered"][0]
@@ -261,7 +235,7 @@ def test_report_is_made_anew_and_opened(ran: Ran, monkeypatch) -> None:
     opener.write_text(f'#!/bin/sh\nprintf %s "$1" > "{opened}"\n')
     opener.chmod(0o755)
     monkeypatch.setenv("BROWSER", str(opener))
-    done = _selftaught(ran.folder, "report", "--recipe", "small.yaml", "--open", "-o", "a page.html")
+    done = run_here(ran.folder, "report", "--recipe", "small", "--open", "-o", "a page.html")
     page = ran.folder / "a page.html"
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{page}\n", "")
     assert opened.read_text() == page.as_uri()
@@ -304,7 +278,7 @@ def test_tiny_data_raises_no_error_and_only_the_warning_that_it_is_tiny(ran: Ran
 
 @pytest.mark.slow
 def test_compare_lays_the_trained_judge_beside_the_seed(ran: Ran) -> None:
-    done = _selftaught(ran.folder, "compare", "seed", "iteration_01", "--recipe", "small.yaml", "--json")
+    done = run_here(ran.folder, "compare", "seed", "iteration_01", "--recipe", "small", "--json")
     compared = json.loads(done.stdout)
     assert compared["items"] == 12
     assert compared["overall"]["gained"] - compared["overall"]["lost"] == round(24 * compared["overall"]["difference"])
@@ -330,7 +304,7 @@ def ended(first_iteration: Loop, tmp_path_factory: pytest.TempPathFactory) -> tu
     write_small_recipe(folder, **UNTRAINED, promotion={"stop_when_flat": 1, "validation": "tiny"})
     with copy_of(first_iteration, folder):
         (folder / "data").rename(folder / DATA)
-    return folder, _selftaught(folder, "run", "--recipe", "small.yaml")
+    return folder, run_here(folder, "run", "--recipe", "small.yaml")
 
 
 @pytest.mark.slow
@@ -347,7 +321,7 @@ def test_run_ends_where_no_judge_may_take_over(ended: tuple[Path, Done]) -> None
 def test_run_whose_checkpoint_is_refused_fails(ended: tuple[Path, Done]) -> None:
     folder, _ = ended
     write_small_recipe(folder, **UNTRAINED, promotion={"rule": "better", "validation": "tiny"})
-    refused = _selftaught(folder, "run", "--recipe", "small.yaml")
+    refused = run_here(folder, "run", "--recipe", "small.yaml")
     assert refused.returncode == 1
     assert refused.stderr.startswith("Error: `small/checkpoint` of iteration_01 was refused (promotion.rule: better)")
     assert refused.stderr.count("\n") == 1
@@ -357,27 +331,3 @@ def _numbers(run: Done) -> list[list[str]]:
     """The judges of the printed tables, with everything but the time that they took."""
     table = run.stdout.partition("small on the benchmark")[2]
     return [line.split()[:5] for line in table.split("\n") if line.split()[:1] in (["seed"], ["iteration_01"])]
-
-
-def _started(folder: Path, *arguments: str) -> Done:
-    """Runs the command line as a user does, in a folder, without a network."""
-    command = [*UNPLUGGED, *SELFTAUGHT, *arguments]
-    return subprocess.run(command, cwd=folder, env=_environment(folder), capture_output=True, text=True)
-
-
-def _selftaught(folder: Path, *arguments: str) -> Done:
-    """The same in a fork, which spares its imports."""
-    return forked_command(*arguments, folder=folder, environment=_environment(folder))
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """With nobody answering at the proxies that would be needed."""
-    nobody = "http://127.0.0.1:9"
-    unwanted = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "DAGSTER_DISABLE_TELEMETRY", "GX_ANALYTICS_ENABLED")
-    return {name: value for name, value in os.environ.items() if name not in unwanted} | {
-        "DAGSTER_HOME": str(folder / "home"),
-        "SELFTAUGHT_DATA": str(folder / DATA),
-        "HTTP_PROXY": nobody,
-        "HTTPS_PROXY": nobody,
-        "ALL_PROXY": nobody,
-    }

@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from selftaught_assets.recipe import load_recipe
 from selftaught_assets_tests.browser import screenshot, watched_page
-from selftaught_assets_tests.conftest import ROOT, SMALL
-from selftaught_assets_tests.package.conftest import Installed
+from selftaught_assets_tests.command_line import selftaught
+from selftaught_assets_tests.conftest import ROOT
 from selftaught_assets_tests.ports import unused_port
+from selftaught_assets_tests.wheel import Installed, Ran, places
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
-
-QUICK = ("instructions", "pairs", "judgments", "training", "evaluation")
-"""Sections of the demo's recipe that are made smaller here."""
 COMPONENT = "selftaught_assets.SelfTaughtEvaluator"
 PAIR = {
     "instruction": "Sort the numbers up : 27 19 24",
@@ -39,16 +37,6 @@ _MADE = """
 query Made($key: AssetKeyInput!) {
   assetOrError(assetKey: $key) { ... on Asset { assetMaterializations(limit: 1) { partition } } }
 }"""
-
-
-def make_small(path: Path, benchmark: Path) -> None:
-    """Makes a recipe that was laid down one of seconds: fewer instructions, and 12 pairs of the benchmark."""
-    text = path.read_text(encoding="utf-8")
-    values = yaml.safe_load(text)
-    (values.get("attributes") or values).update({name: SMALL[name] for name in QUICK} | {"try_training": False})
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    lines = benchmark.read_text(encoding="utf-8").splitlines(keepends=True)
-    benchmark.write_text("".join(lines[:12]), encoding="utf-8")
 
 
 def graphql(port: int, query: str, **variables: Any) -> dict[str, Any]:
@@ -87,42 +75,35 @@ def dagster(installed: Installed, folder: Path, *command: str, **environment: st
             process.wait(timeout=60)
 
 
-@pytest.fixture(scope="module")
-def project(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `selftaught init` lays down, after one iteration of `selftaught run`."""
-    folder = tmp_path_factory.mktemp("empty")
-    said = installed.run("selftaught", "init", "my project", folder=folder).stdout
-    assert "cd 'my project'" in said
-    project = folder / "my project"
-    make_small(project / "recipes" / "demo.yaml", project / "recipes" / "tinyworld" / "benchmark.jsonl")
-    installed.run("selftaught", "run", "--iterations", "1", folder=project)
-    return project
-
-
-def test_a_project_in_an_empty_folder_has_what_dagster_needs_and_runs(installed: Installed, project: Path) -> None:
-    assert {path.name for path in project.iterdir()} == {
-        *(".gitignore", "dagster_home", "data", "models", "recipes", "workspace.yaml"),
-    }
-    settings = yaml.safe_load((project / "dagster_home" / "dagster.yaml").read_text(encoding="utf-8"))
+def test_a_project_in_an_empty_folder_has_what_dagster_needs(ran: Ran) -> None:
+    """That `selftaught run` works there, test_cli.py shows."""
+    laid_down = {".gitignore", "dagster_home", "models", "recipes", "workspace.yaml"}
+    assert laid_down <= {path.name for path in ran.folder.iterdir()}
+    settings = yaml.safe_load((ran.folder / "dagster_home" / "dagster.yaml").read_text(encoding="utf-8"))
     assert settings["concurrency"]["runs"]["tag_concurrency_limits"][0]["key"] == "dagster/backfill"
-    rows = json.loads(installed.run("selftaught", "results", "--json", folder=project).stdout)["rows"]
-    assert [row["judge"] for row in rows] == ["seed", "iteration_01"]
+    assert load_recipe(str(ran.folder / "recipes" / "demo.yaml")).seed_model == ran.folder / "models" / "seed"
 
 
-def test_the_ui_of_the_project_shows_what_was_run(installed: Installed, project: Path) -> None:
-    with dagster(installed, project, "selftaught", "ui") as port:
+def test_the_folder_of_a_project_must_be_new(ran: Ran) -> None:
+    refused = selftaught("init", ran.folder.name, folder=ran.folder.parent)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "Error: my project already exists and is not empty: name a new folder.\n"
+
+
+def test_the_ui_of_the_project_shows_what_was_run(installed: Installed, ran: Ran) -> None:
+    with dagster(installed, ran.folder, "selftaught", "ui", "--recipe", "small", **places(ran.folder)) as port:
         keys = {"/".join(node["assetKey"]["path"]) for node in graphql(port, _ASSETS)["assetNodes"]}
-        made = graphql(port, _MADE, key={"path": ["demo", "checkpoint"]})["assetOrError"]
-    assert {"demo/pairs", "demo/judgments", "demo/checkpoint"} <= keys
+        made = graphql(port, _MADE, key={"path": ["small", "checkpoint"]})["assetOrError"]
+    assert {"small/pairs", "small/judgments", "small/checkpoint"} <= keys
     assert made["assetMaterializations"] == [{"partition": "iteration_01"}]
 
 
 @pytest.fixture(scope="module")
-def exported(installed: Installed, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(installed: Installed, ran: Ran, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an exported judge in it, far from the project."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    installed.run("selftaught", "export", "iteration_01", "judge", "--merge", folder=project)
-    shutil.move(project / "judge", folder / "judge")
+    export = ("selftaught", "export", "iteration_01", str(folder / "judge"), "--merge", "--recipe", "small")
+    installed.run(*export, folder=ran.folder, **places(ran.folder))
     return folder
 
 
@@ -161,8 +142,6 @@ def team(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path
     )
     for name in ("support_judge", "search_judge"):
         installed.run("dg", "scaffold", "defs", COMPONENT, name, folder=folder)
-        defs = folder / "team" / "defs" / name
-        make_small(defs / "defs.yaml", defs / "tinyworld" / "benchmark.jsonl")
     return folder
 
 
