@@ -16,7 +16,7 @@ padded to multiples that avoid both.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
 
+def cache_name(accepted: Container[str]) -> str:
+    """What a forward pass calls its cache, among the names of its parameters.
+
+    Recurrent models call it cache_params. Since transformers 5.24 all call it cache.
+    """
+    return next((name for name in ("cache", "past_key_values") if name in accepted), "cache_params")
+
+
 class PlainDecoder:
     """Runs rows whose prompts have equal lengths, so that no row is padded and no mask is needed."""
 
@@ -37,9 +45,8 @@ class PlainDecoder:
     def __init__(self, model: "PreTrainedModel") -> None:
         model.set_attn_implementation(exact_attention(model))
         self._model = model
-        accepted = inspect.signature(model.forward).parameters
         self._options = {"use_cache": True} | last_logits(model, 1)
-        self._cache_name = "past_key_values" if "past_key_values" in accepted else "cache_params"
+        self._cache_name = cache_name(inspect.signature(model.forward).parameters)
 
     def start(self, prompts: Sequence[Sequence[int]], owners: np.ndarray) -> "tuple[PlainRows, torch.Tensor]":
         """Prefills each prompt once and repeats its cache for its rows. Shapes as in SharedPrefixDecoder.

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from selftaught_assets.engines.embedded.decoders import PlainDecoder, SharedPrefixDecoder
+from selftaught_assets.engines.embedded.decoders import PlainDecoder, SharedPrefixDecoder, cache_name
 from selftaught_assets.engines.embedded.decoding import Decoder
 from selftaught_assets.engines.embedded.engine import in_float32, suitable_decoder
 from selftaught_assets.engines.embedded.forward import LlamaForward
@@ -189,3 +189,16 @@ def test_sixteen_bits_compute_in_thirty_two_for_a_while(name: str) -> None:
     assert torch.allclose(widely, forward(wide, prompt), atol=1e-5 * widely.abs().max().item())
     assert {n: p.data_ptr() for n, p in model.named_parameters()} == before
     assert torch.equal(forward(model, prompt), narrowly)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        (("input_ids", "past_key_values"), "past_key_values"),
+        (("input_ids", "cache_params"), "cache_params"),
+        (("input_ids", "cache", "kwargs"), "cache"),
+    ],
+)
+def test_the_cache_is_handed_over_by_the_name_that_the_model_takes(parameters: tuple[str, ...], name: str) -> None:
+    """Transformers 5.24 accepts the old names without using what they hold."""
+    assert cache_name(parameters) == name
