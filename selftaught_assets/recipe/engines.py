@@ -27,9 +27,13 @@ class SamplingParameters(Section):
     """How to draw a completion. Temperature 0 is greedy decoding; then top_p and the seed have no effect."""
 
     temperature: float = Field(0.7, ge=0)
+    """Higher ones give more varied texts."""
     top_p: float = Field(0.9, gt=0, le=1)
+    """The share of the probability that is drawn from."""
     max_tokens: int = Field(512, ge=1)
+    """Longer completions are cut off."""
     stop: tuple[str, ...] = ()
+    """Texts at which a completion ends."""
 
 
 class TransformersSettings(Section):
@@ -37,7 +41,9 @@ class TransformersSettings(Section):
 
     name: Literal["transformers"] = "transformers"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU if PyTorch sees one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of weights and activations; `auto`: bfloat16 on a GPU, float32 on a CPU."""
     max_rows: int = Field(512, ge=1)
     """Sequences decoded together: more is faster until memory is full."""
 
@@ -47,6 +53,7 @@ class VllmSettings(Section):
 
     name: Literal["vllm"]
     dtype: Dtype = "auto"
+    """Of weights and activations; `auto`: bfloat16 on a GPU, float32 on a CPU."""
     max_rows: int = Field(256, ge=1)
     """Sequences decoded together, at most; vLLM's `max_num_seqs`."""
     tensor_parallel_size: int = Field(1, ge=1)

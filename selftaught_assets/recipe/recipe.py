@@ -46,9 +46,13 @@ class JudgeSettings(Section):
     clock, each day would have prompts of its own, which no journal finds again. The default is the one that the
     template of Llama falls back to."""
     engine: EngineSettings = TransformersSettings()
+    """How text is sampled; one line is enough (`engine: vllm`). Changing it makes nothing stale."""
     judgments: Judgments = Judgments()
+    """How the current judge is sampled."""
     verdicts: Verdicts = Verdicts()
+    """How a verdict is asked for and read."""
     evaluation: Evaluation = Evaluation()
+    """How a judge is measured."""
 
     @cached_property
     def templates(self) -> PromptTemplates:
@@ -80,9 +84,14 @@ class Recipe(JudgeSettings):
     name: str = Field(pattern=NAME)
     """The last part of the key prefix of its assets, and of the folder of its data."""
     iterations: int = Field(5, ge=1, le=99)
+    """Most of the gain comes with the first; each costs as much as the one before."""
     pool: Pool
+    """The unlabelled instructions."""
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
+    """Labelled pairs. `selftaught results` prints the first unless told otherwise."""
     seed_model: InputPath
+    """A folder as saved by `save_pretrained`: safetensors, tokenizer, chat template. It writes the pairs and is the
+    first judge, and training starts from it."""
     try_training: bool = True
     """Whether training is tried on two examples before anything is sampled, once for each model and training section:
     what cannot be trained is then known before an iteration is paid for. It takes as long as loading the model."""
@@ -93,10 +102,15 @@ class Recipe(JudgeSettings):
     disk. Null is the data folder. In an object store each append is one upload, and each stage first copies its journal
     here; recipes may share one, and then share their completions."""
     instructions: Instructions = Instructions()
+    """Which instructions an iteration works on."""
     pairs: Pairs = Pairs()
+    """How preference pairs are written."""
     filter: Filter = Filter()
+    """Which judgments are trained on."""
     training: Training = Training()
+    """How the next judge is fine-tuned."""
     promotion: PromotionSettings = PromotionSettings()
+    """Which checkpoints may judge."""
     checks: Checks = Checks()
     """Thresholds at which data counts as suspicious; no asset depends on them."""
     assets: Assets = Assets()

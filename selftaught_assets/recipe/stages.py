@@ -19,12 +19,15 @@ class Pool(Section):
     """Unlabelled instructions: a JSONL file with one object per line."""
 
     path: InputPath
+    """Relative to the recipe, like every path in it."""
     instruction_field: str = "instruction"
+    """The field that holds the text."""
     input_field: str | None = None
     """A text that the instruction is about, as in Alpaca's data; where it is not empty, it follows the instruction."""
     id_field: str | None = None
     """Your own ids, which must differ; `selftaught trace` finds them."""
     category_field: str | None = None
+    """Needed for `instructions.categories`."""
 
     @model_validator(mode="after")
     def _reads_different_fields(self) -> "Pool":
@@ -37,12 +40,15 @@ class Price(Section):
     """What sampling costs: by the hour, for your own devices, or by tokens, for another team's server."""
 
     currency: str = "USD"
+    """A name to print; nothing is converted."""
     per_hour: float | None = Field(None, ge=0)
     """Of all devices that sample together: the price of a GPU-hour times their number."""
     per_million_prompt_tokens: float | None = Field(None, ge=0)
+    """Those that no cache had."""
     per_million_shared_prompt_tokens: float | None = Field(None, ge=0)
     """Prompt tokens that a cache had; null is the price of the others."""
     per_million_completion_tokens: float | None = Field(None, ge=0)
+    """Those that were sampled."""
 
     @property
     def prices(self) -> Prices:
@@ -73,6 +79,7 @@ class Instructions(Section):
     schedule: Schedule = "fixed"
     """`fixed`: the same ones (so the same pairs) in every iteration, as in the paper; `fresh`: others in each."""
     max_characters: int = Field(8_000, ge=1)
+    """Longer instructions are left out."""
     categories: tuple[str, ...] | None = None
     """Only these values of the pool's category field; null takes all."""
 
@@ -84,7 +91,9 @@ class Pairs(Section):
     """`one_call`: the modified instruction and its response in one completion, as in the paper; `two_calls`: one
     after the other, better for small models."""
     response: SamplingParameters = SamplingParameters()
+    """Of responses to instructions. One that is cut off drops its pair."""
     modification: SamplingParameters = SamplingParameters()
+    """Of modified instructions and, in two calls, of the responses to them; in one call, of both together."""
     min_valid_share: Share = 0.5
     """Below this share of valid pairs, the check `pair_validity` stops the run."""
 
@@ -102,6 +111,7 @@ class Judgments(Section):
     rates, and for pairs of right and wrong judgments. A single response has no right rating by itself, so all n are
     sampled."""
     sampling: SamplingParameters = SamplingParameters()
+    """Colder judgments repeat; hotter ones more often lack a verdict."""
     positions: Literal["random", "both"] = "random"
     """Where the winner stands: in a seeded random position, or in both in turn. A single response has no position."""
     first_annotator: InputPath | None = None
@@ -136,15 +146,23 @@ class Training(Section):
     """`seed` restarts from the seed model in each iteration, as the paper does; `previous` continues training the
     judge."""
     lora_rank: int = Field(16, ge=1)
+    """Four times the rank has four times the trainable parameters, and takes their memory."""
     lora_alpha: int = Field(32, ge=1)
+    """Usually twice the rank."""
     epochs: float = Field(2.0, gt=0)
+    """Time grows in proportion; the paper trains for two at most."""
     batch_size: int = Field(32, ge=1)
+    """Split automatically to fit the memory: another value changes the result, not the memory."""
     learning_rate: float = Field(1e-4, gt=0)
+    """The peak. For LoRA: the paper trains all weights, with 1e-6."""
     min_learning_rate_share: Share = 0.2
     """The cosine schedule ends at this share of the peak."""
     warmup_steps: int = Field(10, ge=0)
+    """The rate rises linearly over these."""
     weight_decay: float = Field(0.1, ge=0)
+    """As in the paper."""
     adam_beta2: float = Field(0.95, gt=0, lt=1)
+    """As in the paper."""
     max_tokens: int = Field(4_096, ge=8)
     """Examples longer than this, prompt and judgment together, are left out and counted."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -158,6 +176,7 @@ class Evaluation(Section):
     """
 
     votes: int = Field(8, ge=1)
+    """In each order. Each costs as much as a greedy verdict; the paper takes 32."""
     sampling: SamplingParameters = SamplingParameters()
     """Of the votes; greedy verdicts use its max_tokens and stop strings."""
     attacks: tuple[AttackName, ...] = ()

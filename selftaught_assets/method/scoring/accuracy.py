@@ -77,7 +77,9 @@ class Scores(NamedTuple):
     winner_first: float | None
     """Accuracy where the better response stands first (the right verdict is A). None where there is no order."""
     loser_first: float | None
+    """Accuracy where the better response stands second."""
     invalid: float
+    """Share of verdicts that could not be read."""
 
 
 class Comparison(NamedTuple):

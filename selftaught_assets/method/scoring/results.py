@@ -68,9 +68,13 @@ class SubsetRow(TypedDict):
     loser_first: float | None
     invalid: float
     p_vs_seed: float | None
+    """McNemar's exact test against the seed on the same pairs; null for the seed."""
     p_vs_seed_clustered: float | None
+    """Exact sign-flip test over instructions against the seed."""
     p_vs_previous: float | None
+    """The same two tests against the iteration before."""
     p_vs_previous_clustered: float | None
+    """Over instructions."""
 
 
 class ResultRow(SubsetRow):
@@ -81,20 +85,31 @@ class ResultRow(SubsetRow):
     """
 
     judge: str
+    """`seed`, or the iteration whose checkpoint it is."""
     digest: str
+    """Of its weights, adapter and tokenizer."""
     items: int
+    """Pairs."""
     instructions: int
+    """Different instructions of these pairs."""
     difference_vs_seed: float | None
+    """Its accuracy minus the seed's."""
     difference_vs_seed_interval: list[float] | None
+    """Bootstrap over instructions, 95 %."""
     difference_vs_previous: float | None
+    """Its accuracy minus that of the iteration before."""
     difference_vs_previous_interval: list[float] | None
+    """Bootstrap over instructions, 95 %."""
     single_sample_accuracy: float
+    """Of the votes, each taken alone."""
     vote_accuracy: dict[str, float]
     """By the number of votes of each order."""
     vote_interval_clustered: list[float]
+    """Bootstrap over instructions, 95 %."""
     pooled_vote_accuracy: float
     """Of the votes of both orders together, over pairs; a draw is not right."""
     pooled_vote_interval_clustered: list[float]
+    """Bootstrap over instructions, 95 %."""
     calibration_error: float
     """Expected calibration error of the votes' shares, as they are."""
     calibrated_error: float | None
@@ -104,10 +119,15 @@ class ResultRow(SubsetRow):
     published: dict[str, dict[str, float | list[float]]]
     """The benchmark's own scores by name: value and interval (bootstrap over instructions)."""
     subsets: dict[str, SubsetRow]
+    """By name; each has the keys of `SubsetRow`."""
     pairs: int | None
+    """Valid pairs judged for its training set; null for the seed."""
     kept: int | None
+    """Judgments that it was trained on; null for the seed."""
     seconds: float | None
+    """For all stages of its iteration."""
     costs: dict[str, Account]
+    """By stage: what it sampled."""
 
 
 def result_rows(judges: Sequence[Measured], form: str = "pairs") -> list[ResultRow]:
