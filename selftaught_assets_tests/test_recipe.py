@@ -22,15 +22,6 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
     assert load_recipe(str(path)).name
 
 
-def test_benchmarks_of_the_readme_are_possible(tmp_path: Path) -> None:
-    snippet = re.search(r"```yaml\n(benchmarks:\n.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    sections = yaml.safe_load(snippet.group(1))
-    (tmp_path / "support_pairs.csv").touch()
-    (tmp_path / "LLMBar" / "Dataset" / "LLMBar").mkdir(parents=True)
-    recipe = load_recipe(str(write_small_recipe(tmp_path, **sections)))
-    assert [benchmark.format for benchmark in recipe.benchmarks] == ["pairs", "rewardbench", "llmbar"]
-
-
 def test_lines_of_own_data_that_are_commented_out_can_be_used() -> None:
     text = (RECIPES_FOLDER / "own_data.yaml").read_text(encoding="utf-8")
     section = text[text.index("benchmarks:") : text.index("# A folder as")]

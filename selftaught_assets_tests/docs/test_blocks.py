@@ -1,0 +1,213 @@
+"""What README.md and the pages tell a reader to type works: each block is run, parsed or loaded."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import webbrowser
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from selftaught_assets.cli import app
+from selftaught_assets.recipe import Recipe
+from selftaught_assets_tests.assets.loop import Loop, copy_of
+from selftaught_assets_tests.assets.trained import SECOND, TRAINED
+from selftaught_assets_tests.command_line import selftaught
+from selftaught_assets_tests.conftest import ROOT, SMALL, write_small_recipe
+from selftaught_assets_tests.docs.blocks import BLOCKS, LANGUAGES, PAGES, Block, Command, blocks_of, commands, of
+
+USAGE_ERROR = typer.BadParameter.__base__
+"""Of the click that typer brings along."""
+SHELL = of("sh")
+JUDGE_SCRIPTS = {block.text: block for block in of("python")}
+PAIR = {"instruction": "Sort the numbers up : 27 19 24", "response_a": "19 27 24", "response_b": "19 24 27"}
+
+
+def place(block: Block) -> str:
+    return block.place
+
+
+# --- Shell ------------------------------------------------------------------------------------------------------------
+
+
+def parse_selftaught(*arguments: str) -> typer.Context:
+    """What the command line makes of these words, without running anything."""
+    command: Any = typer.main.get_command(app)
+    context, words = typer.Context(command, info_name="selftaught"), list(arguments)
+    while isinstance(command, typer.core.TyperGroup):
+        command = command.get_command(context, words.pop(0))
+        assert command is not None, arguments
+    return command.make_context("selftaught", words)
+
+
+def parse_make(*arguments: str) -> None:
+    done = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def parse_pip(verb: str, requirement: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    name, extras = re.fullmatch(r"([\w-]+)\[([\w,]+)\]", requirement).groups()
+    assert (verb, name) == ("install", project["name"])
+    assert set(extras.split(",")) <= set(project["optional-dependencies"])
+
+
+def parse_curl(url: str, *arguments: str) -> None:
+    from selftaught_assets.judge.service import CompareRequest
+
+    assert url.endswith(":8000/v1/compare")
+    CompareRequest.model_validate_json(arguments[arguments.index("-d") + 1])
+
+
+def parse_vllm(*arguments: str) -> None:
+    """Its own parser takes long to import; the server of the tests is started with these options, or with no value."""
+    server = (ROOT / "selftaught_assets_tests" / "vllm_server.py").read_text(encoding="utf-8")
+    known = set(re.findall(r"--[a-z-]+", server)) | {"--max-lora-rank"}
+    assert {word for word in arguments if word.startswith("--")} <= known
+
+
+def parse_python(*arguments: str) -> None:
+    assert arguments[:2] == ("-m", "vllm.entrypoints.openai.api_server")
+    parse_vllm(*arguments[2:])
+
+
+PARSERS: dict[str, Callable[..., object]] = {
+    "selftaught": parse_selftaught,
+    "make": parse_make,
+    "pip": parse_pip,
+    "curl": parse_curl,
+    "vllm": parse_vllm,
+    "python": parse_python,
+    "export": lambda *assignments: None,
+}
+
+
+def parse(text: str) -> None:
+    """Fails where a line of a shell block cannot be typed."""
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    for command in commands(text):
+        assert command.program in PARSERS, f"nobody knows whether `{command}` works: add a parser"
+        PARSERS[command.program](*command.arguments)
+
+
+@pytest.mark.parametrize("block", SHELL, ids=place)
+def test_every_line_of_a_shell_block_can_be_typed(block: Block) -> None:
+    parse(block.text)
+
+
+@pytest.mark.parametrize(
+    "stale",
+    [
+        "selftaught results --benchmarks tinyworld",
+        "selftaught judge -o verdicts.jsonl",
+        "selftaught review answers",
+        ".venv/bin/selftaught judge pairs.jsonl -o verdicts.jsonl --votes none",
+        "make everything",
+        "pip install 'selftaught-assets[gcs]'",
+        'curl http://127.0.0.1:8000/v1/compare -d \'{"prompt": "Sort"}\'',
+        "vllm serve models/seed --enable-loras",
+        "python train.py",
+        "make run (",
+    ],
+)
+def test_a_stale_line_is_found(stale: str) -> None:
+    with pytest.raises((AssertionError, USAGE_ERROR, ValueError, subprocess.CalledProcessError)):
+        parse(stale)
+
+
+NOT_RUN = {
+    "run": "other tests run it, for minutes",
+    "serve": "it does not end",
+    "review": "it does not end, unless with --summary",
+    "promote": "nothing is refused here",
+}
+NEEDS_MORE = ("vllm", "demo_unfiltered", "rewardbench")
+"""A package, data or a benchmark that the small world does not have."""
+
+
+def _can_be_run(command: Command) -> bool:
+    name = command.arguments[0]
+    if command.program != "selftaught" or any(word in str(command) for word in NEEDS_MORE):
+        return False
+    return name not in NOT_RUN or "--summary" in command.arguments
+
+
+TYPED = dict.fromkeys(command for block in SHELL for command in commands(block.text) if _can_be_run(command))
+
+
+@pytest.fixture(scope="module")
+def world(two_iterations: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the small recipe, two iterations of it, and pairs to judge; nothing opens a browser."""
+    folder = tmp_path_factory.mktemp("typed")
+    write_small_recipe(folder, **TRAINED)
+    (folder / "pairs.jsonl").write_text(json.dumps(PAIR) + "\n", encoding="utf-8")
+    with copy_of(two_iterations, folder), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(webbrowser, "open", lambda address: True)
+        patched.setenv("DAGSTER_HOME", str(folder / "home"))
+        patched.setenv("SELFTAUGHT_DATA", str(folder / "data"))
+        yield folder
+
+
+@pytest.mark.parametrize("command", TYPED, ids=str)
+def test_a_command_of_a_page_does_what_it_says(command: Command, world: Path, two_iterations: Loop) -> None:
+    example = two_iterations.table("filtered_set", SECOND)["example_id"][0]
+    names = {"ID": example, "iteration_03": SECOND, "my_recipe.yaml": "small.yaml"}
+    words = [names.get(word, word) for word in command.arguments]
+    if "--recipe" not in words:
+        words += ["--recipe", "small.yaml"]
+    done = selftaught(*words, folder=world)
+    assert done.returncode == 0, done.stderr
+
+
+# --- The other languages ----------------------------------------------------------------------------------------------
+
+
+def load_part(text: str) -> Recipe:
+    """A recipe with these sections in place of the small one's."""
+    benchmarks = [*SMALL["benchmarks"], {"name": "my_pairs", "path": "mine.jsonl"}]
+    return Recipe.model_validate(SMALL | {"benchmarks": benchmarks} | yaml.safe_load(text))
+
+
+@pytest.mark.parametrize("block", of("yaml"), ids=place)
+def test_every_yaml_block_is_part_of_a_recipe(block: Block) -> None:
+    load_part(block.text)
+
+
+@pytest.mark.parametrize("stale", ["promotion: {rule: never}", "engines: vllm", "price: {per_day: 3}"])
+def test_a_stale_part_of_a_recipe_is_found(stale: str) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        load_part(stale)
+
+
+@pytest.mark.parametrize("block", of("json"), ids=place)
+def test_every_json_block_can_be_read(block: Block) -> None:
+    json.loads(block.text)
+
+
+@pytest.mark.parametrize("block", JUDGE_SCRIPTS.values(), ids=place)
+def test_a_python_block_runs_as_a_script(block: Block, world: Path) -> None:
+    """In a process of its own: some mistakes show only when the interpreter ends."""
+    script = world / "script.py"
+    script.write_text(block.text.replace('load("newest")', 'load("newest", "small.yaml")'), encoding="utf-8")
+    done = subprocess.run([sys.executable, script], cwd=world, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Error" not in done.stderr
+    assert re.fullmatch(r"(A|B|INVALID) [\d.]+\n", done.stdout)
+
+
+def test_every_block_says_what_it_is() -> None:
+    assert {block.place: block.language for block in BLOCKS if block.language not in LANGUAGES} == {}
+
+
+def test_no_block_is_indented_instead_of_fenced() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in blocks_of(page, text):
+            text = text.replace(block.text, "")
+        assert not re.search(r"\n\n    \S", text), page
