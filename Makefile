@@ -49,11 +49,11 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# The pages in docs/, then the site: what is generated in them is written first. Nothing is fetched.
+# Writes what is generated in the pages, then builds the site from them, which fetches nothing.
 PAGES := $(shell grep -rl --include=*.md "\[\[\[cog" README.md docs)
 docs: .venv/installed-docs
 	$(BIN)/python -m cogapp -r -P -I tools $(PAGES)
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 seed: .venv/installed
 	$(BIN)/selftaught seed
