@@ -258,6 +258,9 @@ def _plain_type(schema: dict[str, Any]) -> str:
         return _choice(schema["enum"])
     if schema["type"] == "array":
         return f"list of {_plain_type(schema['items'])}"
+    if schema["type"] == "object":
+        keys = schema.get("propertyNames", {}).get("enum")
+        return f"mapping from {_choice(keys) if keys else 'text'} to {_plain_type(schema['additionalProperties'])}"
     names = {"string": "text", "number": "number", "integer": "whole number", "boolean": "true or false"}
     name = names.get(schema["type"], schema["type"])
     name = {"path": "path", "date": "date"}.get(schema.get("format", ""), name)
@@ -287,7 +290,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _keys(kind: type, names: Sequence[str]) -> str:
-    said = described(Scores) | described(SubsetRow) | described(kind)
+    said = described(Scores) | described(kind)
     types = get_type_hints(kind)
     words = {int: "count", float: "number", str: "text"}
 
@@ -305,9 +308,12 @@ def _keys(kind: type, names: Sequence[str]) -> str:
 
 @cache
 def described(kind: type) -> dict[str, str]:
-    """What the strings below the fields of a class say, in one line each."""
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    """What the strings below the fields of a class, and of those that it inherits from, say: one line each."""
     said = {}
+    for base in reversed(getattr(kind, "__orig_bases__", kind.__bases__)):
+        if base.__module__.startswith("selftaught_assets"):
+            said |= described(base)
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     for field, below in zip(definition.body, definition.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
             said[field.target.id] = _one_line(inspect.cleandoc(below.value.value))

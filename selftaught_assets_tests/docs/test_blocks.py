@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,25 @@ def place(block: Block) -> str:
 # --- Shell ------------------------------------------------------------------------------------------------------------
 
 
-def parse_selftaught(*arguments: str) -> typer.Context:
+def parse_selftaught(*arguments: str) -> Any:
     """What the command line makes of these words, without running anything."""
-    command: Any = typer.main.get_command(app)
-    context, words = typer.Context(command, info_name="selftaught"), list(arguments)
-    while isinstance(command, typer.core.TyperGroup):
+    return _parsed(typer.main.get_command(app), typer.Context, arguments)
+
+
+def parse_dg(*arguments: str) -> None:
+    from click import Context
+    from dagster_dg_cli.cli import cli
+
+    _parsed(cli, Context, arguments)
+
+
+def _parsed(command: Any, kind: type, arguments: Sequence[str]) -> Any:
+    """The context in which the last command of these words would be invoked."""
+    context, words = kind(command), list(arguments)
+    while hasattr(command, "get_command"):
         command = command.get_command(context, words.pop(0))
         assert command is not None, arguments
-    return command.make_context("selftaught", words)
+    return command.make_context(command.name, words)
 
 
 def parse_make(*arguments: str) -> None:
@@ -79,6 +90,8 @@ def parse_python(*arguments: str) -> None:
 
 PARSERS: dict[str, Callable[..., object]] = {
     "selftaught": parse_selftaught,
+    "dg": parse_dg,
+    "cd": lambda folder: None,
     "make": parse_make,
     "pip": parse_pip,
     "curl": parse_curl,
@@ -109,6 +122,7 @@ def test_every_line_of_a_shell_block_can_be_typed(block: Block) -> None:
         "selftaught review answers",
         ".venv/bin/selftaught judge pairs.jsonl -o verdicts.jsonl --votes none",
         "make everything",
+        "dg check definitions",
         "pip install 'selftaught-assets[gcs]'",
         'curl http://127.0.0.1:8000/v1/compare -d \'{"prompt": "Sort"}\'',
         "vllm serve models/seed --enable-loras",
@@ -124,6 +138,7 @@ def test_a_stale_line_is_found(stale: str) -> None:
 NOT_RUN = {
     "run": "other tests run it, for minutes",
     "serve": "it does not end",
+    "ui": "it does not end",
     "review": "it does not end, unless with --summary",
     "promote": "nothing is refused here",
 }
@@ -159,7 +174,8 @@ def test_a_command_of_a_page_does_what_it_says(command: Command, world: Path, tw
     example = two_iterations.table("filtered_set", SECOND)["example_id"][0]
     names = {"ID": example, "iteration_03": SECOND, "my_recipe.yaml": "small.yaml"}
     words = [names.get(word, word) for word in command.arguments]
-    if "--recipe" not in words:
+    takes_recipe = "recipe" in parse_selftaught(*words).params and "--judge my_judge" not in str(command)
+    if takes_recipe and "--recipe" not in words:
         words += ["--recipe", "small.yaml"]
     done = selftaught(*words, folder=world)
     assert done.returncode == 0, done.stderr
