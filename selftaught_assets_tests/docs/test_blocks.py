@@ -7,9 +7,11 @@ import sys
 import tomllib
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import typer
 import yaml
@@ -24,8 +26,9 @@ from selftaught_assets_tests.docs.blocks import BLOCKS, LANGUAGES, PAGES, Block,
 
 USAGE_ERROR = typer.BadParameter.__base__
 """Of the click that typer brings along."""
+STALE = (AssertionError, AttributeError, ValueError, subprocess.CalledProcessError, USAGE_ERROR, click.UsageError)
 SHELL = of("sh")
-JUDGE_SCRIPTS = {block.text: block for block in of("python")}
+SCRIPTS = {block.text: block for block in of("python")}
 PAIR = {"instruction": "Sort the numbers up : 27 19 24", "response_a": "19 27 24", "response_b": "19 24 27"}
 
 
@@ -42,10 +45,22 @@ def parse_selftaught(*arguments: str) -> Any:
 
 
 def parse_dg(*arguments: str) -> None:
-    from click import Context
+    """`scaffold defs` knows its components only in a project, where the component's own tests call it."""
+    import dagster as dg
     from dagster_dg_cli.cli import cli
 
-    _parsed(cli, Context, arguments)
+    if arguments[:2] == ("scaffold", "defs"):
+        module, _, name = arguments[2].rpartition(".")
+        assert issubclass(getattr(import_module(module), name), dg.Component)
+    else:
+        _parsed(cli, click.Context, arguments)
+
+
+def parse_dagster(*arguments: str) -> None:
+    from dagster._cli.dev import dev_command
+
+    assert arguments[0] == dev_command.name
+    dev_command.make_context("dev", list(arguments[1:]))
 
 
 def _parsed(command: Any, kind: type, arguments: Sequence[str]) -> Any:
@@ -62,11 +77,15 @@ def parse_make(*arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def parse_pip(verb: str, requirement: str) -> None:
+def parse_pip(verb: str, *arguments: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    name, extras = re.fullmatch(r"([\w-]+)\[([\w,]+)\]", requirement).groups()
-    assert (verb, name) == ("install", project["name"])
-    assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    if verb == "wheel":
+        assert arguments == ("--no-deps", "--wheel-dir", "dist", ".")
+        return
+    (requirement,) = arguments
+    named = re.fullmatch(r"([\w-]+)\[([\w,]+)\]|(\w+)-[\d.]+-py3-none-any\.whl", requirement)
+    assert (verb, (named[1] or named[3]).replace("_", "-")) == ("install", project["name"])
+    assert set((named[2] or "test").split(",")) <= set(project["optional-dependencies"])
 
 
 def parse_curl(url: str, *arguments: str) -> None:
@@ -84,13 +103,15 @@ def parse_vllm(*arguments: str) -> None:
 
 
 def parse_python(*arguments: str) -> None:
-    assert arguments[:2] == ("-m", "vllm.entrypoints.openai.api_server")
-    parse_vllm(*arguments[2:])
+    parsers = {"vllm.entrypoints.openai.api_server": parse_vllm, "pip": parse_pip}
+    assert arguments[0] == "-m"
+    parsers[arguments[1]](*arguments[2:])
 
 
 PARSERS: dict[str, Callable[..., object]] = {
     "selftaught": parse_selftaught,
     "dg": parse_dg,
+    "dagster": parse_dagster,
     "cd": lambda folder: None,
     "make": parse_make,
     "pip": parse_pip,
@@ -123,6 +144,8 @@ def test_every_line_of_a_shell_block_can_be_typed(block: Block) -> None:
         ".venv/bin/selftaught judge pairs.jsonl -o verdicts.jsonl --votes none",
         "make everything",
         "dg check definitions",
+        "dg scaffold defs selftaught_assets.Evaluator my_judge",
+        "dagster dev --prt 3000",
         "pip install 'selftaught-assets[gcs]'",
         'curl http://127.0.0.1:8000/v1/compare -d \'{"prompt": "Sort"}\'',
         "vllm serve models/seed --enable-loras",
@@ -131,7 +154,7 @@ def test_every_line_of_a_shell_block_can_be_typed(block: Block) -> None:
     ],
 )
 def test_a_stale_line_is_found(stale: str) -> None:
-    with pytest.raises((AssertionError, USAGE_ERROR, ValueError, subprocess.CalledProcessError)):
+    with pytest.raises(STALE):
         parse(stale)
 
 
@@ -172,8 +195,8 @@ def world(two_iterations: Loop, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.mark.parametrize("command", TYPED, ids=str)
 def test_a_command_of_a_page_does_what_it_says(command: Command, world: Path, two_iterations: Loop) -> None:
     example = two_iterations.table("filtered_set", SECOND)["example_id"][0]
-    names = {"ID": example, "iteration_03": SECOND, "my_recipe.yaml": "small.yaml"}
-    words = [names.get(word, word) for word in command.arguments]
+    names = {"ID": example, "iteration_03": SECOND}
+    words = [names.get(word, "small.yaml" if word.endswith(".yaml") else word) for word in command.arguments]
     takes_recipe = "recipe" in parse_selftaught(*words).params and "--judge my_judge" not in str(command)
     if takes_recipe and "--recipe" not in words:
         words += ["--recipe", "small.yaml"]
@@ -185,9 +208,13 @@ def test_a_command_of_a_page_does_what_it_says(command: Command, world: Path, tw
 
 
 def load_part(text: str) -> Recipe:
-    """A recipe with these sections in place of the small one's."""
+    """A recipe with these sections in place of the small one's; a component has them as its attributes."""
+    sections = yaml.safe_load(text)
+    if "type" in sections:
+        assert sections["type"] == "selftaught_assets.SelfTaughtEvaluator"
+        sections = sections["attributes"]
     benchmarks = [*SMALL["benchmarks"], {"name": "my_pairs", "path": "mine.jsonl"}]
-    return Recipe.model_validate(SMALL | {"benchmarks": benchmarks} | yaml.safe_load(text))
+    return Recipe.model_validate(SMALL | {"benchmarks": benchmarks} | sections)
 
 
 @pytest.mark.parametrize("block", of("yaml"), ids=place)
@@ -206,7 +233,7 @@ def test_every_json_block_can_be_read(block: Block) -> None:
     json.loads(block.text)
 
 
-@pytest.mark.parametrize("block", JUDGE_SCRIPTS.values(), ids=place)
+@pytest.mark.parametrize("block", SCRIPTS.values(), ids=place)
 def test_a_python_block_runs_as_a_script(block: Block, world: Path) -> None:
     """In a process of its own: some mistakes show only when the interpreter ends."""
     script = world / "script.py"
@@ -214,7 +241,7 @@ def test_a_python_block_runs_as_a_script(block: Block, world: Path) -> None:
     done = subprocess.run([sys.executable, script], cwd=world, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "Error" not in done.stderr
-    assert re.fullmatch(r"(A|B|INVALID) [\d.]+\n", done.stdout)
+    assert re.fullmatch(r"(A|B|INVALID) [\d.]+\n" if "print(" in block.text else "", done.stdout)
 
 
 def test_every_block_says_what_it_is() -> None:
