@@ -43,7 +43,8 @@ test-fast: .venv/installed-test
 
 # The images of the README, taken anew by the tests that look at the pages.
 screenshots: .venv/installed-test
-	SELFTAUGHT_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest selftaught_assets_tests/ui selftaught_assets_tests/report
+	SELFTAUGHT_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest selftaught_assets_tests/ui selftaught_assets_tests/report \
+		selftaught_assets_tests/package/test_wheel.py
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
