@@ -47,26 +47,34 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_written_aside(folder: Path) -> Iterator[Path]:
-    """Gives a folder beside `folder` to write into, then puts it in place, durably; it appears whole or not at all.
+    """Gives a folder to write into, then puts it in the place of `folder`, durably; it appears whole or not at all.
+
+    If an empty folder is there it stays, since somebody may stand in it or it may be a mount, and is filled last.
 
     Raises:
         UserError: something is there already, the disk is full, or no folder can be made there.
     """
     with _made_for(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        place = folder.resolve()  # Of ".", and of a link, to where they lead.
+        is_there = place.exists()
+        if is_there and (not place.is_dir() or any(place.iterdir())):
             raise UserError(f"{folder} already exists and is not empty: name a new folder.")
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.partial")
-    with full_disk_is_a_user_error(folder.parent):
+    aside = (place if is_there else place.parent) / f".{place.name}.{uuid.uuid4().hex[:12]}.partial"
+    with full_disk_is_a_user_error(place.parent):
         with _made_for(folder):
             aside.mkdir(parents=True)
         try:
             yield aside
             for path in aside.rglob("*"):
                 fsync(path)
-            aside.rename(folder)
+            if is_there:
+                for path in aside.iterdir():
+                    path.rename(place / path.name)
+            else:
+                aside.rename(place)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        fsync(folder.parent)
+        fsync(place if is_there else place.parent)
 
 
 @contextmanager

@@ -104,3 +104,22 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     )
     assert done.stdout == f"Could not write into {tmp_path}: file too large; free some space and run it again.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [".", "../empty", "link", "dangling", "new"])
+def test_a_folder_is_filled_where_somebody_stands_in_it(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "empty"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    if place in ("link", "dangling", "new"):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "link").symlink_to("empty")
+        (tmp_path / "dangling").symlink_to("elsewhere")
+    with folder_written_aside(Path(place)) as aside:
+        (aside / "below").mkdir()
+        (aside / "below" / "file").touch()
+        assert not (Path(place) / "below").exists()
+    assert [str(path) for path in Path().glob(f"{place}/**/file")] == [str(Path(place) / "below" / "file")]
+    assert [path.name for path in Path(place).iterdir()] == ["below"]
