@@ -172,17 +172,19 @@ class SelfTaughtEvaluator(dg.Component):
         """
         warnings.filterwarnings("ignore", category=dg.PreviewWarning)  # Partitioned checks; the version is pinned.
         family = Family(self.recipe, Layout.of(self.recipe, self._root))
+        assets = [build(family) for build in ASSETS]
+        every = dg.AssetSelection.assets(*assets)  # Not by the key prefix, which may begin another recipe's.
         return dg.Definitions(
-            assets=[build(family) for build in ASSETS],
+            assets=assets,
             asset_checks=build_checks(family),
-            jobs=self._jobs(family),
-            sensors=_sensors(family),
+            jobs=self._jobs(family, every),
+            sensors=_sensors(family, every),
             resources={TABLES: _tables(self._root)},
         )
 
-    def _jobs(self, family: Family) -> list[Any]:
+    def _jobs(self, family: Family, every: dg.AssetSelection) -> list[Any]:
         unpartitioned = dg.AssetSelection.assets(*(family.key(name) for name in UNPARTITIONED))
-        iteration = family.selection() - unpartitioned
+        iteration = every - unpartitioned
         progress = dg.AssetSelection.assets(*(family.key(name) for name in ("progress", "report")))
         jobs = {
             "prepare": (
@@ -204,7 +206,7 @@ class SelfTaughtEvaluator(dg.Component):
         ]
 
 
-def _sensors(family: Family) -> list[dg.AutomationConditionSensorDefinition]:
+def _sensors(family: Family, every: dg.AssetSelection) -> list[dg.AutomationConditionSensorDefinition]:
     automation = family.recipe.assets.automation
     if automation == "none":
         return []
@@ -212,7 +214,7 @@ def _sensors(family: Family) -> list[dg.AutomationConditionSensorDefinition]:
     return [
         dg.AutomationConditionSensorDefinition(
             family.recipe.dagster_name("roll_on"),
-            target=family.selection(),
+            target=every,
             default_status=status,
             description="Lets every stage follow its upstream at once, iteration after iteration to the last.",
         )

@@ -117,10 +117,6 @@ class Family:
     def key(self, name: str) -> dg.AssetKey:
         return dg.AssetKey([*self.recipe.key_prefix, name])
 
-    def selection(self) -> dg.AssetSelection:
-        """All assets of the recipe."""
-        return dg.AssetSelection.key_prefixes(list(self.recipe.key_prefix))  # Of a tuple Dagster would find none.
-
     def partition_of(self, name: str, iteration: str | None) -> str | None:
         """The partition of an asset that belongs to an iteration; None for the assets that have no partitions."""
         return None if name in UNPARTITIONED else iteration
@@ -161,7 +157,7 @@ class Family:
             sections = dict.fromkeys(setting.partition(".")[0] for setting in stage.settings)
             return dg.asset(
                 key_prefix=self.recipe.key_prefix,
-                group_name=shown.group(group, self.recipe.key_prefix),
+                group_name=shown.groups.get(group) or self.recipe.dagster_name(group),
                 kinds=kinds,
                 owners=shown.owners,
                 tags=shown.tags,

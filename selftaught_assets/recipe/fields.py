@@ -7,7 +7,7 @@ import functools
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, SerializationInfo
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializationInfo
 
 from selftaught_assets.method.identity import digest
 from selftaught_assets.model_files import CONFIG, MODEL_FILES, file_digest, files_of, stamp
@@ -19,8 +19,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-NAME = r"^[a-z][a-z0-9_]*$"
-"""What a recipe, or a part of its key prefix, may be called: Dagster's keys and folders both allow it."""
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$")]
+"""What a recipe, or a part of its key prefix, may be called: Dagster's keys and folders both allow it. Two underscores
+in a row join such names, so none has them in it."""
 
 BY_CONTENT = "by content"
 """Context of pydantic's `model_dump` in which an `InputPath` is written as the digest of what is there."""

@@ -13,7 +13,7 @@ from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets.recipe.benchmarks import Benchmark
 from selftaught_assets.recipe.checks import Checks
 from selftaught_assets.recipe.engines import TEMPLATE_DATE, EngineSettings, Place, TransformersSettings, require_place
-from selftaught_assets.recipe.fields import BY_CONTENT, NAME, InputPath, Section
+from selftaught_assets.recipe.fields import BY_CONTENT, InputPath, Name, Section
 from selftaught_assets.recipe.stages import (
     Assets,
     Evaluation,
@@ -34,7 +34,7 @@ PROMPTS_FOLDER = Path(__file__).resolve().parent.parent / "prompts"
 class JudgeSettings(Section):
     """How a judge is asked. All of it goes with an exported judge, which therefore needs no recipe."""
 
-    name: str
+    name: Name
     """Of the recipe that the judge comes from; its completions are stored under this name."""
     seed: int = Field(1, ge=0)
     """Of every random draw."""
@@ -81,7 +81,7 @@ class JudgeSettings(Section):
 class Recipe(JudgeSettings):
     """One experiment: what is trained on, with which model, how, and how the result is measured."""
 
-    name: str = Field(pattern=NAME)
+    name: Name
     """The last part of the key prefix of its assets, and of the folder of its data."""
     iterations: int = Field(5, ge=1, le=99)
     """Most of the gain comes with the first; each costs as much as the one before."""
@@ -122,7 +122,7 @@ class Recipe(JudgeSettings):
         return (*self.assets.key_prefix, self.name)
 
     def dagster_name(self, part: str) -> str:
-        """The name of a job or a sensor, such as `demo_iteration`."""
+        """The name of a job, a sensor or a group, such as `demo_iteration`; no other key prefix gives the same."""
         return f"{'__'.join(self.key_prefix)}_{part}"
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ class Project:
     def __init__(self, sandbox: DefsFolderSandbox) -> None:
         self._sandbox = sandbox
 
-    def add(self, name: str, **attributes: Any) -> Path:
+    def add(self, name: str, /, **attributes: Any) -> Path:
         """Scaffolds a judge, and replaces some of its attributes; returns the file."""
         path = self._sandbox.scaffold_component(SelfTaughtEvaluator, name) / "defs.yaml"
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -101,14 +101,52 @@ def test_judges_of_one_name_stand_apart_by_their_key_prefix(project: Project, da
     assert Layout.of(project.judge(paths[0]).recipe).folder == data / "search" / "judge"
 
 
+@pytest.mark.parametrize(
+    "prefixes", [(["a", "b", "c"], ["a", "b_c"]), (["a"], ["a", "b"]), (["a"], ["a", "pairs"])], ids=str
+)
+def test_key_prefixes_that_look_alike_stand_apart(prefixes: tuple[list[str], ...], project: Project) -> None:
+    for folder, (*before, name) in zip(("one", "two"), prefixes, strict=True):
+        project.add(folder, name=name, assets={"key_prefix": before})
+    definitions = project.definitions()
+    graph = definitions.resolve_asset_graph()
+    groups: dict[str, set[tuple[str, ...]]] = {}
+    for key in graph.get_all_asset_keys():
+        groups.setdefault(graph.get(key).group_name, set()).add(tuple(key.path[:-1]))
+    jobs = [
+        {tuple(key.path[:-1]) for key in job.asset_layer.selected_asset_keys}
+        for job in definitions.resolve_all_job_defs()
+        if not job.name.startswith("__")
+    ]
+    assert len(jobs) == 6
+    assert all(len(members) == 1 for members in (*groups.values(), *jobs))
+
+
+def test_an_asset_of_others_below_the_key_prefix_is_in_none_of_the_jobs(project: Project) -> None:
+    project.add("judge")
+
+    @dg.asset(key_prefix="judge")
+    def extra() -> None: ...
+
+    definitions = dg.Definitions.merge(project.definitions(), dg.Definitions(assets=[extra]))
+    selected = definitions.resolve_job_def("judge_iteration").asset_layer.selected_asset_keys
+    assert dg.AssetKey(["judge", "extra"]) not in selected
+
+
 def test_groups_owners_and_tags_are_chosen_in_the_file(project: Project) -> None:
-    shown = {"groups": {"data": "sources"}, "owners": ["me@example.com"], "tags": {"domain": "support"}}
+    shown = {"groups": {"data": "ML/sources"}, "owners": ["me@example.com"], "tags": {"domain": "support"}}
     project.add("judge", assets=shown)
     graph = project.graph()
     pairs, judgments = (graph.get(dg.AssetKey(["judge", name])) for name in ("pairs", "judgments"))
-    assert (pairs.group_name, judgments.group_name) == ("sources", "judge_judging")
+    assert (pairs.group_name, judgments.group_name) == ("ML/sources", "judge_judging")
     assert list(pairs.owners) == ["me@example.com"]
     assert pairs.tags["domain"] == "support"
+
+
+def test_odd_owners_and_tags_that_a_recipe_takes_dagster_takes_as_well(project: Project) -> None:
+    tags = {"name.space/a-key": "1_000.5-x", "empty": "", "k" * 63: "v" * 63}
+    project.add("judge", assets={"owners": ["a.b+c@mail.example.org", "team:in two words"], "tags": tags})
+    pairs = project.graph().get(dg.AssetKey(["judge", "pairs"]))
+    assert pairs.tags.items() >= tags.items()
 
 
 @pytest.mark.parametrize(
@@ -159,6 +197,11 @@ def test_a_template_that_only_dagster_fills_in_is_one_sentence(project: Project)
         ({"iterations": 0}, "`iterations` is 0"),
         ({"pool": {"path": "nothing.jsonl"}}, "which does not exist"),
         ({"assets": {"key_prefix": ["a/b"]}}, "`assets.key_prefix.0` is 'a/b'"),
+        ({"assets": {"key_prefix": ["a__b"]}}, "`assets.key_prefix.0` is 'a__b'"),
+        ({"assets": {"owners": ["bob"]}}, "`assets.owners.0` is 'bob': an owner is an e-mail address, or a team"),
+        ({"assets": {"owners": ["team:"]}}, "`assets.owners.0` is 'team:'"),
+        ({"assets": {"tags": {"a b": "x"}}}, "a b: x is no tag for Dagster"),
+        ({"assets": {"tags": {"a": "x y"}}}, "a: x y is no tag for Dagster"),
     ],
 )
 def test_a_mistake_in_the_attributes_is_one_sentence(attributes: dict[str, Any], said: str, project: Project) -> None:
