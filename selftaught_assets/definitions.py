@@ -14,12 +14,14 @@ from selftaught_assets.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 def build_definitions(
     recipes: Sequence[Recipe], *, data: Path | None = None, executor: dg.ExecutorDefinition = EXECUTOR
 ) -> dg.Definitions:
-    """The code location: one family of assets for each recipe, by the same component that other projects use.
+    """One family of assets for each recipe, by the same component that other projects use.
+
+    They merge with other definitions: what a location has one of, such as its executor, is left to these.
 
     Args:
         recipes: their key prefixes must differ.
         data: the folder of all tables and checkpoints; `SELFTAUGHT_DATA` or ./data by default.
-        executor: how the steps of a run are executed.
+        executor: how the steps of their jobs are executed.
 
     Raises:
         UserError: two recipes have the same key prefix.
@@ -31,9 +33,7 @@ def build_definitions(
             "`name` in a recipe."
         )
     components = [SelfTaughtEvaluator(recipe, data=data, executor=executor) for recipe in recipes]
-    return dg.Definitions.merge(
-        dg.Definitions(executor=executor), *(component.build_defs() for component in components)
-    )
+    return dg.Definitions.merge(*(component.build_defs() for component in components))
 
 
 def resolve_job(recipe: str, name: str) -> dg.JobDefinition:
@@ -54,5 +54,5 @@ def _recipes_of_environment() -> list[Recipe]:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The recipes that `SELFTAUGHT_RECIPES` names, separated by commas; the demo by default."""
-    return build_definitions(_recipes_of_environment())
+    """The code location: recipes that `SELFTAUGHT_RECIPES` names, separated by commas; the demo by default."""
+    return dg.Definitions.merge(dg.Definitions(executor=EXECUTOR), build_definitions(_recipes_of_environment()))

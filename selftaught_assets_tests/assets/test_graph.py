@@ -142,6 +142,19 @@ def test_recipes_of_one_name_are_refused(small_recipe, tmp_path) -> None:
         build_definitions([small_recipe(), small_recipe()], data=tmp_path)
 
 
+def test_recipes_merge_with_definitions_that_have_an_executor_and_resources_of_their_own(
+    small_recipe, tmp_path
+) -> None:
+    @dg.asset(group_name="data")
+    def other() -> None: ...
+
+    resources = {"tables": dg.ResourceDefinition.none_resource(), "io_manager": dg.mem_io_manager}
+    others = dg.Definitions([other], resources=resources, executor=dg.in_process_executor)
+    merged = dg.Definitions.merge(build_definitions([small_recipe()], data=tmp_path), others)
+    dg.Definitions.validate_loadable(merged)
+    assert merged.executor is dg.in_process_executor
+
+
 def test_recipe_that_the_environment_names_twice_is_one_sentence(monkeypatch) -> None:
     monkeypatch.setenv("SELFTAUGHT_RECIPES", "demo, demo,")
     with pytest.raises(UserError, match="were given: demo, demo; correct SELFTAUGHT_RECIPES"):
