@@ -97,13 +97,14 @@ class Judge:
         Warns:
             Caution: the checkpoint was not promoted, or is stale.
         """
-        if recipe is None and needs_no_recipe(str(what)):
+        what = str(what.absolute()) if isinstance(what, Path) else what  # A path is never the name of a judge.
+        if recipe is None and needs_no_recipe(what):
             found = judge_in_folder(Path(what))
             layout = Layout(data or default_data_root(), found.settings.name)
         else:
             loaded = load_recipe(recipe or DEFAULT_RECIPE)
             layout = Layout.of(loaded, data)
-            found = find_judge(str(what), loaded, layout)
+            found = find_judge(what, loaded, layout)
         settings = found.settings.engine if engine is None else engine_settings(engine, found.settings)
         if found.caution is not None:
             warnings.warn(found.caution, Caution, stacklevel=2)

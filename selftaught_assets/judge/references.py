@@ -12,6 +12,7 @@ from selftaught_assets.iterations import iteration_key
 from selftaught_assets.model_files import ADAPTER_CONFIG
 from selftaught_assets.recipe import JudgeSettings, Recipe
 from selftaught_assets.recipe.engines import TEMPLATE_DATE, TransformersSettings
+from selftaught_assets.recipe.fields import Name
 from selftaught_assets.recipe.stages import Evaluation, Judgments, Verdicts
 from selftaught_assets.storage.checkpoints import (
     current_checkpoint,
@@ -38,7 +39,7 @@ class Description(Record):
 
     judge: str
     """`seed`, `iteration_03`, or the name of a folder."""
-    recipe: str
+    recipe: Name
     digest: str
     """Of the judge that was exported: base and adapter."""
     base_digest: str

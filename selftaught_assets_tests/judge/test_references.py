@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.judge.references import find_judge
+from selftaught_assets.judge import Judge
+from selftaught_assets.judge.references import DESCRIPTION, find_judge, judge_in_folder
 from selftaught_assets.method.scoring.comparison import Outcome
 from selftaught_assets.recipe.stages import PromotionSettings
 from selftaught_assets.staleness import basis_of
@@ -153,3 +154,18 @@ def test_a_model_folder_is_a_judge(workplace: Workplace) -> None:
 def test_whatever_is_no_judge_is_refused_in_a_sentence(workplace: Workplace, what: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         find_judge(what, workplace.recipe, workplace.layout)
+
+
+def test_an_exported_folder_cannot_choose_where_its_completions_are_written(tmp_path: Path) -> None:
+    said = {"judge": "seed", "recipe": "../../elsewhere", "digest": "", "base_digest": "", "seed": 1}
+    said |= {"verdicts": {}, "evaluation": {}}
+    (tmp_path / DESCRIPTION).write_text(json.dumps(said), encoding="utf-8")
+    with pytest.raises(UserError, match=r"judge\.json is damaged \(recipe: "):
+        judge_in_folder(tmp_path)
+
+
+def test_a_path_is_a_folder_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("newest").mkdir()
+    with pytest.raises(UserError, match=r"newest/config\.json does not exist"):
+        Judge.load(Path("newest"))
