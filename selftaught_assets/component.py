@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster.components.resolved.scopes import LoadContextScope
 from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
@@ -30,7 +31,7 @@ from selftaught_assets.assets.iteration import (
 from selftaught_assets.assets.progress import build_progress
 from selftaught_assets.assets.report import build_report
 from selftaught_assets.assets.sources import build_benchmarks, build_instruction_pool, build_seed_model
-from selftaught_assets.recipe import DEFAULT_RECIPE, RECIPES_FOLDER, SHIPPED, Recipe, recipe_of
+from selftaught_assets.recipe import DEFAULT_RECIPE, Recipe, recipe_of_component, shipped_project
 from selftaught_assets.storage.layout import Layout, default_data_root
 
 ASSETS = (
@@ -58,8 +59,8 @@ EXECUTOR = dg.multiprocess_executor.configured(
 """One step at a time, each in a process that ends: sampling and training never hold a device together."""
 
 
-SINGLE = ("integer", "number", "boolean")
-"""Types of JSON whose fields may be templates; a text may be one anyway."""
+TEMPLATE = {"type": "string", "pattern": r"\{[{%].*[%}]\}"}
+"""The schema of a text in which Dagster's templates occur."""
 
 
 class Attributes(BaseModel):
@@ -75,17 +76,18 @@ class Attributes(BaseModel):
 
 
 def _with_templates(schema: Any) -> Any:
-    """A JSON schema in which each field that holds a single value may hold a template of Dagster's instead."""
-    if isinstance(schema, list):
-        return [_with_templates(part) for part in schema]
+    """A JSON schema in which every value may be a template, but for sections, whose mistakes would be less clear."""
     if not isinstance(schema, dict):
         return schema
-    found = {key: _with_templates(value) for key, value in schema.items()}
-    if isinstance(fields := found.get("properties"), dict):
-        template = {"type": "string", "pattern": r"\{\{.*\}\}"}
-        single = {name for name, field in fields.items() if field.get("type") in SINGLE or "enum" in field}
-        found["properties"] = fields | {name: {"anyOf": [fields[name], template]} for name in single}
-    return found
+    found = dict(schema)
+    for parts in ("$defs", "properties"):
+        if parts in schema:
+            found[parts] = {name: _with_templates(part) for name, part in schema[parts].items()}
+    for part in ("items", "additionalProperties"):
+        if part in schema:
+            found[part] = _with_templates(schema[part])
+    has_sections = schema.get("type") == "object" or "$ref" in schema or "$ref" in schema.get("items", {})
+    return found if has_sections else {"anyOf": [found, TEMPLATE]}
 
 
 class EvaluatorScaffolder(dg.Scaffolder):
@@ -93,19 +95,17 @@ class EvaluatorScaffolder(dg.Scaffolder):
 
     def scaffold(self, request: dg.ScaffoldRequest) -> None:
         folder = request.target_path
-        shutil.copytree(RECIPES_FOLDER / "tinyworld", folder / "tinyworld", dirs_exist_ok=True)
-        shutil.copytree(SHIPPED / "models" / "seed", folder / "seed_model", dirs_exist_ok=True)
-        recipe = (RECIPES_FOLDER / f"{DEFAULT_RECIPE}.yaml").read_text(encoding="utf-8")
+        project = shipped_project()
+        shutil.copytree(project / "recipes" / "tinyworld", folder / "tinyworld", dirs_exist_ok=True)
+        shutil.copytree(project / "models" / "seed", folder / "seed_model", dirs_exist_ok=True)
+        recipe = (project / "recipes" / f"{DEFAULT_RECIPE}.yaml").read_text(encoding="utf-8")
         recipe = re.sub(r"^name:.*\n", "", recipe, flags=re.MULTILINE).replace("../models/seed", "seed_model")
         if request.scaffold_format == "python":
             (folder / "recipe.yaml").write_text(f"name: {folder.name}\n{recipe}", encoding="utf-8")
             (folder / "component.py").write_text(_PYTHON, encoding="utf-8")
             return
         indented = re.sub(r"^(?=.)", "  ", recipe, flags=re.MULTILINE)
-        with (folder / "defs.yaml").open("a" if request.append else "w", encoding="utf-8") as file:
-            file.write(
-                f"{'---' + chr(10) if request.append else ''}type: {request.type_name}\n\nattributes:\n{indented}"
-            )
+        (folder / "defs.yaml").write_text(f"type: {request.type_name}\n\nattributes:\n{indented}", encoding="utf-8")
 
 
 _PYTHON = """from pathlib import Path
@@ -155,14 +155,15 @@ class SelfTaughtEvaluator(dg.Component):
         )
 
     @classmethod
-    def load(cls, attributes: Attributes, context: dg.ComponentLoadContext) -> "SelfTaughtEvaluator":
+    def load(cls, attributes: Attributes | None, context: dg.ComponentLoadContext) -> "SelfTaughtEvaluator":
         """The component of a file defs.yaml.
 
         Raises:
             UserError: the attributes are no recipe.
         """
-        values = context.resolution_context.resolve_value(attributes.model_dump())
-        return cls(recipe_of({"name": context.path.name, **values}, context.path / "defs.yaml"))
+        scope = {**context.resolution_context.scope, "context": LoadContextScope(context)}
+        values = None if attributes is None else attributes.model_dump()
+        return cls(recipe_of_component(values, context.path / "defs.yaml", scope))
 
     def build_defs(self, context: dg.ComponentLoadContext | None = None) -> dg.Definitions:
         """Assets, checks, jobs and the sensor of the recipe.

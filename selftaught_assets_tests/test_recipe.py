@@ -53,6 +53,7 @@ def test_paths_are_relative_to_the_recipe(small_recipe, tmp_path: Path) -> None:
     [
         ("elsewhere", Path("elsewhere")),
         ("/elsewhere", Path("/elsewhere")),
+        ("runs #1?", Path("runs #1?")),
         ("file:///elsewhere", Path("/elsewhere")),
         ("s3://bucket/prefix/", "s3://bucket/prefix"),
     ],

@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from selftaught_assets.commands.console import console, use_dagster_home
+from selftaught_assets.errors import UserError, as_clause
 
 IGNORED = "/data/\n/dagster_home/*\n!/dagster_home/dagster.yaml\n"
 """What a project's .gitignore names: tables, checkpoints and Dagster's history."""
@@ -29,11 +31,12 @@ RecipesOption = Annotated[
 
 def init(folder: Annotated[Path, typer.Argument(help="Folder of the project; it must be new or empty.")]) -> None:
     """Lay down a project: recipes, the demo's data and model, and Dagster's configuration."""
-    from selftaught_assets.recipe import SHIPPED
+    from selftaught_assets.recipe import shipped_project
     from selftaught_assets.storage.files import folder_written_aside
 
+    project = shipped_project()
     with folder_written_aside(folder) as aside:
-        shutil.copytree(SHIPPED, aside, dirs_exist_ok=True)  # Follows the links that a clone has in it.
+        shutil.copytree(project, aside, dirs_exist_ok=True)  # Follows the links that a clone has in it.
         (aside / ".gitignore").write_text(IGNORED, encoding="utf-8")
     console.print(f"A project is in {escape(str(folder))}. Its recipe is recipes/demo.yaml. Next:\n", highlight=False)
     for command, meaning in (
@@ -56,9 +59,21 @@ def ui(
     names = recipe or [name for name in os.environ.get("SELFTAUGHT_RECIPES", "").split(",") if name.strip()]
     for name in names:
         load_recipe(name.strip())  # A mistake is one sentence here, and a page of Dagster's there.
+    _require_free(host, port)
     use_dagster_home()
     environment = os.environ | ({"SELFTAUGHT_RECIPES": ",".join(names)} if names else {})
     target = ["-w", "workspace.yaml"] if Path("workspace.yaml").is_file() else ["-m", "selftaught_assets.definitions"]
     command = [sys.executable, "-m", "dagster", "dev", *target, "-h", host, "-p", str(port)]
     sys.stdout.flush()
     os.execve(sys.executable, command, environment)
+
+
+def _require_free(host: str, port: int) -> None:
+    """Refuses an address that is in use: Dagster would run on without its UI."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # As the UI itself will.
+            probe.bind((host, port))
+    except OSError as error:
+        reason = as_clause(error.strerror or str(error))
+        raise UserError(f"Dagster cannot listen on {host}, port {port} ({reason}): name another --port.") from None

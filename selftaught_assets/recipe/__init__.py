@@ -6,10 +6,10 @@ Paths in a recipe are relative to the recipe's own file.
 from selftaught_assets.recipe.loading import (
     DEFAULT_RECIPE,
     RECIPES_FOLDER,
-    SHIPPED,
     engine_settings,
     load_recipe,
-    recipe_of,
+    recipe_of_component,
+    shipped_project,
 )
 from selftaught_assets.recipe.recipe import PROMPTS_FOLDER, JudgeSettings, Recipe
 
@@ -17,10 +17,10 @@ __all__ = [
     "DEFAULT_RECIPE",
     "PROMPTS_FOLDER",
     "RECIPES_FOLDER",
-    "SHIPPED",
     "JudgeSettings",
     "Recipe",
     "engine_settings",
     "load_recipe",
-    "recipe_of",
+    "recipe_of_component",
+    "shipped_project",
 ]

@@ -6,9 +6,9 @@ beyond the threshold, not merely that it looks so. All of them only warn, except
 run.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from selftaught_assets.recipe.fields import InputPath, Section
 
@@ -36,10 +36,13 @@ class OwnSuite(Section):
     blocking: bool = True
     """Whether it stops the run; if not, it only warns."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _a_path_alone_will_do(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
+
+def _suite(value: object) -> object:
+    """`pairs: suite.json` means `pairs: {path: suite.json}`."""
+    return {"path": value} if isinstance(value, str) else value
+
+
+Suite = Annotated[OwnSuite, BeforeValidator(_suite, json_schema_input_type=OwnSuite | str)]
 
 
 class Checks(Section):
@@ -109,7 +112,7 @@ class Checks(Section):
     """Accuracy on held-out synthetic pairs minus accuracy on the first benchmark. Some gap is natural: a response to
     another instruction is easier to tell than the worse one of two honest answers."""
 
-    suites: dict[Table, OwnSuite] = Field(default_factory=dict)
+    suites: dict[Table, Suite] = Field(default_factory=dict)
     """By table: your own suite, applied as written in the file (docs/checks.md)."""
 
     @model_validator(mode="after")

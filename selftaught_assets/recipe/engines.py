@@ -128,22 +128,21 @@ def _named(value: object) -> object:
     return value
 
 
-EngineSettings = Annotated[
-    Annotated[
-        TransformersSettings | VllmSettings | OpenAISettings | RaySettings | AutoSettings, Field(discriminator="name")
-    ],
-    BeforeValidator(_named),
+_AnyEngine = Annotated[
+    TransformersSettings | VllmSettings | OpenAISettings | RaySettings | AutoSettings, Field(discriminator="name")
 ]
+_ByName = Literal["transformers", "vllm", "openai", "ray", "auto"]
+EngineSettings = Annotated[_AnyEngine, BeforeValidator(_named, json_schema_input_type=_AnyEngine | _ByName)]
 
 
 _ON_DISK = ("file", "local")
 
 
 def _place(value: str | Path) -> str | Path:
+    if "://" not in str(value):
+        return Path(value)
     address = urlsplit(str(value))
-    if "://" not in str(value) or address.scheme in _ON_DISK:
-        return Path(address.path)
-    return str(value).rstrip("/")
+    return Path(address.path) if address.scheme in _ON_DISK else str(value).rstrip("/")
 
 
 Place = Annotated[str | Path, AfterValidator(_place)]

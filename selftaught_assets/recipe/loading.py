@@ -4,12 +4,15 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
+from jinja2 import StrictUndefined, Undefined
+from jinja2.nativetypes import NativeEnvironment
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from selftaught_assets.errors import UserError
+from selftaught_assets.errors import UserError, refused_as
 from selftaught_assets.method.prompts import require_templates
 from selftaught_assets.recipe.engines import EngineSettings
 from selftaught_assets.recipe.recipe import JudgeSettings, Recipe
@@ -18,6 +21,21 @@ SHIPPED = Path(__file__).resolve().parent.parent / "project"
 """The project that `selftaught init` lays down, with the demo's recipes, data and model; a clone is one as well."""
 RECIPES_FOLDER = SHIPPED / "recipes"
 DEFAULT_RECIPE = "demo"
+_TEMPLATE = re.compile(r"\{[{%]")
+
+
+def shipped_project() -> Path:
+    """The folder of the project in the package.
+
+    Raises:
+        UserError: it is not whole, as in a clone that was made without symbolic links.
+    """
+    if not RECIPES_FOLDER.is_dir():
+        raise UserError(
+            f"{SHIPPED} is not whole: in a clone, run `git config core.symlinks true` and `git checkout -- {SHIPPED}`; "
+            "else install selftaught-assets again."
+        )
+    return SHIPPED
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -38,9 +56,27 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise UserError(f"Recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(values, dict):
         raise UserError(f"Recipe {path} must be a mapping of fields to values.")
-    if values.keys() >= {"type", "attributes"}:
-        values = {"name": path.resolve().parent.name} | _filled_in(values["attributes"] or {}, path)
+    if "type" in values:
+        return recipe_of_component(values.get("attributes"), path)
     return recipe_of(values, path)
+
+
+def recipe_of_component(attributes: Any, path: Path, scope: Mapping[str, Any] = MappingProxyType({})) -> Recipe:
+    """The recipe in the attributes of a component; `name` is that of the folder unless they give one.
+
+    Args:
+        attributes: as YAML has them, with their templates (Jinja2); None where there are none.
+        path: of the file defs.yaml.
+        scope: what templates may name besides `env`, the variables of the environment.
+
+    Raises:
+        UserError: as `recipe_of`; or a template names something else, or a variable that is not set.
+    """
+    if not isinstance(attributes, Mapping | None):
+        raise UserError(f"Recipe {path}: `attributes` must be a mapping of fields to values.")
+    folder = Path(os.path.normpath(path.absolute())).parent  # Not resolved: a linked folder has a name of its own.
+    values = _filled_in(dict(attributes or {}), path, {**scope, "env": _Variables(path)})
+    return recipe_of({"name": folder.name} | values, path)
 
 
 def recipe_of(values: Mapping[str, Any], path: Path) -> Recipe:
@@ -74,45 +110,47 @@ def _file_of(name_or_path: str) -> Path:
     for path in places:
         if path.is_file():
             return path
-    known = sorted({path.stem for folder in (Path("recipes"), RECIPES_FOLDER) for path in folder.glob("*.yaml")})
+    folders = (Path("recipes"), shipped_project() / "recipes")
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
     raise UserError(
         f"There is no recipe {name_or_path!r}: give the path of a .yaml file, or a name: {', '.join(known)}."
     )
 
 
-_ENV = re.compile(
-    r"""\{\{ \s* env (?:
-            \. (?P<name>\w+)
-            | \( \s* (['"]) (?P<called>\w+) \2 \s* (?: , \s* (['"]) (?P<default>.*?) \4 \s* )? \)
-        ) \s* \}\}""",
-    re.VERBOSE,
-)
-
-
-def _filled_in(value: Any, path: Path) -> Any:
-    """With the environment's values for `{{ env.NAME }}` and `{{ env("NAME", "default") }}`, as Dagster fills them in.
-
-    Raises:
-        UserError: a variable is not set, or there is another template, which only Dagster can fill in.
-    """
+def _filled_in(value: Any, path: Path, scope: Mapping[str, Any]) -> Any:
+    """With its templates filled in. Any other text stays as it is, whereas Dagster would read "1" as a number."""
     if isinstance(value, dict):
-        return {key: _filled_in(part, path) for key, part in value.items()}
+        return {key: _filled_in(part, path, scope) for key, part in value.items()}
     if isinstance(value, list):
-        return [_filled_in(part, path) for part in value]
-    if not isinstance(value, str) or "{{" not in value:
+        return [_filled_in(part, path, scope) for part in value]
+    if not isinstance(value, str) or not _TEMPLATE.search(value):
         return value
-    text = _ENV.sub(lambda found: _variable(found, path), value)
-    if "{{" in text:
-        raise UserError(f"Recipe {path}: only Dagster can fill in {value!r}; `selftaught` fills in {{{{ env.NAME }}}}.")
-    return yaml.safe_load(text) if _ENV.fullmatch(value.strip()) else text
+    with refused_as(f"Recipe {path}: {value!r} cannot be filled in (known here: {', '.join(sorted(scope))})"):
+        found = NativeEnvironment(undefined=StrictUndefined).from_string(value).render(scope)
+        if isinstance(found, Undefined):
+            str(found)  # Which a strict one refuses.
+    return found
 
 
-def _variable(found: re.Match[str], path: Path) -> str:
-    name = found["name"] or found["called"]
-    value = os.environ.get(name, found["default"])
-    if value is None:
-        raise UserError(f"Recipe {path}: the environment variable {name} is not set.")
-    return value
+class _Variables:
+    """`env` in templates, as Dagster has it: `env.NAME`, `env("NAME")`, `env("NAME", "default")`.
+
+    Here a variable that is not set is a mistake, for Dagster too, where `env.NAME` would be null.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, name: str, default: Any = ...) -> Any:
+        value = os.environ.get(name, default)
+        if value is ...:
+            raise UserError(f"Recipe {self._path}: the environment variable {name} is not set.")
+        return value
+
+    def __getattr__(self, name: str) -> str:
+        if name.startswith("jinja"):  # Jinja looks for marks of its own.
+            raise AttributeError(name)
+        return self(name)
 
 
 def engine_settings(text: str, recipe: JudgeSettings) -> EngineSettings:

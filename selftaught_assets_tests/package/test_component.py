@@ -186,8 +186,64 @@ def test_a_variable_that_is_not_set_is_one_sentence(project: Project) -> None:
 
 def test_a_template_that_only_dagster_fills_in_is_one_sentence(project: Project) -> None:
     path = project.add("judge", journal="{{ context.project_root }}/journal")
-    with pytest.raises(UserError, match="only Dagster can fill in"):
+    with pytest.raises(UserError, match=r"cannot be filled in \(known here: env\): 'context' is undefined"):
         load_recipe(str(path))
+    assert str(project.judge(path).recipe.journal).endswith("/journal")
+
+
+@pytest.mark.parametrize(
+    ("value", "attributes"),
+    [
+        ("true", {"assets": {"tags": {"domain": "{{ env.VALUE }}"}}}),
+        ("runs #1", {"journal": "{{ env.VALUE }}"}),
+        ("{{ 7 * 7 }}", {"journal": "{{ env.VALUE }}"}),
+        ("team:support", {"assets": {"owners": ["{{ env.VALUE }}", "{{ env('NOBODY_SET_THIS', 'team:b') }}"]}}),
+        ("3", {"seed": "{{ env.VALUE | int + 1 }}"}),
+        ("null", {"assets": {"tags": {"domain": "v{{ env.VALUE }}"}}}),
+    ],
+)
+def test_a_template_means_the_same_to_dagster_and_to_the_commands(
+    value: str, attributes: dict[str, Any], project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VALUE", value)
+    path = project.add("judge", **attributes)
+    assert load_recipe(str(path)) == project.judge(path).recipe
+
+
+def test_a_text_without_a_template_stays_as_it_is(project: Project) -> None:
+    texts = ["\n", "1", "None", "[1]", "end\n"]
+    path = project.add("judge", judgments={"sampling": {"stop": texts}}, assets={"tags": {"version": "2"}})
+    recipe = project.judge(path).recipe
+    assert list(recipe.judgments.sampling.stop) == texts
+    assert recipe.assets.tags == {"version": "2"}
+
+
+@pytest.mark.parametrize("attributes", [None, {}])
+def test_without_attributes_the_first_missing_field_is_named(attributes: object, project: Project) -> None:
+    path = project.add("judge")
+    values = {"type": "selftaught_assets.SelfTaughtEvaluator", "attributes": attributes}
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    with pytest.raises(UserError, match="field `pool` is missing"):
+        load_recipe(str(path))
+    with pytest.raises(Exception, match="error") as raised:
+        project.judge(path)
+    assert "field `pool` is missing" in str(raised.value.__cause__)
+
+
+def test_attributes_that_are_no_mapping_are_one_sentence(project: Project) -> None:
+    path = project.add("judge")
+    path.write_text("type: selftaught_assets.SelfTaughtEvaluator\nattributes: [1]\n", encoding="utf-8")
+    with pytest.raises(UserError, match="`attributes` must be a mapping"):
+        load_recipe(str(path))
+
+
+def test_a_linked_folder_gives_its_own_name(project: Project) -> None:
+    path = project.add("judge")
+    linked = path.parent.with_name("linked")
+    linked.symlink_to(path.parent)
+    assert load_recipe(str(linked / "defs.yaml")).name == "linked"
+    assert project.judge(linked / "defs.yaml").recipe.name == "linked"
+    assert load_recipe(str(linked / "tinyworld" / ".." / "defs.yaml")).name == "linked"
 
 
 @pytest.mark.parametrize(
@@ -222,6 +278,13 @@ def test_a_mistake_in_the_attributes_is_one_sentence(attributes: dict[str, Any],
         ({}, True),
         ({"seed": "{{ env.SEED }}", "training": {"epochs": "{{ env.EPOCHS }}"}}, True),
         ({"assets": {"automation": "{{ env.AUTOMATION }}"}}, True),
+        ({"name": "{{ env.NAME }}", "promotion": {"stop_when_flat": "{{ env.FLAT }}"}}, True),
+        ({"assets": {"key_prefix": ["{{ env.TEAM }}"], "owners": "{{ owners }}"}}, True),
+        ({"engine": "vllm"}, True),
+        ({"engine": "{{ env.ENGINE }}"}, True),
+        ({"checks": {"suites": {"pairs": "suite.json"}}}, True),
+        ({"engine": "nothing"}, False),
+        ({"name": "Judge"}, False),
         ({"seed": "one"}, False),
         ({"sed": 1}, False),
         ({"training": {"epoch": 1}}, False),
