@@ -61,7 +61,7 @@ console = Console()
 errors = Console(stderr=True)
 
 RecipeOption = Annotated[
-    str, typer.Option("--recipe", "-r", help="A shipped recipe's name, or the path of a .yaml file.", show_default=True)
+    str, typer.Option("--recipe", "-r", help="A recipe's name, or the path of a .yaml file.", show_default=True)
 ]
 BenchmarkOption = Annotated[
     str | None, typer.Option("--benchmark", "-b", help="One of the recipe's benchmarks; the first by default.")
