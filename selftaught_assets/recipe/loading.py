@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from jinja2 import StrictUndefined, Undefined
 from jinja2.nativetypes import NativeEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from selftaught_assets.errors import UserError, refused_as
@@ -117,6 +118,10 @@ def _file_of(name_or_path: str) -> Path:
     )
 
 
+class _Environment(ImmutableSandboxedEnvironment, NativeEnvironment):
+    """Values keep their types, and a file that comes from others runs nothing."""
+
+
 def _filled_in(value: Any, path: Path, scope: Mapping[str, Any]) -> Any:
     """With its templates filled in. Any other text stays as it is, whereas Dagster would read "1" as a number."""
     if isinstance(value, dict):
@@ -126,7 +131,7 @@ def _filled_in(value: Any, path: Path, scope: Mapping[str, Any]) -> Any:
     if not isinstance(value, str) or not _TEMPLATE.search(value):
         return value
     with refused_as(f"Recipe {path}: {value!r} cannot be filled in (known here: {', '.join(sorted(scope))})"):
-        found = NativeEnvironment(undefined=StrictUndefined).from_string(value).render(scope)
+        found = _Environment(undefined=StrictUndefined).from_string(value).render(scope)
         if isinstance(found, Undefined):
             str(found)  # Which a strict one refuses.
     return found
@@ -148,7 +153,7 @@ class _Variables:
         return value
 
     def __getattr__(self, name: str) -> str:
-        if name.startswith("jinja"):  # Jinja looks for marks of its own.
+        if name.startswith("jinja") or name in ("unsafe_callable", "alters_data"):  # Jinja looks for marks of its own.
             raise AttributeError(name)
         return self(name)
 

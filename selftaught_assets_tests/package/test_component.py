@@ -178,6 +178,12 @@ def test_variables_of_the_environment_are_filled_in(project: Project, monkeypatc
     assert load_recipe(str(path)) == recipe
 
 
+def test_a_template_runs_nothing(project: Project) -> None:
+    path = project.add("judge", journal="{{ ''.__class__.__mro__[1].__subclasses__() }}")
+    with pytest.raises(UserError, match="cannot be filled in"):
+        load_recipe(str(path))
+
+
 def test_a_variable_that_is_not_set_is_one_sentence(project: Project) -> None:
     path = project.add("judge", seed="{{ env.JUDGE_SEED_THAT_NOBODY_SET }}")
     with pytest.raises(UserError, match="JUDGE_SEED_THAT_NOBODY_SET is not set"):
