@@ -36,16 +36,16 @@ from selftaught_assets_tests.checks.tables import Tables, make_tables, write_rec
 from selftaught_assets_tests.conftest import ROOT
 
 GOLDEN = {
-    "instruction_pool": (1, "51d26f748baa25e1"),
+    "instruction_pool": (1, "4e0bdd596b9de356"),
     "seed_model": (1, "c01ef426a6423b38"),
-    "benchmarks": (1, "5dcbb7259e7ef4ef"),
-    "instructions": (1, "60f550ad4f3cc060"),
-    "pairs": (1, "e48a246a1566cece"),
+    "benchmarks": (1, "b7e94ebfa414a8fb"),
+    "instructions": (1, "fd12368595ebec45"),
+    "pairs": (1, "8f563a0c7352ea4b"),
     "judge": (1, "c01ef426a6423b38"),
-    "judgments": (1, "e2ee6c2d803fd3ff"),
-    "filtered_set": (1, "5dcdf3f9143e91ab"),
-    "evaluation": (1, "3dd4a44aa237352f"),
-    "seed_evaluation": (1, "9bc31098a075a968"),
+    "judgments": (1, "50cae3bd5e3713a6"),
+    "filtered_set": (1, "489beee5ce0db8d4"),
+    "evaluation": (1, "b818564b7103be86"),
+    "seed_evaluation": (1, "c76393960144b7e4"),
     "progress": (1, "7ea1122b98979542"),
 }
 """By stage: version of its code, digest of its result. `checkpoint`: training/test_trainer.py."""

@@ -9,12 +9,16 @@ stability from one version to the next, and a table must not change with an upgr
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import polars as pl
 
 ID_LENGTH = 16
 """Hex digits of a row id: 64 bits, one expected collision among about five billion rows."""
+
+VALUES_TOGETHER = 1024
+"""Values of a column that are in memory as Python's, or as JSON, at once."""
 
 _canonical_json = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode
 
@@ -40,11 +44,26 @@ def derive_seed(*parts: object) -> int:
 
 
 def frame_digest(columns: Iterable[tuple[str, Iterable[object]]]) -> str:
-    """SHA-256 of a table given as (name, values) columns, in their order."""
+    """SHA-256 of a table given as (name, values) columns, in their order.
+
+    It is made of `digest(name, values)` of each, a few values at a time: a whole column as JSON is larger than the
+    column.
+    """
     hasher = hashlib.sha256()
     for name, values in columns:
-        hasher.update(digest(name, list(values)).encode("ascii"))
+        column, rest, comma = hashlib.sha256(f"[{_canonical_json(name)},[".encode("ascii")), iter(values), ""
+        while some := list(islice(rest, VALUES_TOGETHER)):
+            column.update(f"{comma}{_canonical_json(some)[1:-1]}".encode("ascii"))
+            comma = ","
+        column.update(b"]]")
+        hasher.update(column.hexdigest().encode("ascii"))
     return hasher.hexdigest()
+
+
+def python_values(column: pl.Series) -> Iterator[object]:
+    """The values of a column, a few at a time; lists as lists, which `iter` of a series would not give."""
+    for start in range(0, len(column), VALUES_TOGETHER):
+        yield from column.slice(start, VALUES_TOGETHER).to_list()
 
 
 WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"

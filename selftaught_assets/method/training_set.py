@@ -7,7 +7,7 @@ from typing import Literal
 
 import polars as pl
 
-from selftaught_assets.method.identity import draw, frame_digest, row_ids, share
+from selftaught_assets.method.identity import draw, frame_digest, python_values, row_ids, share
 from selftaught_assets.method.judging import JUDGMENT_COLUMNS
 from selftaught_assets.method.prompts import PromptTemplates, judge_messages
 
@@ -156,7 +156,7 @@ def filtered_set(
 def training_set_digest(examples: pl.DataFrame) -> str:
     """Digest of what is trained on: texts and split of the kept rows, in their order."""
     kept = examples.filter(pl.col("drop_reason").is_null())
-    return frame_digest((name, kept[name].to_list()) for name in ("messages", "completion", "split"))
+    return frame_digest((name, python_values(kept[name])) for name in ("messages", "completion", "split"))
 
 
 def pair_facts(judgments: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:

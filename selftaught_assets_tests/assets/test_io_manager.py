@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import dagster as dg
@@ -103,3 +104,44 @@ def test_version_changes_with_a_value_a_name_and_the_order_of_rows() -> None:
     ]
     assert table_version(frame) == table_version(frame.clone())
     assert len({table_version(each) for each in (frame, *others)}) == 5
+
+
+def test_version_changes_with_the_type_of_a_column() -> None:
+    frame = pl.DataFrame({"a": [1, 2], "b": ["x", None]})
+    others = [frame.cast({"a": pl.Int8}), frame.cast({"a": pl.String}), frame.cast({"b": pl.Categorical})]
+    assert len({table_version(each) for each in (frame, *others)}) == 4
+
+
+def test_version_tells_texts_apart_by_where_they_end() -> None:
+    texts = (["ab", "c"], ["a", "bc"], ["abc", ""], ["abc", None], [None, "abc"])
+    assert len({table_version(pl.DataFrame({"a": pl.Series(text, dtype=pl.String)})) for text in texts}) == 5
+
+
+def test_version_does_not_depend_on_the_row_groups_of_the_file(tmp_path: Path) -> None:
+    rows = 2_500
+    frame = pl.DataFrame(
+        {
+            "text": [None if row % 7 == 0 else f"é {row}" for row in range(rows)],
+            "messages": [[{"role": "user", "content": str(row)}] for row in range(rows)],
+            "share": [row / 3 for row in range(rows)],
+        }
+    )
+    versions = {table_version(frame), table_version(pl.concat([frame[:1_000], frame[1_000:]], rechunk=False))}
+    for together in (1, 700, rows):
+        frame.write_parquet(tmp_path / "table.parquet", row_group_size=together)
+        versions.add(table_version(pl.read_parquet(tmp_path / "table.parquet")))
+    assert len(versions) == 1
+
+
+def test_the_memory_of_a_version_does_not_grow_with_the_table() -> None:
+    def peak(rows: int) -> int:
+        texts = pl.Series("text", [f"{row:05}" * 100 for row in range(rows)])
+        frame = pl.DataFrame([texts, pl.Series("parts", [[row] * 5 for row in range(rows)])])
+        tracemalloc.start()
+        try:
+            table_version(frame)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(8_000) < 1.3 * peak(2_000)

@@ -19,7 +19,7 @@ from selftaught_assets.recipe import Recipe, load_recipe
 from selftaught_assets.staleness import ITERATION, STAGES
 from selftaught_assets.storage.checkpoints import read_current
 from selftaught_assets.storage.stored import all_stale
-from selftaught_assets.storage.tables import read_provenance, write_table
+from selftaught_assets.storage.tables import read_provenance, table_version, write_table
 from selftaught_assets_tests.assets.loop import Loop, copy_of, open_loop
 from selftaught_assets_tests.assets.trained import TRAINED
 from selftaught_assets_tests.conftest import write_small_recipe
@@ -111,6 +111,24 @@ def test_code_that_changed_makes_its_stage_and_what_follows_stale(loop: Loop, mo
     pair = loop.table("judgments", FIRST)["pair_id"][0]
     (problem, *_) = trace(loop.layout, loop.recipe, pair)["problems"]
     assert problem == f"`judgments` of {FIRST} is stale: the code of judgments changed (version 1, now 7)."
+
+
+def test_tables_of_a_release_that_counted_versions_otherwise_are_made_again_without_sampling(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_this_release(frame: pl.DataFrame) -> str:
+        return f"new {table_version(frame)}"
+
+    monkeypatch.setattr("selftaught_assets.assets.family.table_version", of_this_release)
+    monkeypatch.setattr("selftaught_assets.commands.running.table_version", of_this_release)
+    with copy_of(loop, tmp_path) as kept:
+        before = kept.table("judgments", FIRST)
+        assert why(kept) == "the files of instructions are not those that were made"
+        kept.run("iteration", FIRST, ["instructions", "pairs", "judgments"])
+        made = kept.metadata("judgments", FIRST)
+        assert (made["completions_sampled"], made["completions"] > 0) == (0, True)
+        assert kept.table("judgments", FIRST).equals(before)
+        assert kept.version("judgments", FIRST).startswith("new ")
 
 
 def test_an_input_that_is_rewritten_while_it_is_read(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
+import hashlib
 import subprocess
 import sys
 
+import polars as pl
 import pytest
 
-from selftaught_assets.method.identity import derive_seed, digest, frame_digest, row_id, row_ids
+from selftaught_assets.method.identity import derive_seed, digest, frame_digest, python_values, row_id, row_ids
 
 
 def test_an_id_is_the_same_in_another_process():
@@ -50,3 +52,14 @@ def test_a_frame_digest_depends_on_names_values_and_order():
     assert base != frame_digest([("a", [1]), ("c", [2])])
     assert base != frame_digest([("a", [1]), ("b", [3])])
     assert base != frame_digest([("b", [2]), ("a", [1])])
+
+
+def test_a_frame_digest_is_that_of_whole_columns() -> None:
+    values = ["x", None, 1.5, [{"role": "user"}]] * 700
+    whole = hashlib.sha256(digest("a", values).encode() + digest("b", []).encode()).hexdigest()
+    assert frame_digest([("a", iter(values)), ("b", [])]) == whole
+
+
+def test_values_are_given_as_python_gives_them_also_in_lists() -> None:
+    column = pl.Series([[{"role": "user"}], None, []] * 500)
+    assert list(python_values(column)) == column.to_list()
