@@ -9,7 +9,17 @@ from pathlib import Path
 
 from benchmarks.measuring import RESULTS, write_results
 
-NAMES = ("sampling", "vllm", "samples", "journal_index", "data_plane", "trace", "pipeline_null", "loop")
+NAMES = (
+    "sampling",
+    "vllm",
+    "samples",
+    "journal_index",
+    "data_plane",
+    "trace",
+    "pipeline_null",
+    "judgments_memory",
+    "loop",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:

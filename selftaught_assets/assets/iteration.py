@@ -3,6 +3,7 @@
 How a checkpoint becomes the next `judge` is in publication.py.
 """
 
+from collections.abc import Iterable
 from functools import partial
 
 import dagster as dg
@@ -27,7 +28,7 @@ from selftaught_assets.assets.publication import (
 )
 from selftaught_assets.assets.sampling import Sampler, sampler
 from selftaught_assets.engines.asking import judge_tasks
-from selftaught_assets.engines.journalled import GenerationTask
+from selftaught_assets.engines.journalled import GenerationTask, Tasks
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_number, next_iteration, previous_iteration
 from selftaught_assets.method import single, training_set
@@ -41,7 +42,12 @@ from selftaught_assets.method.judging import (
     sample_until_right,
 )
 from selftaught_assets.method.pairs import STRATEGY, build_pairs, split_modified_pair
-from selftaught_assets.method.prompts import modified_instruction_messages, modified_pair_messages, response_messages
+from selftaught_assets.method.prompts import (
+    Messages,
+    modified_instruction_messages,
+    modified_pair_messages,
+    response_messages,
+)
 from selftaught_assets.method.single import rating_quality, rating_requests, ratings_table
 from selftaught_assets.method.verdicts import without_thinking
 from selftaught_assets.storage.checkpoints import write_current
@@ -150,10 +156,10 @@ def build_pairs_asset(family: Family) -> dg.AssetsDefinition:
 
 def _one_call(generator: Sampler, family: Family, frame: pl.DataFrame) -> pl.DataFrame:
     """The modified instruction and the response to it in one completion, as in the paper."""
-    messages = [
+    messages = (
         modified_pair_messages(family.recipe.templates, instruction, response)
         for instruction, response in frame.select("instruction", "chosen").iter_rows()
-    ]
+    )
     written = _complete(generator, family, "modified_pair", frame["instruction_id"], messages)
     split = [split_modified_pair(text) for text in written["text"]]
     return frame.with_columns(
@@ -166,10 +172,10 @@ def _one_call(generator: Sampler, family: Family, frame: pl.DataFrame) -> pl.Dat
 
 def _two_calls(generator: Sampler, family: Family, frame: pl.DataFrame) -> pl.DataFrame:
     """First the modified instruction, then a response to it as to any instruction: better for small models."""
-    messages = [
+    messages = (
         modified_instruction_messages(family.recipe.templates, instruction, response)
         for instruction, response in frame.select("instruction", "chosen").iter_rows()
-    ]
+    )
     modified = _complete(generator, family, "modified_instruction", frame["instruction_id"], messages)
     rejected = _respond(generator, family, "rejected", frame["instruction_id"], modified["text"])
     return frame.with_columns(
@@ -181,21 +187,21 @@ def _two_calls(generator: Sampler, family: Family, frame: pl.DataFrame) -> pl.Da
 
 
 def _respond(generator: Sampler, family: Family, role: str, ids: pl.Series, instructions: pl.Series) -> pl.DataFrame:
-    messages = [response_messages(family.recipe.templates, instruction) for instruction in instructions]
+    messages = (response_messages(family.recipe.templates, instruction) for instruction in instructions)
     return _complete(generator, family, role, ids, messages)
 
 
 def _complete(
-    generator: Sampler, family: Family, role: str, ids: pl.Series, messages: list[list[dict[str, str]]]
+    generator: Sampler, family: Family, role: str, ids: pl.Series, messages: Iterable[Messages]
 ) -> pl.DataFrame:
     """One completion for each instruction id, in order, without what a reasoning model thinks aloud."""
     settings = family.recipe.pairs
     sampling = settings.response if role in ("chosen", "rejected") else settings.modification
-    tasks = [
+    tasks = (
         GenerationTask(id, message, n=1, seed=derive_seed(family.recipe.seed, role, id))
         for id, message in zip(ids, messages, strict=True)
-    ]
-    completions = generator.sample(tasks, sampling)
+    )
+    completions = generator.sample(Tasks(len(ids), tasks), sampling)
     answers = pl.Series("text", [without_thinking(text).strip() for text in completions["text"]], dtype=pl.String)
     return completions.with_columns(answers)
 

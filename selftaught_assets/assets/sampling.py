@@ -4,7 +4,7 @@ How a judge is asked is not decided here, but in engines/asking.py.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
@@ -13,7 +13,7 @@ import polars as pl
 from selftaught_assets.assets.family import Family
 from selftaught_assets.engines.asking import measured_verdicts
 from selftaught_assets.engines.factory import OpenEngine, open_when_needed
-from selftaught_assets.engines.journalled import GenerationTask, Progress, Usage, generate
+from selftaught_assets.engines.journalled import Progress, Tasks, Usage, generate
 from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.method.costs import cost, per_kept
 from selftaught_assets.method.scoring.accuracy import Decoding
@@ -42,13 +42,13 @@ class Sampler:
     def model_digest(self) -> str:
         return self._engine.model_digest
 
-    def sample(self, tasks: Sequence[GenerationTask], sampling: SamplingParameters) -> pl.DataFrame:
+    def sample(self, tasks: Tasks, sampling: SamplingParameters) -> pl.DataFrame:
         """The completions of the tasks, sampled now or remembered, in the order of the tasks."""
         date = self._family.recipe.template_date
         generated = generate(self._engine, self._journal, tasks, sampling, self._report, date)
         self._sampled = self._sampled.plus(generated.sampled)
         self._used = self._used.plus(generated.used)
-        self._requests += sum(task.first == 0 for task in tasks)
+        self._requests += int((generated.frame["sample_index"] == 0).sum())
         return generated.frame
 
     def verdicts(self, requests: pl.DataFrame, decoding: Decoding) -> pl.DataFrame:

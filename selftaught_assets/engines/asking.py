@@ -9,11 +9,11 @@ in use a question ends once its verdict is certain, which is then that of all vo
 leaves the others their answers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 import polars as pl
 
-from selftaught_assets.engines.journalled import GenerationTask
+from selftaught_assets.engines.journalled import GenerationTask, Tasks
 from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.method.identity import row_ids
 from selftaught_assets.method.judging import (
@@ -29,17 +29,15 @@ from selftaught_assets.method.verdicts import parse_verdicts
 from selftaught_assets.recipe import JudgeSettings
 from selftaught_assets.recipe.engines import SamplingParameters
 
-Sample = Callable[[Sequence[GenerationTask], SamplingParameters], pl.DataFrame]
+Sample = Callable[[Tasks, SamplingParameters], pl.DataFrame]
 """Completes tasks: rows of `journalled.Generated.frame`, in the order of the tasks, then of the sample indices."""
 
 JOURNAL = "evaluation"
 """The stage in whose journal the votes of measurements and of use are."""
 
 
-def judge_tasks(
-    settings: JudgeSettings, requests: pl.DataFrame, n: int | str, first: int | str = 0
-) -> list[GenerationTask]:
-    """What to ask the judge.
+def judge_tasks(settings: JudgeSettings, requests: pl.DataFrame, n: int | str, first: int | str = 0) -> Tasks:
+    """What to ask the judge. Messages are made from a request when its turn comes.
 
     Args:
         settings: for the templates, whether they offer a tie, and the seed.
@@ -48,20 +46,19 @@ def judge_tasks(
         first: index of the first judgment that is wanted; a number, or the column that holds it.
 
     Raises:
-        UserError: the recipe has no template for such a request, or it cannot be rendered.
+        UserError: later, from a task: the recipe has no template for such a request, or it cannot be rendered.
     """
+    requests = requests.with_columns(n=n, first=first)
+    return Tasks(requests.select((pl.col("n") - pl.col("first")).sum()).item(), _tasks(settings, requests))
+
+
+def _tasks(settings: JudgeSettings, requests: pl.DataFrame) -> Iterator[GenerationTask]:
     templates, ties = settings.templates, settings.verdicts.ties
     try:
-        return [
-            GenerationTask(
-                request["request_id"],
-                request_messages(templates, request, ties=ties),
-                n=request["n"],
-                seed=request_seed(settings.seed, request["request_id"]),
-                first=request["first"],
-            )
-            for request in requests.with_columns(n=n, first=first).iter_rows(named=True)
-        ]
+        for request in requests.iter_rows(named=True):
+            messages = request_messages(templates, request, ties=ties)
+            seed = request_seed(settings.seed, request["request_id"])
+            yield GenerationTask(request["request_id"], messages, n=request["n"], seed=seed, first=request["first"])
     except ValueError as error:
         raise UserError(f"Recipe {settings.name}: {as_clause(str(error))}.") from None
 

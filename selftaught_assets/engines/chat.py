@@ -10,7 +10,8 @@ in which special tokens have names of their own, that only the template's part o
 import json
 import logging
 import re
-from collections.abc import Callable, Collection, Sequence
+from array import array
+from collections.abc import Callable, Collection, Hashable, Sequence
 from datetime import date as Date
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -29,6 +30,8 @@ Messages = Sequence[dict[str, str]]
 
 _MARKS = (0xF0000, 0xFFFFD)
 """Characters for private use, first and last: one that no content holds marks where contents begin and end."""
+_REMEMBERED_TOKENS = 2**23
+"""Of the prompts that are remembered: RewardBench in both orders."""
 _READS_THE_DATE = re.compile(r"\b(strftime_now|date_string)\b")
 _logger = logging.getLogger(__name__)
 
@@ -68,8 +71,13 @@ def render(tokenizer: "PreTrainedTokenizerBase", messages: Messages, date: Date 
     specials = _special_tokens(tokenizer)
     if specials.reads_the_date:
         _say_the_date(tokenizer.name_or_path, date)
-    pieces = _pieces(tokenizer, messages, date, add_generation_prompt=True)
-    return Prompt("".join(pieces), tuple(specials.encoded(pieces)), tuple(messages))
+    told = date, *(tuple(message.items()) for message in messages)
+    if (known := specials.rendered.get(told)) is None:
+        pieces = _pieces(tokenizer, messages, date, add_generation_prompt=True)
+        known = "".join(pieces), array("i", specials.encoded(pieces))
+        specials.rendered.add(told, known)
+    text, token_ids = known
+    return Prompt(text, tuple(token_ids), tuple(messages))
 
 
 def training_example(
@@ -272,6 +280,31 @@ def _examined(tokenizer: "PreTrainedTokenizerBase", *_: object) -> "_SpecialToke
     return _SpecialTokens(tokenizer)
 
 
+class _Rendered:
+    """The newest prompts of a tokenizer: asked for again, as the judge is wave by wave, they need not be encoded again.
+
+    They are kept as small as they are without Python's objects: about ten bytes for each token.
+    """
+
+    def __init__(self) -> None:
+        self._prompts: dict[Hashable, tuple[str, array]] = {}
+        self._tokens = 0
+
+    def get(self, told: Hashable) -> tuple[str, array] | None:
+        """Text and token ids of what was rendered, if it is known still; then it is the newest again."""
+        if (known := self._prompts.pop(told, None)) is not None:
+            self._prompts[told] = known
+        return known
+
+    def add(self, told: Hashable, prompt: tuple[str, array]) -> None:
+        """Keeps a prompt, and of those before it so many that they hold `_REMEMBERED_TOKENS` together."""
+        self._prompts[told] = prompt
+        self._tokens += len(prompt[1])
+        while self._tokens > _REMEMBERED_TOKENS and self._prompts:
+            _, token_ids = self._prompts.pop(next(iter(self._prompts)))
+            self._tokens -= len(token_ids)
+
+
 class _SpecialTokens:
     """The special tokens of a tokenizer, and encoding by it in which none of them comes out of plain text."""
 
@@ -284,6 +317,7 @@ class _SpecialTokens:
         self._watched = {token for string, token in self._ids.items() if string != self._unknown}
         self._written_by: tuple[list[str], list[int]] = [], []
         self._renamed: dict[str, Tokenizer] = {}
+        self.rendered = _Rendered()
         self.reads_the_date = bool(_READS_THE_DATE.search(str(tokenizer.chat_template)))
 
     def encoded(self, pieces: Sequence[str]) -> list[int]:

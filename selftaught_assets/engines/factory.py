@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from datetime import date as Date
 from functools import partial
 from importlib.util import find_spec
+from itertools import chain
 
 from selftaught_assets.engines import chat, protocol
 from selftaught_assets.engines.chat import configured_context
@@ -72,16 +73,19 @@ class DeferredEngine:
         Raises:
             UserError: the model cannot be loaded, or the engine refuses the requests.
         """
-        requests = list(requests)
-        if self._context is not None and all(len(asked.prompt.token_ids) >= self._context for asked in requests):
-            return (
-                Completion(asked.request_id, index, "", "prompt_too_long", len(asked.prompt.token_ids), 0)
-                for asked in requests
-                for index in asked.sample_indices
-            )
+        requests, too_long = iter(requests), []
+        for asked in requests:
+            length = len(asked.prompt.token_ids)
+            if self._context is None or length < self._context:
+                break
+            too_long += [
+                Completion(asked.request_id, index, "", "prompt_too_long", length, 0) for index in asked.sample_indices
+            ]
+        else:
+            return iter(too_long)
         if self._engine is None:
             self._engine = self._loaded.enter_context(self._load())
-        return self._engine.generate(requests)
+        return chain(too_long, self._engine.generate(chain([asked], requests)))
 
     def close(self) -> None:
         """Gives the memory back."""

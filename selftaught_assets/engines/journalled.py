@@ -1,9 +1,10 @@
 """Generation through the journal: what was sampled before is looked up, the rest is sampled and remembered."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date as Date
+from itertools import chain
 from typing import NamedTuple
 
 import polars as pl
@@ -12,13 +13,14 @@ from selftaught_assets.engines.protocol import Completion, Engine, Request
 from selftaught_assets.method.identity import digest
 from selftaught_assets.recipe.engines import TEMPLATE_DATE, SamplingParameters
 from selftaught_assets.staleness import SAMPLING_CODE
-from selftaught_assets.storage.journal import SCHEMA, Journal, MemoryJournal
+from selftaught_assets.storage.journal import SCHEMA, Index, Journal, MemoryJournal
 
 FLUSH_SECONDS = 2.0
 FLUSH_COMPLETIONS = 20_000
 REPORT_SECONDS = 0.5
 REPORT_SHARE = 0.05
 """Of the samples to come: a batch whose rows end all at once is told as a whole, not as its first row."""
+_COMPLETION = ["key", "sample_index"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,19 @@ class GenerationTask:
     n: int
     seed: int
     first: int = 0
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Conversations to complete, each made when its turn comes: all prompts of a stage can be larger than memory."""
+
+    samples: int
+    """Completions that all of them ask for."""
+    each: Iterable[GenerationTask]
+    """Gone through once."""
+
+    def __iter__(self) -> Iterator[GenerationTask]:
+        return iter(self.each)
 
 
 class Progress(NamedTuple):
@@ -76,14 +91,15 @@ class Generated(NamedTuple):
 def generate(
     engine: Engine,
     journal: Journal | MemoryJournal,
-    tasks: Sequence[GenerationTask],
+    tasks: Tasks | Sequence[GenerationTask],
     sampling: SamplingParameters,
     on_progress: Callable[[Progress], None],
     date: Date = TEMPLATE_DATE,
 ) -> Generated:
     """Completes every task.
 
-    Completions reach the journal every two seconds, also if the engine fails, so a rerun asks only for the rest.
+    Completions reach the journal every two seconds, also if the engine fails, so a rerun asks only for the rest. A
+    prompt is rendered when the engine takes its request, and is in memory as long as the engine keeps that.
 
     Args:
         engine: samples what is missing.
@@ -96,32 +112,24 @@ def generate(
     Raises:
         UserError: the disk is full, or the model has no chat template.
     """
-    requests = _requests(engine, tasks, sampling, date)
-    wanted = pl.DataFrame(
-        {
-            "order": range(len(tasks)),
-            "request_id": [task.request_id for task in tasks],
-            "key": [request.request_id for request in requests],
-            "first": [task.first for task in tasks],
-            "n": [task.n for task in tasks],
-        },
-        schema={"order": pl.Int64, "request_id": pl.String, "key": pl.String, "first": pl.Int64, "n": pl.Int64},
-    )
-    wanted = wanted.with_columns(sample_index=pl.int_ranges("first", "n")).explode("sample_index", empty_as_null=False)
-    known = journal.lookup(wanted["key"])
-    unique = wanted.select("key", "sample_index").unique()
-    missing = unique.join(known, on=["key", "sample_index"], how="anti")
-    recorder = _Recorder(journal, on_progress, total=unique.height, to_sample=missing.height)
-    if missing.height:
-        recorder.record(engine, _asking_for(missing, requests))
+    wanted = _Wanted(engine, journal.index(), tasks, sampling, date)
+    recorder = _Recorder(journal, on_progress, wanted)
+    requests = wanted.requests()
+    if (first := next(requests, None)) is not None:  # A model that nothing is asked of is not loaded.
+        recorder.record(engine, chain([first], requests))
+    for _ in requests:
+        pass  # Of an engine that left some out: they are missed below.
     recorder.report()
+    asked = wanted.frame()
     sampled = pl.concat([SCHEMA.to_frame(), *recorder.frames])
-    completions = pl.concat([known.join(unique, on=["key", "sample_index"], how="semi"), sampled])
-    frame = wanted.join(completions, on=["key", "sample_index"], how="left", maintain_order="left", validate="m:1")
+    known = journal.lookup(asked["key"]) if wanted.known else SCHEMA.to_frame()
+    known = known.join(asked, on=_COMPLETION, how="semi").join(sampled, on=_COMPLETION, how="anti")
+    completions = pl.concat([known, sampled])
+    frame = asked.join(completions, on=_COMPLETION, how="left", maintain_order="left", validate="m:1")
     if frame["text"].null_count():
         raise RuntimeError(f"The engine left out {frame['text'].null_count()} completions of {frame.height}.")
     return Generated(
-        frame.drop("order", "key", "first", "n", "shared_prompt_tokens"),
+        frame.drop("key", "shared_prompt_tokens"),
         sampled=_usage(sampled)._replace(seconds=recorder.seconds),
         used=_usage(completions),
     )
@@ -134,19 +142,53 @@ def completion_key(identity: str, request: Request) -> str:
     )
 
 
-def _requests(
-    engine: Engine, tasks: Sequence[GenerationTask], sampling: SamplingParameters, date: Date
-) -> list[Request]:
-    """A request for each task, named by its key, without sample indices yet."""
-    unnamed = [Request("", engine.render(task.messages, date), sampling, task.seed, ()) for task in tasks]
-    return [replace(request, request_id=completion_key(engine.identity, request)) for request in unnamed]
+class _Wanted:
+    """What the tasks ask for: made into requests one at a time, so that no prompt is kept which nobody works on."""
 
+    def __init__(
+        self,
+        engine: Engine,
+        index: Index,
+        tasks: Tasks | Sequence[GenerationTask],
+        sampling: SamplingParameters,
+        date: Date,
+    ) -> None:
+        self.total = tasks.samples if isinstance(tasks, Tasks) else sum(task.n - task.first for task in tasks)
+        """Distinct completions, as far as it is known which tasks share theirs."""
+        self.known = 0
+        """Of these, those that the journal has, as far as it was asked."""
+        self._engine = engine
+        self._index = index
+        self._tasks = tasks
+        self._sampling = sampling
+        self._date = date
+        self._rows: list[tuple[str, str, int, int]] = []
+        self._taken: dict[str, int] = {}
+        """By key: bit i is set where sample index i was wanted before."""
 
-def _asking_for(missing: pl.DataFrame, requests: Sequence[Request]) -> list[Request]:
-    """The requests for the missing sample indices."""
-    by_key = {request.request_id: request for request in requests}
-    indices = missing.group_by("key", maintain_order=True).agg(pl.col("sample_index").sort())
-    return [replace(by_key[key], sample_indices=tuple(wanted)) for key, wanted in indices.iter_rows()]
+    def requests(self) -> Iterator[Request]:
+        """A request, named by its key, for what is missing of each task, in their order."""
+        for task in self._tasks:
+            prompt = self._engine.render(task.messages, self._date)
+            unnamed = Request("", prompt, self._sampling, task.seed, ())
+            key = completion_key(self._engine.identity, unnamed)
+            self._rows.append((task.request_id, key, task.first, task.n))
+            wanted, taken = (1 << task.n) - (1 << task.first), self._taken.get(key, 0)
+            self._taken[key] = taken | wanted
+            new = wanted & ~taken
+            missing = new & ~sum(1 << sample for sample in self._index.samples(key))
+            self.total -= (wanted & taken).bit_count()
+            self.known += (new & ~missing).bit_count()
+            if missing:
+                indices = tuple(sample for sample in range(task.first, task.n) if missing >> sample & 1)
+                yield replace(unnamed, request_id=key, sample_indices=indices)
+
+    def frame(self) -> pl.DataFrame:
+        """request_id, key and sample_index of every completion that was wanted, in the order of the tasks."""
+        schema = {"request_id": pl.String, "key": pl.String, "first": pl.Int64, "n": pl.Int64}
+        tasks = pl.DataFrame(self._rows, schema, orient="row")
+        indices = tasks.select("request_id", "key", sample_index=pl.int_ranges("first", "n"))
+        return indices.explode("sample_index", empty_as_null=False)
 
 
 def _usage(completions: pl.DataFrame) -> Usage:
@@ -161,9 +203,7 @@ class _Recorder:
         self,
         journal: Journal | MemoryJournal,
         on_progress: Callable[[Progress], None],
-        *,
-        total: int,
-        to_sample: int,
+        wanted: _Wanted,
     ) -> None:
         self.frames: list[pl.DataFrame] = []
         self.sampled = 0
@@ -171,17 +211,15 @@ class _Recorder:
         self.seconds = 0.0
         self._journal = journal
         self._on_progress = on_progress
-        self._total = total
-        self._to_sample = to_sample
+        self._wanted = wanted
         self._pending: list[Completion] = []
-        self._telling = 1.0
-        """Completions whose rate tells how long the rest will take."""
+        self._capacity = 1
 
-    def record(self, engine: Engine, requests: Sequence[Request]) -> None:
+    def record(self, engine: Engine, requests: Iterable[Request]) -> None:
         completions = engine.generate(requests)  # Where the model waited for the first request, it is loaded here.
         started = flushed = reported = time.monotonic()
         told = 0
-        self._telling = min(engine.capacity, REPORT_SHARE * self._to_sample)
+        self._capacity = engine.capacity
         try:
             for completion in completions:
                 self._pending.append(completion)
@@ -192,23 +230,30 @@ class _Recorder:
                 if now - flushed >= FLUSH_SECONDS or len(self._pending) >= FLUSH_COMPLETIONS:
                     self._flush()
                     flushed = now
-                if now - reported >= REPORT_SECONDS or self.sampled - told >= REPORT_SHARE * self._to_sample:
+                if now - reported >= REPORT_SECONDS or self.sampled - told >= self._share:
                     self.report()
                     reported, told = now, self.sampled
         finally:
             self._flush()
 
     def report(self) -> None:
-        left = self._to_sample - self.sampled
-        rate = self.sampled / self.seconds if self.seconds and self.sampled >= self._telling else 0.0
+        done = self._wanted.known + self.sampled
+        left = self._wanted.total - done
+        tells = self.seconds and self.sampled >= min(self._capacity, self._share)  # The first to end are the shortest.
+        rate = self.sampled / self.seconds if tells else 0.0
         self._on_progress(
             Progress(
-                done=self._total - left,
-                total=self._total,
+                done=done,
+                total=self._wanted.total,
                 tokens_per_second=self.tokens / self.seconds if self.seconds else 0.0,
                 seconds_left=left / rate if rate else None if left else 0.0,
             )
         )
+
+    @property
+    def _share(self) -> float:
+        """As many samples as are worth a report."""
+        return REPORT_SHARE * (self._wanted.total - self._wanted.known)
 
     def _flush(self) -> None:
         rows, self._pending = pl.DataFrame(self._pending, schema=SCHEMA, orient="row"), []

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import polars as pl
 
 from selftaught_assets.engines.asking import Sample, use_requests, votes_until_decided
-from selftaught_assets.engines.journalled import GenerationTask, Progress, generate
+from selftaught_assets.engines.journalled import Progress, Tasks, generate
 from selftaught_assets.engines.protocol import Engine
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.judging import as_given, count_questions
@@ -261,7 +261,7 @@ def _sampling(
         def report(progress: Progress) -> None:
             on_progress(VotingProgress(settled, questions, judgments + progress.done, progress.tokens_per_second))
 
-        def complete(tasks: Sequence[GenerationTask], sampling: SamplingParameters) -> pl.DataFrame:
+        def complete(tasks: Tasks, sampling: SamplingParameters) -> pl.DataFrame:
             nonlocal judgments
             frame = generate(engine, journal, tasks, sampling, report, settings.template_date).frame
             judgments += frame.height

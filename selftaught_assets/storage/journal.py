@@ -3,8 +3,8 @@
 A journal is a folder of Parquet shards. A shard appears whole, under a name of its own, and never changes, so any
 number of processes can append, and a kill loses only what was not yet appended. Names sort by age. There is no index
 to keep: Parquet reads single columns, and skips rows that cannot have a key, fast enough
-(benchmarks/journal_index.py). A shard's schema version, where it is not the first, is part of its name, so that
-listing is enough to see it.
+(benchmarks/journal_index.py); who asks for many completions one by one makes an `Index` in memory. A shard's schema
+version, where it is not the first, is part of its name, so that listing is enough to see it.
 
 Only the command merges; no run does it by itself. A run that samples for hours makes a shard of a few hundred
 completions every two seconds, and a lookup over thousands of those takes a second (benchmarks/journal_index.py), so
@@ -22,6 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import polars as pl
 from upath import UPath
 
@@ -54,6 +55,28 @@ _Result = TypeVar("_Result")
 _logger = logging.getLogger(__name__)
 
 
+class Index:
+    """Which completions are in a journal: 16 bytes for each, so that any of them can be asked for at any time."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        """Takes `bits` of keys and sample_index, as `_INDEXED` gives them."""
+        rows = rows.drop_nulls().sort("bits")
+        self._bits, self._samples = rows["bits"].to_numpy(), rows["sample_index"].to_numpy()
+
+    def samples(self, key: str) -> list[int]:
+        """The sample indices under a key that is a digest; of such keys no two have the same first 64 bits."""
+        bits = np.uint64(int(key[:_HEX_DIGITS], 16))
+        low, high = (self._bits.searchsorted(bits, side=side) for side in ("left", "right"))
+        return self._samples[low:high].tolist()
+
+
+_HEX_DIGITS = 16
+_INDEXED = (
+    pl.col("key").str.head(_HEX_DIGITS).str.to_integer(base=16, dtype=pl.UInt64, strict=False).alias("bits"),
+    "sample_index",
+)
+
+
 class MemoryJournal:
     """A journal for completions that are not needed again: kept as long as the object lives."""
 
@@ -63,6 +86,10 @@ class MemoryJournal:
     def lookup(self, keys: pl.Series) -> pl.DataFrame:
         """Every completion under one of the keys, as `Journal.lookup` finds them."""
         return self._rows.filter(_under(keys))
+
+    def index(self) -> Index:
+        """Which completions `lookup` would find."""
+        return Index(self._rows.filter(SUCCEEDED).select(_INDEXED))
 
     def append(self, rows: pl.DataFrame) -> None:
         """Adds completions: a frame of SCHEMA."""
@@ -89,6 +116,10 @@ class Journal:
         """
         found = self.undisturbed(lambda shards: self.scan(shards).filter(_under(keys)).collect())
         return found.filter(_FIRST_OF_ITS_KIND)
+
+    def index(self) -> Index:
+        """Which completions `lookup` would find. Damaged shards are set aside as there, and it raises the same."""
+        return Index(self.undisturbed(lambda shards: self.scan(shards).filter(SUCCEEDED).select(_INDEXED).collect()))
 
     def append(self, rows: pl.DataFrame) -> None:
         """Adds completions, durably: when it returns they survive a crash of the machine.

@@ -12,6 +12,7 @@ EXPECTED = {
     "samples": {"samples_per_kept", "vote_32"},
     "data_plane": {"data_plane", "data_plane_growth"},
     "journal_index": {"journal_index"},
+    "judgments_memory": {"judgments_memory", "judgments_begin"},
     "trace": {"trace", "trace_hundredth"},
 }
 

@@ -18,7 +18,7 @@ ITEMS = benchmark_rows("b", [ITEM | {"id": 1, "reference": "one, of course"}, IT
 )
 def test_the_judge_sees_the_reference_of_a_benchmark_where_there_is_one(small_recipe, form, requests):
     recipe = small_recipe(prompts=str(PROMPTS_FOLDER), judgments={"form": form})
-    with_reference, without = judge_tasks(recipe, requests, n=1)[::2]
+    with_reference, without = list(judge_tasks(recipe, requests, n=1))[::2]
     assert "one, of course" in with_reference.messages[0]["content"]
     assert "reference" not in without.messages[0]["content"]
 
@@ -33,6 +33,7 @@ def test_the_single_form_shows_one_response_to_the_judge(small_recipe):
 
 def _half_failing(tasks, sampling):
     """Answers every other question; the rest the engine gave up on."""
+    tasks = list(tasks)
     failed = [place % 2 == 1 for place in range(len(tasks))]
     return pl.DataFrame(
         {
@@ -77,7 +78,7 @@ def test_a_named_pair_is_asked_as_the_benchmark_is(small_recipe, form):
     recipe = small_recipe(prompts=str(PROMPTS_FOLDER), judgments={"form": form})
     used = use_requests(recipe, pl.DataFrame([QUESTION], SCHEMA))
     measured = measurement_requests(recipe, ITEMS)[:2]
-    assert judge_tasks(recipe, used, n=3) == judge_tasks(recipe, measured, n=3)
+    assert list(judge_tasks(recipe, used, n=3)) == list(judge_tasks(recipe, measured, n=3))
 
 
 def test_a_pair_without_a_name_has_the_streams_of_what_is_shown(small_recipe):

@@ -53,6 +53,22 @@ def test_harmless_contents_are_encoded_as_the_tokenizer_does_it() -> None:
     assert list(chat.render(TOKENIZER, messages).token_ids) == encoded["input_ids"]
 
 
+def test_a_prompt_that_comes_again_soon_is_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, encoded = make_tokenizer(), []
+    encode = chat._SpecialTokens.encoded
+    monkeypatch.setattr(chat._SpecialTokens, "encoded", lambda self, pieces: encoded.append(1) or encode(self, pieces))
+    monkeypatch.setattr(chat, "_REMEMBERED_TOKENS", 3 * len(chat.render(tokenizer, user("0")).token_ids))
+    waves = [chat.render(tokenizer, user(content)) for content in "120121"]
+    assert [prompt.text[17] for prompt in waves] == list("120121")
+    assert len(encoded) == 3
+    for content in "345":
+        chat.render(tokenizer, user(content))
+    assert chat.render(tokenizer, user("1")) == waves[0]
+    assert len(encoded) == 7
+    special = chat._special_tokens(tokenizer)
+    assert special.rendered._tokens == sum(len(ids) for _, ids in special.rendered._prompts.values())
+
+
 @given(HOSTILE, HOSTILE)
 def test_special_tokens_inside_contents_stay_text(first: str, second: str) -> None:
     prompt = chat.render(TOKENIZER, [*user(first), {"role": "assistant", "content": second}, *user(first)])

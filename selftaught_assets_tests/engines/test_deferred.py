@@ -1,7 +1,7 @@
 """The model is loaded when something has to be sampled, and only then."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 
 from selftaught_assets.engines.factory import DeferredEngine, chosen, open_engine, open_when_needed
 from selftaught_assets.engines.journalled import GenerationTask, generate
-from selftaught_assets.engines.protocol import Engine, identity
+from selftaught_assets.engines.protocol import Completion, Engine, Prompt, Request, identity
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import (
     EngineSettings,
@@ -24,6 +24,7 @@ from selftaught_assets.storage.journal import Journal, MemoryJournal
 from selftaught_assets.storage.models import ModelReference, reference_model
 from selftaught_assets_tests.conftest import ROOT
 from selftaught_assets_tests.engines.conftest import make_model
+from selftaught_assets_tests.engines.test_journalled import Echo
 
 CPU = TransformersSettings(device="cpu", max_rows=8)
 TASKS = [GenerationTask(name, [{"role": "user", "content": name}], n=2, seed=3) for name in ("one", "two")]
@@ -148,3 +149,31 @@ def _counted(model: ModelReference, loads: list[int]):
         loads.append(-1)
 
     return load
+
+
+def test_requests_before_the_first_that_fits_are_the_only_ones_that_are_looked_at(seed: ModelReference) -> None:
+    loads: list[int] = []
+    taken: list[str] = []
+
+    def each() -> Iterator[Request]:
+        for name, length in (("long", 9), ("longer", 12), ("short", 3), ("long again", 9), ("last", 2)):
+            taken.append(name)
+            yield Request(name, Prompt("", tuple(range(length))), SAMPLING, 1, (0,))
+
+    class Checking(Echo):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+            assert taken == ["long", "longer", "short"]
+            return super().generate(requests)
+
+    @contextmanager
+    def load() -> Iterator[Engine]:
+        loads.append(1)
+        yield Checking()
+
+    with closing(DeferredEngine(seed, "float32", 8, load, context=9)) as engine:
+        found = {completion.request_id: completion.finish_reason for completion in engine.generate(each())}
+    assert found == dict.fromkeys(("long", "longer"), "prompt_too_long") | dict.fromkeys(
+        ("short", "long again", "last"), "stop"
+    )
+    assert taken[-1] == "last"
+    assert loads == [1]

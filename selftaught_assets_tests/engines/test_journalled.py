@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date as Date
@@ -14,10 +15,10 @@ import polars as pl
 import pytest
 
 from selftaught_assets.engines import journalled
-from selftaught_assets.engines.journalled import GenerationTask, Progress, completion_key, generate
+from selftaught_assets.engines.journalled import GenerationTask, Progress, Tasks, completion_key, generate
 from selftaught_assets.engines.protocol import Completion, Prompt, Request
 from selftaught_assets.recipe.engines import TEMPLATE_DATE, SamplingParameters
-from selftaught_assets.storage.journal import Journal
+from selftaught_assets.storage.journal import Journal, MemoryJournal
 
 SAMPLING = SamplingParameters()
 TASKS = [GenerationTask(f"task {i}", [{"role": "user", "content": f"question {i}"}], n=3, seed=i) for i in range(30)]
@@ -112,6 +113,91 @@ def test_tasks_with_equal_content_share_their_completions(tmp_path: Path) -> Non
     assert generated.sampled.completions == 4
     assert generated.frame["request_id"].to_list() == ["one"] * 2 + ["two"] * 4
     assert generated.frame["text"][:2].to_list() == generated.frame["text"][2:4].to_list()
+
+
+def test_tasks_that_share_their_completions_are_counted_once_however_late_they_come(tmp_path: Path) -> None:
+    reports: list[Progress] = []
+    tasks = [replace(task, request_id=f"{task.request_id}, again") for task in TASKS]
+    each = Tasks(180, (task for task in [*TASKS, *tasks]))
+    generated = generate(Echo(), Journal(tmp_path), each, SAMPLING, reports.append)
+    assert (generated.frame.height, generated.used.completions) == (180, 90)
+    assert (reports[-1].done, reports[-1].total) == (90, 90)
+
+
+class Lazy(Echo):
+    """Works on one request at a time, and counts those that were rendered and not done."""
+
+    rendered = done = ahead = 0
+
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+        self.rendered += 1
+        self.ahead = max(self.ahead, self.rendered - self.done)
+        return super().render(messages, date)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        for request in requests:
+            yield from super().generate([request])
+            self.done += 1
+
+
+def test_a_prompt_is_rendered_once_and_only_when_its_turn_comes(tmp_path: Path) -> None:
+    made = 0
+
+    def each() -> Iterator[GenerationTask]:
+        nonlocal made
+        for task in TASKS:
+            made += 1
+            assert made == engine.rendered + 1
+            yield task
+
+    engine = Lazy()
+    generated = generate(engine, Journal(tmp_path), Tasks(90, each()), SAMPLING, ignore)
+    assert (engine.rendered, engine.ahead) == (30, 1)
+    assert generated.frame.equals(generate(Echo(), Journal(tmp_path), TASKS, SAMPLING, ignore).frame)
+
+
+def test_memory_grows_with_what_is_answered_and_not_with_the_prompts(tmp_path: Path) -> None:
+    class Answering(Echo):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+            for request in requests:
+                for index in request.sample_indices:
+                    yield Completion(request.request_id, index, "[[A]]", "stop", len(request.prompt.token_ids), 5)
+
+    def each(count: int) -> Iterator[GenerationTask]:
+        for number in range(count):
+            yield GenerationTask(str(number), [{"role": "user", "content": f"{number:05}" * 400}], n=2, seed=number)
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        try:
+            generate(Answering(), Journal(tmp_path / str(count)), Tasks(2 * count, each(count)), SAMPLING, ignore)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)
+    a_prompt = 8 * 2_000
+    assert peak(160) - peak(40) < 120 * 0.15 * a_prompt
+
+
+@pytest.mark.parametrize("known", [0, 7])
+def test_an_engine_that_ends_before_it_has_taken_every_request_is_caught(known: int, tmp_path: Path) -> None:
+    class Hasty(Echo):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+            return super().generate([next(iter(requests))])
+
+    generate(Echo(), Journal(tmp_path), TASKS[:known], SAMPLING, ignore)
+    with pytest.raises(RuntimeError, match=f"left out {3 * (29 - known)} completions of 90"):
+        generate(Hasty(), Journal(tmp_path), TASKS, SAMPLING, ignore)
+
+
+def test_what_is_known_in_between_is_found_though_others_are_sampled_meanwhile(tmp_path: Path) -> None:
+    generate(Echo(), Journal(tmp_path), TASKS[5:20:3], SAMPLING, ignore)
+    generate(Echo(), Journal(tmp_path), [replace(TASKS[10], n=1)], SAMPLING, ignore)
+    engine = Echo()
+    resumed = generate(engine, Journal(tmp_path), TASKS, SAMPLING, ignore)
+    assert (len(engine.asked), resumed.sampled.completions, resumed.used.completions) == (74, 74, 90)
+    assert resumed.frame.equals(generate(Echo(), MemoryJournal(), TASKS, SAMPLING, ignore).frame)
 
 
 def test_no_tasks_give_an_empty_frame(tmp_path: Path) -> None:

@@ -315,7 +315,7 @@ class TransformersEngine:
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yields each completion as it finishes, in any order, exactly one for each (request, sample index)."""
-        return decode(self._decoder, self._tokenizer, self._limits, list(requests))
+        return decode(self._decoder, self._tokenizer, self._limits, requests)
 
     def close(self) -> None:
         """Gives the memory back; not where Python ends and takes all of it."""

@@ -52,7 +52,7 @@ async def complete_all(
     context: int | None,
     trial: Prompt,
     text_of: TextOf,
-    samples: Sequence[tuple[Request, int]],
+    samples: Iterator[tuple[Request, int]],
     finished: Callable[[Completion], None],
 ) -> None:
     """Hands each completion to `finished` as it arrives, exactly one for each (request, sample index).
@@ -63,23 +63,22 @@ async def complete_all(
         context: tokens of prompt and completion together; None: unknown.
         trial: a short prompt, to tell a request that fails from a server that fails.
         text_of: what an answer says, by its stop strings.
-        samples: requests and sample indices.
+        samples: requests and sample indices; each is taken when it is asked for.
         finished: called in the event loop's thread.
 
     Raises:
         UserError: the server refuses every request, or has stopped answering.
     """
-    waiting = iter(samples)
     async with server.connected() as connection:
         sampling = _Sampling(connection, dialect, context, trial, text_of)
 
         async def work() -> None:
-            for request, index in waiting:
+            for request, index in samples:
                 finished(await sampling.completion(request, index))
 
         try:
             async with asyncio.TaskGroup() as workers:
-                for _ in range(min(server.max_rows, len(samples))):
+                for _ in range(server.max_rows):
                     workers.create_task(work())
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
@@ -240,9 +239,7 @@ class OpenAIEngine:
         Raises:
             UserError: the server refuses every request, or answers none any more.
         """
-        samples = [(request, index) for request in requests for index in request.sample_indices]
-        if not samples:
-            return
+        samples = ((request, index) for request in requests for index in request.sample_indices)
         finished: SimpleQueue[Completion | None] = SimpleQueue()
         dialect, context, _ = self._served
         trial = self.render(_TRIAL)

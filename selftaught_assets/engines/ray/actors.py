@@ -5,7 +5,7 @@ in its place, and hands back what had not arrived. So nothing is asked for twice
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -101,22 +101,27 @@ class ActorPool:
             pass
         return item
 
-    def complete(self, queue: deque[Batch]) -> Iterator[Completion]:
+    def complete(self, batches: Iterable[Batch]) -> Iterator[Completion]:
         """Completes the batches, each by whichever actor is free first. What an actor that dies owes comes next.
 
         Raises:
             UserError: an engine cannot be opened or refuses a batch, or actors die over and over.
         """
+        coming, returned = iter(batches), deque[Batch]()
+        batch = next(coming, None)
         try:
-            while queue or any(job.owed for job in self._jobs.values()):
-                while queue and self._idle:
-                    self._submit(queue.popleft())
+            while batch or any(job.owed for job in self._jobs.values()):
+                while batch and self._idle:
+                    self._submit(batch)
+                    batch = returned.popleft() if returned else next(coming, None)
                 job, item = self._next()
                 if isinstance(item, Completion):
                     if job.owed.pop((item.request_id, item.sample_index), None) is not None:
                         yield item
                 elif item is None and job.owed:
-                    queue.appendleft(job.owed)
+                    if batch:
+                        returned.appendleft(batch)
+                    batch = job.owed
         finally:
             for job in self._jobs.values():
                 if job.owed:

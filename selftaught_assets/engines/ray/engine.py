@@ -5,12 +5,12 @@ those of the actors' engine, and so is the journal, which the driver alone write
 `map_batches` of Ray Data, is told in docs/decisions/0012-ray-data.md.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from datetime import date as Date
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from selftaught_assets.engines import chat
@@ -60,7 +60,7 @@ class RayEngine:
         Raises:
             UserError: an actor's engine refuses the requests, or actors are killed over and over.
         """
-        return self._pool.complete(deque(self._cut(requests)))
+        return self._pool.complete(self._cut(requests))
 
     def close(self) -> None:
         """Ends the actors, and the cluster if it is a local one."""
@@ -93,15 +93,19 @@ def load_engine(settings: RaySettings, model: ModelReference, open_engine: OpenE
 def cut_into_batches(requests: Iterable[Request], *, capacity: int, replicas: int) -> Iterator[Batch]:
     """Cuts the samples into batches, in their order: large ones, then smaller ones, so that all actors end together.
 
+    So many samples are looked at that the end is seen in time; no more of the requests are in memory.
+
     Args:
         requests: what is asked for; the samples of a request may be spread over batches.
         capacity: samples that one actor works on together. No batch is smaller, as long as there is enough for all.
         replicas: actors.
     """
-    samples = [((request.request_id, index), request) for request in requests for index in request.sample_indices]
+    coming = (((request.request_id, index), request) for request in requests for index in request.sample_indices)
+    largest = _CAPACITIES_IN_A_BATCH * capacity
+    ahead = 2 * replicas * largest  # While there are so many, batches are as large as they get.
+    samples = list(islice(coming, ahead))
     smallest = min(capacity, -(-len(samples) // replicas))
-    start = 0
-    while left := len(samples) - start:
-        size = min(_CAPACITIES_IN_A_BATCH * capacity, max(smallest, -(-left // (2 * replicas))), left)
-        yield dict(samples[start : start + size])
-        start += size
+    while samples:
+        size = min(largest, max(smallest, -(-len(samples) // (2 * replicas))), len(samples))
+        yield dict(samples[:size])
+        samples = [*samples[size:], *islice(coming, size)]

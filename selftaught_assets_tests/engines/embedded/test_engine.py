@@ -1,7 +1,7 @@
 """The embedded engine, held to the model's own forward pass and to its promises."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,6 +128,25 @@ def test_a_prompt_is_computed_once_for_samples_that_start_together(engine: Trans
     for name, length, samples in (("a", 3, 4), ("b", 9, 2)):
         shared = sorted(c.shared_prompt_tokens for c in completions if c.request_id == name)
         assert shared == [0] + [length] * (samples - 1)
+
+
+def test_only_the_prompts_that_are_sorted_together_are_held(make_engine: Make) -> None:
+    engine = make_engine(max_rows=4)
+    taken = ended = most = 0
+
+    def each() -> Iterator[Request]:
+        nonlocal taken, most
+        for one in many_requests(80, n=2, max_tokens=3):
+            taken += 1
+            most = max(most, 2 * taken - ended)
+            yield one
+
+    found = []
+    for completion in engine.generate(each()):
+        ended += 1
+        found.append(completion)
+    assert most <= 4 * 4 + 4 + 2
+    assert by_sample(found) == by_sample(make_engine().generate(many_requests(80, n=2, max_tokens=3)))
 
 
 def test_a_model_folder_is_loaded_and_closed(model_folder: Path) -> None:

@@ -50,6 +50,23 @@ def test_a_request_that_never_succeeds_is_a_failed_completion_with_the_reason(op
     assert sum(asked.body["seed"] == poison for asked in server.completions()) == 3
 
 
+def test_requests_are_taken_when_they_are_asked_and_what_goes_wrong_in_one_ends_all(opened) -> None:
+    engine, server = opened(ScriptedServer(lambda asked: Reply()), max_rows=2)
+    ahead = []
+
+    def each():
+        for number in range(20):
+            ahead.append(number - len(server.completions()))
+            yield request("abc", name=str(number))
+        raise UserError("the template refuses it")
+
+    before = len(server.completions())
+    found = []
+    with pytest.raises(UserError, match="the template refuses it"):
+        found.extend(engine.generate(each()))
+    assert max(ahead) + before <= 2
+
+
 def test_a_request_that_the_server_refuses_fails_at_once(opened) -> None:
     poison = sample_seed(request("abc", n=6), 2)
     refusal = Reply(400, said="I will not say that.")

@@ -91,6 +91,15 @@ def test_batches_fill_an_actor_and_become_smaller_towards_the_end(counts: Asked,
     assert all(min(capacity, -(-sum(counts) // replicas)) <= size <= 8 * capacity for size in sizes[:-1])
 
 
+def test_batches_are_cut_before_the_last_request_is_there() -> None:
+    taken: list[Request] = []
+    coming = (taken.append(request) or request for request in requests([1] * 1_000))
+    batches = cut_into_batches(coming, capacity=4, replicas=2)
+    assert len(next(batches)) == 32
+    assert len(taken) <= 2 * 2 * 32
+    assert sum(map(len, batches)) == 1_000 - 32
+
+
 def test_few_samples_are_shared_out_evenly() -> None:
     assert [len(batch) for batch in cut([5, 5, 2], capacity=512, replicas=4)] == [3, 3, 3, 3]
 
