@@ -6,10 +6,9 @@ to keep: Parquet reads single columns, and skips rows that cannot have a key, fa
 (benchmarks/journal_index.py); who asks for many completions one by one makes an `Index` in memory. A shard's schema
 version, where it is not the first, is part of its name, so that listing is enough to see it.
 
-Only the command merges; no run does it by itself. A run that samples for hours makes a shard of a few hundred
-completions every two seconds, and a lookup over thousands of those takes a second (benchmarks/journal_index.py), so
-there is nothing to win inside a run, and a process that samples must not spend its time, or that of a device, on
-rewriting what is safe already. Merging pays where listing is slow or files are counted: on object stores, in backups.
+A run makes a shard every two seconds, 43,200 a day, so who writes merges: once 64 of its own shards are smaller than
+1 MiB, it makes one of them. It touches no shard of another process, and so needs no agreement with any. `compact`,
+which is the command's, merges those of all.
 """
 
 import io
@@ -101,6 +100,8 @@ class Journal:
 
     def __init__(self, folder: Path | UPath) -> None:
         self.files = files_in(folder)
+        self._small: list[str] = []
+        """Shards that this object has written and may merge, oldest first."""
 
     def lookup(self, keys: pl.Series) -> pl.DataFrame:
         """Every completion under one of the keys, once each (the oldest): a frame of SCHEMA, oldest shards first.
@@ -124,14 +125,19 @@ class Journal:
     def append(self, rows: pl.DataFrame) -> None:
         """Adds completions, durably: when it returns they survive a crash of the machine.
 
+        Now and then it merges what it has added before; that this fails is told, but loses nothing.
+
         Args:
             rows: a frame of SCHEMA.
 
         Raises:
             UserError: the disk is full, or the store refuses. Then none of the rows are in the journal.
         """
-        if not rows.is_empty():
-            self.write_shard(f"{time.time_ns():020}", rows)
+        if rows.is_empty():
+            return
+        self._remember(*self.write_shard(f"{time.time_ns():020}", rows))
+        if len(self._small) >= SMALL_SHARDS:
+            self._merge_small()
 
     def undisturbed(self, work: Callable[[Sequence[str]], _Result]) -> _Result:
         """Does what reads shards, given the names of all there are, oldest first; again if they change underneath.
@@ -176,19 +182,40 @@ class Journal:
             return SCHEMA.to_frame().lazy()
         return pl.scan_parquet(self.files.on_disk(shards), schema=SCHEMA, glob=False)
 
-    def write_shard(self, age: str, rows: pl.DataFrame, *, rows_together: int | None = None) -> None:
+    def write_shard(self, age: str, rows: pl.DataFrame, *, rows_together: int | None = None) -> tuple[str, int]:
         """Puts a shard in place; its name begins with `age`, which names sort by. See `append` for what it raises.
 
         Args:
             age: nanoseconds in 20 digits, or what the name of another shard begins with.
             rows: a frame of SCHEMA.
             rows_together: size of the groups that a lookup can skip; null makes one group of all but the longest.
+
+        Returns:
+            Its name and its bytes.
         """
         content = io.BytesIO()
         rows = rows.select(SCHEMA.names()).cast(dict(SCHEMA))
         rows.write_parquet(content, compression="zstd", row_group_size=rows_together)
         version = "" if SHARD_VERSION == FIRST else f".v{SHARD_VERSION}"
-        self.files.write(f"{age}-{uuid.uuid4().hex[:12]}{version}{SUFFIX}", content.getvalue())
+        name = f"{age}-{uuid.uuid4().hex[:12]}{version}{SUFFIX}"
+        self.files.write(name, content.getvalue())
+        return name, content.tell()
+
+    def _remember(self, shard: str, size: int) -> None:
+        if size < SMALL_BYTES:
+            self._small.append(shard)
+
+    def _merge_small(self) -> None:
+        """Makes one shard of the small ones. If they cannot be read or written, they stay, for the command to merge."""
+        small, self._small = self._small, []
+        try:
+            if (merged := _merge_own(self, small)) is not None:
+                self._remember(*merged)
+        except FileNotFoundError:
+            pass  # Another process has merged them, or set one aside.
+        except (UserError, OSError, pl.exceptions.PolarsError) as error:
+            problem = " ".join(str(error).split())[:200]
+            _logger.warning("Journal: shards of %s are not merged (%s); nothing is lost.", self.files.place, problem)
 
     def _set_aside_damaged(self, shards: Sequence[str]) -> None:
         for shard in shards:
@@ -225,6 +252,11 @@ TARGET_BYTES = 64 * 2**20
 """Of a merged shard. About 600,000 judgments of 60 tokens; a few times as much in memory while it is written."""
 ROWS_TOGETHER = 20_000
 """Rows that a lookup in a merged shard can skip together."""
+
+SMALL_SHARDS = 64
+"""So many small shards of its own a writer merges."""
+SMALL_BYTES = TARGET_BYTES // SMALL_SHARDS
+"""A shard of this size is not merged by its writer any more, so no row is rewritten often."""
 
 _COMPLETION = ["key", "sample_index"]
 
@@ -313,6 +345,32 @@ def _merge(journal: Journal, shards: Sequence[str]) -> Compaction:
     journal.files.remove(shards)
     after = journal.shards()
     return Compaction(len(shards), len(after), size, _bytes(journal, after), dropped=rows - distinct)
+
+
+def _merge_own(journal: Journal, own: Sequence[str]) -> tuple[str, int] | None:
+    """Makes one shard of a writer's own; name and bytes of it, or None where there are not two of them any more.
+
+    It is as old, by its name, as the oldest of them, so rows seem older afterwards. Shards of other writers that are of
+    an age in between are therefore looked at: what one of them has on record before is dropped here, so that a
+    lookup still finds the older one. Of two writers only the one with the younger row ever drops it.
+    """
+    shards = journal.shards()
+    places = [place for place, shard in enumerate(shards) if shard in set(own)]
+    if len(places) < 2:
+        return None
+    rows = [
+        journal.scan([shard])
+        .select(SCHEMA.names() if shard in own else [*_COMPLETION, "finish_reason"])
+        .with_columns(own=pl.lit(shard in own))
+        for shard in shards[places[0] : places[-1] + 1]
+    ]
+    kept = _worth_keeping(pl.concat(rows, how="diagonal").collect()).filter("own")
+    mine = [shards[place] for place in places]
+    merged = None
+    if kept.height:
+        merged = journal.write_shard(mine[0].partition("-")[0], kept, rows_together=ROWS_TOGETHER)
+    journal.files.remove(mine)
+    return merged
 
 
 def _boundaries(journal: Journal, shards: Sequence[str], parts: int) -> list[str | None]:

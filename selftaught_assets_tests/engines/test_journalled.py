@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-import tracemalloc
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date as Date
@@ -156,28 +155,35 @@ def test_a_prompt_is_rendered_once_and_only_when_its_turn_comes(tmp_path: Path) 
     assert generated.frame.equals(generate(Echo(), Journal(tmp_path), TASKS, SAMPLING, ignore).frame)
 
 
-def test_memory_grows_with_what_is_answered_and_not_with_the_prompts(tmp_path: Path) -> None:
+class Tokens(tuple):
+    """Counts how many prompts are in memory."""
+
+    held = most = 0
+
+    def __init__(self, _: Iterable[int]) -> None:
+        Tokens.held += 1
+        Tokens.most = max(Tokens.most, Tokens.held)
+
+    def __del__(self) -> None:
+        Tokens.held -= 1
+
+
+@pytest.mark.parametrize("count", [20, 200])
+def test_prompts_that_were_answered_are_not_kept(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Answering(Echo):
+        def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+            return Prompt("", Tokens(messages[0]["content"].encode()))
+
         def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
             for request in requests:
                 for index in request.sample_indices:
                     yield Completion(request.request_id, index, "[[A]]", "stop", len(request.prompt.token_ids), 5)
 
-    def each(count: int) -> Iterator[GenerationTask]:
-        for number in range(count):
-            yield GenerationTask(str(number), [{"role": "user", "content": f"{number:05}" * 400}], n=2, seed=number)
-
-    def peak(count: int) -> int:
-        tracemalloc.start()
-        try:
-            generate(Answering(), Journal(tmp_path / str(count)), Tasks(2 * count, each(count)), SAMPLING, ignore)
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-
-    peak(1)
-    a_prompt = 8 * 2_000
-    assert peak(160) - peak(40) < 120 * 0.15 * a_prompt
+    monkeypatch.setattr(Tokens, "most", 0)
+    tasks = (replace(TASKS[0], messages=[{"role": "user", "content": str(number)}]) for number in range(count))
+    assert generate(Answering(), Journal(tmp_path), Tasks(3 * count, tasks), SAMPLING, ignore).frame.height == 3 * count
+    assert Tokens.most <= 3
+    assert Tokens.held == 0
 
 
 @pytest.mark.parametrize("known", [0, 7])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
+from selftaught_assets.storage import journal as journal_module
 from selftaught_assets.storage.journal import Journal, compact, contents
 from selftaught_assets_tests.storage.rows import completions, found
 
@@ -20,7 +21,8 @@ def key(writer: int, number: int) -> str:
 
 
 def append_and_look_up(folder: Path | UPath, writer: int) -> None:
-    """After each append everything that this process ever appended is found."""
+    """After each append everything that this process ever appended is found. It merges its own shards meanwhile."""
+    journal_module.SMALL_SHARDS = 8
     journal = Journal(folder)
     mine: list[str] = []
     for number in range(APPENDS):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftaught_assets.errors import UserError
@@ -245,3 +245,112 @@ def test_a_full_disk_leaves_the_old_shards(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no space left"):
         compact(journal)
     assert shards(tmp_path) == before
+
+
+WRITES = st.lists(st.tuples(st.integers(0, 1), st.lists(ROWS, min_size=1, max_size=4)), min_size=1, max_size=9)
+"""Which of two writers appends what, in turn."""
+
+
+def written(folder: Path, writes: list[tuple[int, list[tuple[str, int, bool]]]], merging: int) -> list[Journal]:
+    """The writers, after all of it, where each merges so many shards of its own."""
+    writers = [Journal(folder), Journal(folder)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(journal_module, "SMALL_SHARDS", merging)
+        for number, (writer, rows) in enumerate(writes):
+            append(writers[writer], rows, f"shard {number}")
+    return writers
+
+
+@settings(max_examples=50)
+@given(WRITES, st.integers(2, 4))
+def test_what_writers_merge_by_themselves_changes_nothing_that_is_found(
+    writes: list[tuple[int, list[tuple[str, int, bool]]]], merging: int
+) -> None:
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        written(Path(other), writes, merging=100)
+        written(Path(one), writes, merging)
+        assert found(Journal(Path(one)), *KEYS).equals(found(Journal(Path(other)), *KEYS))
+        assert on_record(Path(one)).equals(on_record(Path(other)))
+        assert len(shards(Path(one))) <= min(2 * merging, len(writes))
+
+
+@settings(max_examples=50)
+@given(WRITES, st.lists(ROWS, min_size=1, max_size=4), STEPS)
+def test_a_writer_that_is_killed_while_it_merges_loses_nothing(
+    writes: list[tuple[int, list[tuple[str, int, bool]]]], added: list[tuple[str, int, bool]], step: int
+) -> None:
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        without, *_ = written(Path(other), writes, merging=100)
+        victim, *_ = written(Path(one), writes, merging=100)
+        victim.files = Interfered(Path(one), step, kill)
+        expected = [found(without, *KEYS)]
+        append(without, added, "added")
+        expected.append(found(without, *KEYS))
+        returned = False
+        with pytest.MonkeyPatch.context() as patched, suppress(Killed):
+            patched.setattr(journal_module, "SMALL_SHARDS", 2)
+            append(victim, added, "added")
+            returned = True
+        assert any(found(Journal(Path(one)), *KEYS).equals(each) for each in expected[returned:])
+        compact(Journal(Path(one)))
+        assert any(found(Journal(Path(one)), *KEYS).equals(each) for each in expected[returned:])
+
+
+@settings(max_examples=50)
+@given(WRITES, st.lists(ROWS, min_size=1, max_size=4), STEPS, st.sampled_from(["the other writer", "the command"]))
+def test_others_may_merge_while_a_writer_does(
+    writes: list[tuple[int, list[tuple[str, int, bool]]]], added: list[tuple[str, int, bool]], step: int, who: str
+) -> None:
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        writer, neighbour = written(Path(one), writes, merging=100)
+        expected, _ = written(Path(other), writes, merging=100)
+        append(expected, added, "added")
+        merge = neighbour._merge_small if who == "the other writer" else lambda: compact(Journal(Path(one)))
+        writer.files = Interfered(Path(one), step, merge)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(journal_module, "SMALL_SHARDS", 2)
+            append(writer, added, "added")
+        assert found(Journal(Path(one)), *KEYS).equals(found(expected, *KEYS))
+
+
+def test_the_shards_of_a_long_run_stay_few_and_no_row_is_rewritten_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "SMALL_SHARDS", 8)
+    monkeypatch.setattr(journal_module, "SMALL_BYTES", 5_000)
+    journal, bytes_written = Journal(tmp_path), 0
+
+    class Counting(LocalFiles):
+        def write(self, name: str, content: bytes) -> None:
+            nonlocal bytes_written
+            bytes_written += len(content)
+            super().write(name, content)
+
+    journal.files = Counting(tmp_path)
+    keys = [f"{number:03}" for number in range(300)]
+    for key in keys:
+        journal.append(completions(key))
+    assert found(journal, *keys).equals(completions(*keys))
+    assert len(shards(tmp_path)) < 20
+    appended = 300 * contents(journal).bytes / contents(journal).shards
+    assert bytes_written < 4 * appended
+
+
+def test_a_writer_that_cannot_merge_goes_on_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(LocalFiles):
+        def write(self, name: str, content: bytes) -> None:
+            if len(shards(tmp_path)) == 3:
+                raise UserError("no space left")
+            super().write(name, content)
+
+    monkeypatch.setattr(journal_module, "SMALL_SHARDS", 3)
+    journal = Journal(tmp_path)
+    journal.files = Full(tmp_path)
+    for key in "abc":
+        journal.append(completions(key))
+    assert "not merged (no space left); nothing is lost" in caplog.text
+    assert found(journal, *KEYS).equals(completions("a", "b", "c"))
+    with pytest.raises(UserError, match="no space left"):
+        journal.append(completions("d"))
