@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from selftaught_assets.commands.checks import checks
-from selftaught_assets.commands.console import RecipeOption, console, errors, make_consoles_lenient
+from selftaught_assets.commands.console import RecipeOption, console, errors, make_consoles_lenient, on_this_machine
 from selftaught_assets.commands.journal import journal
 from selftaught_assets.commands.judge import export, judge, serve
 from selftaught_assets.commands.lineage import diff, trace
@@ -76,7 +76,9 @@ def run(
 
 @app.command()
 def seed(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the model to.")] = Path("models/seed"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=on_this_machine, help="Folder to write the model to.")
+    ] = Path("models/seed"),
     steps: Annotated[int | None, typer.Option(min=1, help="Fewer training steps, for a trial.")] = None,
 ) -> None:
     """Train the demo's seed model from scratch, like the one in models/seed."""

@@ -32,7 +32,7 @@ from selftaught_assets.assets.progress import build_progress
 from selftaught_assets.assets.report import build_report
 from selftaught_assets.assets.sources import build_benchmarks, build_instruction_pool, build_seed_model
 from selftaught_assets.recipe import DEFAULT_RECIPE, Recipe, recipe_of_component, shipped_project
-from selftaught_assets.storage.layout import Layout, default_data_root
+from selftaught_assets.storage.layout import Layout
 
 ASSETS = (
     build_instruction_pool,
@@ -139,7 +139,7 @@ class SelfTaughtEvaluator(dg.Component):
             executor: how the steps of its jobs are executed.
         """
         self.recipe = recipe
-        self._root = data or default_data_root()
+        self._root = Layout.of(recipe, data).root
         self._executor = executor
 
     @classmethod

@@ -16,6 +16,7 @@ PACKAGE = Path(selftaught_assets.__file__).parent
 LAYERS = (
     {"version"},
     {"errors", "iterations", "startup"},
+    {"paths"},
     {"model_files"},
     {"method"},
     {"recipe"},

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from selftaught_assets.commands.console import RecipeOption, console
+from selftaught_assets.commands.console import RecipeOption, console, on_this_machine
 
 checks = typer.Typer(
     name="checks",
@@ -18,7 +18,7 @@ checks = typer.Typer(
 
 @checks.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="Folder to write; it must be new or empty.")],
+    folder: Annotated[Path, typer.Argument(callback=on_this_machine, help="Folder to write; it must be new or empty.")],
     recipe: RecipeOption = "demo",
 ) -> None:
     """Write suites and a project that Great Expectations runs on the recipe's Parquet files without this package."""

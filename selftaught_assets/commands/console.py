@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from selftaught_assets.errors import UserError, as_clause
+from selftaught_assets.paths import local_path
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -69,17 +70,22 @@ BenchmarkOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")]
 
 
+def on_this_machine(path: Path | None) -> Path | None:
+    """The callback of what names a file or a folder to read or write: UserError if it is an address."""
+    return None if path is None else local_path(path)
+
+
 def use_dagster_home() -> Path:
     """Makes a Dagster instance at DAGSTER_HOME, or in the folder `dagster_home`, unless there is one.
 
     A relative path, or one that begins with `~`, is made absolute for all that follows: Dagster accepts no other.
 
     Raises:
-        UserError: there can be no instance.
+        UserError: there can be no instance, or it is an address.
     """
     named = os.environ.get("DAGSTER_HOME") or "dagster_home"
     try:
-        home = Path(named).expanduser().resolve()
+        home = local_path(named, "DAGSTER_HOME").expanduser().resolve()
         settings = home / "dagster.yaml"
         if not settings.is_file():
             home.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from selftaught_assets.commands.console import RecipeOption, errors
+from selftaught_assets.commands.console import RecipeOption, errors, on_this_machine
 from selftaught_assets.errors import UserError
 
 if TYPE_CHECKING:
@@ -102,13 +102,20 @@ def judge(
     pairs: Annotated[
         Path,
         typer.Argument(
+            callback=on_this_machine,
             help="JSONL, Parquet or CSV with instruction, response_a and response_b, and pair_id and reference if any; "
             "- is JSONL from standard input.",
             allow_dash=True,
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File for the same rows with their verdicts; - is JSONL.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            callback=on_this_machine,
+            help="File for the same rows with their verdicts; - is JSONL.",
+        ),
     ],
     judge: JudgeOption = DEFAULT_JUDGE,
     recipe: JudgeRecipeOption = None,
@@ -249,7 +256,7 @@ def export(
     judge: Annotated[
         str, typer.Argument(help="`newest`, `seed`, an iteration such as iteration_03, or a checkpoint's folder.")
     ],
-    folder: Annotated[Path, typer.Argument(help="Folder to write; it must be new or empty.")],
+    folder: Annotated[Path, typer.Argument(callback=on_this_machine, help="Folder to write; it must be new or empty.")],
     merge: Annotated[bool, typer.Option("--merge", help="Write full weights instead of the adapter.")] = False,
     recipe: RecipeOption = "demo",
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from selftaught_assets.commands.console import console, use_dagster_home
+from selftaught_assets.commands.console import console, on_this_machine, use_dagster_home
 from selftaught_assets.errors import UserError, as_clause
 
 IGNORED = "/data/\n/dagster_home/*\n!/dagster_home/dagster.yaml\n"
@@ -29,7 +29,12 @@ RecipesOption = Annotated[
 ]
 
 
-def init(folder: Annotated[Path, typer.Argument(help="Folder of the project; it must be new or empty.")]) -> None:
+def init(
+    folder: Annotated[
+        Path,
+        typer.Argument(callback=on_this_machine, help="Folder of the project; it must be new or empty."),
+    ],
+) -> None:
     """Lay down a project: recipes, the demo's data and model, and Dagster's configuration."""
     from selftaught_assets.recipe import shipped_project
     from selftaught_assets.storage.files import folder_written_aside

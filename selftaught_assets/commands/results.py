@@ -16,6 +16,7 @@ from selftaught_assets.commands.console import (
     family_of,
     interval_text,
     new_table,
+    on_this_machine,
     opened_instance,
     p_value_text,
     percent,
@@ -198,7 +199,13 @@ def report(
     recipe: RecipeOption = "demo",
     opens: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write it to; in the data folder by default.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            callback=on_this_machine,
+            help="File to write it to; in the data folder by default.",
+        ),
     ] = None,
 ) -> None:
     """Write the report on everything so far: results, data, checks and every judgment, as one HTML page."""

@@ -5,12 +5,13 @@ A recipe names its inputs by path; whether a result is still current must not de
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SerializationInfo
 
 from selftaught_assets.method.identity import digest
 from selftaught_assets.model_files import CONFIG, MODEL_FILES, file_digest, files_of, stamp
+from selftaught_assets.paths import is_address
 
 
 class Section(BaseModel):
@@ -48,7 +49,16 @@ def _serialized(path: Path, info: SerializationInfo) -> str | None:
     return content_of(path) if info.context == BY_CONTENT else str(path)
 
 
-InputPath = Annotated[Path, PlainSerializer(_serialized)]
+def _on_disk(value: Any) -> Any:
+    if isinstance(value, str | Path) and is_address(value):
+        raise ValueError("this is an address, and only files and folders of this machine can be read here")
+    return value
+
+
+LocalPath = Annotated[Path, BeforeValidator(_on_disk)]
+"""A path to something on this machine."""
+
+InputPath = Annotated[LocalPath, PlainSerializer(_serialized)]
 """A path to something that the recipe's results depend on."""
 
 

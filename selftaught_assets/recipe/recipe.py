@@ -13,7 +13,7 @@ from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets.recipe.benchmarks import Benchmark
 from selftaught_assets.recipe.checks import Checks
 from selftaught_assets.recipe.engines import TEMPLATE_DATE, EngineSettings, Place, TransformersSettings, require_place
-from selftaught_assets.recipe.fields import BY_CONTENT, InputPath, Name, Section
+from selftaught_assets.recipe.fields import BY_CONTENT, InputPath, LocalPath, Name, Section
 from selftaught_assets.recipe.stages import (
     Assets,
     Evaluation,
@@ -38,7 +38,7 @@ class JudgeSettings(Section):
     """Of the recipe that the judge comes from; its completions are stored under this name."""
     seed: int = Field(1, ge=0)
     """Of every random draw."""
-    prompts: Path = PROMPTS_FOLDER
+    prompts: LocalPath = PROMPTS_FOLDER
     """Folder with the prompt templates (Jinja2): response, modified_instruction, modified_pair, judge; and score, where
     `judgments.form` is single."""
     template_date: Date = TEMPLATE_DATE

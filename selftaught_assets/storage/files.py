@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.paths import local_path
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -52,8 +53,9 @@ def folder_written_aside(folder: Path) -> Iterator[Path]:
     If an empty folder is there it stays, since somebody may stand in it or it may be a mount, and is filled last.
 
     Raises:
-        UserError: something is there already, the disk is full, or no folder can be made there.
+        UserError: something is there already, the disk is full, or no folder can be made there; or it is an address.
     """
+    local_path(folder, "The folder to write")
     with _made_for(folder):
         place = folder.resolve()  # Of ".", and of a link, to where they lead.
         is_there = place.exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 from upath import UPath
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.paths import local_path
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.checkpoints import CURRENT
 
@@ -15,11 +16,11 @@ def default_data_root() -> Path:
     """`SELFTAUGHT_DATA`, or `data` in the current folder; `~` is one's home.
 
     Raises:
-        UserError: there is no such home.
+        UserError: there is no such home, or it is an address.
     """
     named = os.environ.get("SELFTAUGHT_DATA") or "data"
     try:
-        return Path(named).expanduser().resolve()
+        return local_path(named, "SELFTAUGHT_DATA").expanduser().resolve()
     except RuntimeError:
         raise UserError(f"SELFTAUGHT_DATA is {named!r}, but there is no such user's home: name a folder.") from None
 
@@ -37,7 +38,8 @@ class Layout:
     @classmethod
     def of(cls, recipe: Recipe, root: Path | None = None) -> "Layout":
         """Where a recipe's data lies: below `root`, or below the default data folder."""
-        return cls(root or default_data_root(), "/".join(recipe.key_prefix), recipe.journal)
+        place = default_data_root() if root is None else local_path(root, "The data folder")
+        return cls(place, "/".join(recipe.key_prefix), recipe.journal)
 
     @property
     def folder(self) -> Path:
