@@ -32,6 +32,7 @@ from selftaught_assets.assets.progress import build_progress
 from selftaught_assets.assets.report import build_report
 from selftaught_assets.assets.sources import build_benchmarks, build_instruction_pool, build_seed_model
 from selftaught_assets.recipe import DEFAULT_RECIPE, Recipe, recipe_of_component, shipped_project
+from selftaught_assets.runs import EXECUTOR
 from selftaught_assets.storage.layout import Layout
 
 ASSETS = (
@@ -49,15 +50,6 @@ ASSETS = (
     build_progress,
     build_report,
 )
-
-PRELOADED = ["selftaught_assets.preload"]
-"""Imported by the process that all steps of a run are forked from."""
-
-EXECUTOR = dg.multiprocess_executor.configured(
-    {"max_concurrent": 1, "start_method": {"forkserver": {"preload_modules": PRELOADED}}}
-)
-"""One step at a time, each in a process that ends: sampling and training never hold a device together."""
-
 
 TEMPLATE = {"type": "string", "pattern": r"\{[{%].*[%}]\}"}
 """The schema of a text in which Dagster's templates occur."""

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from selftaught_assets.component import EXECUTOR, SelfTaughtEvaluator
+from selftaught_assets.component import SelfTaughtEvaluator
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from selftaught_assets.runs import EXECUTOR
 
 
 def build_definitions(

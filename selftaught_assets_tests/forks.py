@@ -24,7 +24,7 @@ from typing import Any
 
 import dagster._core.pipes.subprocess as pipes
 
-from selftaught_assets.component import PRELOADED
+from selftaught_assets.runs import PRELOADED
 
 
 def context() -> ForkServerContext:

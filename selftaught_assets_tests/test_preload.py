@@ -8,7 +8,7 @@ import pytest
 
 IN_A_PROCESS = """
 import gc, importlib, json, sys, threading
-from selftaught_assets.component import PRELOADED
+from selftaught_assets.runs import PRELOADED
 
 for name in PRELOADED:
     importlib.import_module(name)

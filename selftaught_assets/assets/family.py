@@ -14,6 +14,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_partitions
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.recipe.stages import Phase
+from selftaught_assets.runs import end_with_run
 from selftaught_assets.staleness import Basis, basis_of, stage_of
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.stored import required
@@ -183,6 +184,7 @@ class Family:
         def step(*args: Any, **kwargs: Any) -> Any:
             context = dg.AssetExecutionContext.get()
             iteration = context.partition_key if context.has_partition_key else None
+            end_with_run(context.instance, context.run_id)
             basis = self.basis(function.__name__, iteration)  # Before anything is read that could change meanwhile.
             given = {table: table_version(kwargs[table]) for table in tables}  # Dagster read these before.
             basis = basis.model_copy(update={"made_of": {**basis.made_of, **given}})

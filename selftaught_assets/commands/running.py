@@ -23,6 +23,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key, previous_iteration
 from selftaught_assets.method.scoring.comparison import Outcome
 from selftaught_assets.recipe import Recipe
+from selftaught_assets.runs import fail_dead_runs
 from selftaught_assets.staleness import ITERATION
 from selftaught_assets.storage.files import StageProgress, read_progress
 from selftaught_assets.storage.layout import Layout
@@ -121,6 +122,8 @@ def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console
     family = Family(recipe, Layout.of(recipe))
     keys = [iteration_key(number) for number in range(1, iterations + 1)]
     with opened_instance() as instance:
+        for run in fail_dead_runs(instance):
+            console.print(f"Run {run} is marked as failed: its process had died.", highlight=False)
         _run_job(instance, reference, recipe, "prepare", None, console)
         for key in keys:
             if stopped := what_stops(family, key):

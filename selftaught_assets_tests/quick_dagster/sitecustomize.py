@@ -1,8 +1,8 @@
 """Takes the waiting out of a `dagster dev`. Python imports a module of this name at its start; DagsterDev puts this
 folder into the path of what it starts.
 
-The daemon looks for backfills every 30 seconds, which nothing configures, and for queued runs every 5: here each
-second. Runs are forked (forks.py), unless there is a file `FRESH` in the instance's folder.
+The daemon looks for backfills every 30 seconds, which nothing configures, for queued runs every 5, and for dead ones
+every 15: here each second. Runs are forked (forks.py), unless there is a file `FRESH` in the instance's folder.
 """
 
 import multiprocessing
@@ -12,10 +12,12 @@ from pathlib import Path
 
 if "dagster._daemon" in sys.orig_argv:
     import dagster._daemon.controller
+    from dagster import DagsterInstance
     from dagster._core.run_coordinator import QueuedRunCoordinator
 
     dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 1
     QueuedRunCoordinator.dequeue_interval_seconds = 1
+    DagsterInstance.run_monitoring_poll_interval_seconds = 1
 elif {"api", "grpc"} <= set(sys.orig_argv):
     from dagster._grpc.server import DagsterApiServer
 
