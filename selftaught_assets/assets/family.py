@@ -3,22 +3,24 @@
 import functools
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import dagster as dg
 import polars as pl
 
-from selftaught_assets.assets.io_manager import BASIS, DATA_VERSION, SETTINGS
-from selftaught_assets.errors import UserError
+from selftaught_assets.assets.io_manager import BASIS, DATA_VERSION, SETTINGS, as_failed_step
 from selftaught_assets.iterations import iteration_partitions
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.recipe.stages import Phase
 from selftaught_assets.runs import end_with_run
 from selftaught_assets.staleness import Basis, basis_of, stage_of
 from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.ownership import claim
 from selftaught_assets.storage.stored import required
 from selftaught_assets.storage.tables import table_version
+from selftaught_assets.storage.writers import begin_stage, end_stage
 
 
 class Account(NamedTuple):
@@ -56,6 +58,9 @@ TABLES = "selftaught_tables"
 
 UNPARTITIONED = ("instruction_pool", "seed_model", "benchmarks", "seed_evaluation", "progress", "report")
 """Assets that belong to no iteration."""
+
+SHOWING = ("progress", "report")
+"""Those that only show what there is: whoever makes one beside another makes the same."""
 
 SECONDS = "seconds"
 """Metadata of every asset: wall time of its step."""
@@ -178,29 +183,41 @@ class Family:
         return required(self.recipe, self.layout, name, iteration)
 
     def _as_step(self, function: Callable[..., Any], tables: tuple[str, ...]) -> Callable[..., Any]:
-        """Times the asset and records what it rests on; a user's mistake fails it with one sentence."""
+        """Makes the asset alone, times it and records what it rests on; a user's mistake fails it with one sentence."""
 
         @functools.wraps(function)
         def step(*args: Any, **kwargs: Any) -> Any:
             context = dg.AssetExecutionContext.get()
             iteration = context.partition_key if context.has_partition_key else None
-            end_with_run(context.instance, context.run_id)
-            basis = self.basis(function.__name__, iteration)  # Before anything is read that could change meanwhile.
-            given = {table: table_version(kwargs[table]) for table in tables}  # Dagster read these before.
-            basis = basis.model_copy(update={"made_of": {**basis.made_of, **given}})
-            started = time.monotonic()
-            try:
+            with as_failed_step(), ExitStack() as until_stored:
+                until_stored.callback(end_stage)
+                self._begin(context, function.__name__, iteration)
+                basis = self.basis(function.__name__, iteration)  # Before anything is read that could change meanwhile.
+                given = {table: table_version(kwargs[table]) for table in tables}  # Dagster read these before.
+                basis = basis.model_copy(update={"made_of": {**basis.made_of, **given}})
+                started = time.monotonic()
                 result = function(*args, **kwargs)
-            except UserError as error:
-                raise dg.Failure(description=str(error), allow_retries=False) from error
-            made = {SECONDS: round(time.monotonic() - started, 2), **self._report_link(iteration)}
-            made[BASIS] = basis.model_dump()
-            if isinstance(result, dg.Output):  # The I/O manager sees what comes with the table, and nothing else.
-                made[DATA_VERSION] = result.data_version.value
-                return result.with_metadata({**result.metadata, **made})
-            return result._replace(metadata={**made, **result.metadata})
+                made = {SECONDS: round(time.monotonic() - started, 2), **self._report_link(iteration)}
+                made[BASIS] = basis.model_dump()
+                if isinstance(result, dg.Output):  # The I/O manager sees what comes with the table, and nothing else.
+                    made[DATA_VERSION] = result.data_version.value
+                    until_stored.pop_all()  # The stage ends when the table is stored (assets/io_manager.py).
+                    return result.with_metadata({**result.metadata, **made})
+                return result._replace(metadata={**made, **result.metadata})
 
         return step
+
+    def _begin(self, context: dg.AssetExecutionContext, name: str, iteration: str | None) -> None:
+        """Sees that nobody else writes what is made now.
+
+        Raises:
+            UserError: somebody does, or the data folder belongs to another recipe.
+        """
+        end_with_run(context.instance, context.run_id)
+        if name not in SHOWING:
+            stage = f"`{name}`" if iteration is None else f"`{name}` of {iteration}"
+            begin_stage(self.layout, name, iteration, f"{stage} in run {context.run_id}")
+        claim(self.recipe, self.layout)
 
     def _report_link(self, iteration: str | None) -> dict[str, dg.MetadataValue]:
         """Where the report page shows an iteration. A path, since browsers follow no link from the UI to a file."""

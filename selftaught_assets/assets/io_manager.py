@@ -14,6 +14,7 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.columns import describe, origins
 from selftaught_assets.storage.tables import Provenance, read_table, write_table
+from selftaught_assets.storage.writers import end_stage
 from selftaught_assets.version import __version__
 
 SETTINGS = "recipe"
@@ -35,11 +36,14 @@ class TableIOManager(dg.UPathIOManager):
     extension = ".parquet"
 
     def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
-        with _as_failed_step():
-            write_table(Path(path), obj, _provenance(context))
+        try:
+            with as_failed_step():
+                write_table(Path(path), obj, _provenance(context))
+        finally:
+            end_stage()  # It began in assets/family.py.
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:
-        with _as_failed_step():
+        with as_failed_step():
             frame = read_table(Path(path))
             if frame is None:
                 asset = context.asset_key.to_user_string()
@@ -85,7 +89,7 @@ def _provenance(context: dg.OutputContext) -> Provenance | None:
 
 
 @contextmanager
-def _as_failed_step() -> Iterator[None]:
+def as_failed_step() -> Iterator[None]:
     """A user's mistake fails the step with its sentence."""
     try:
         yield

@@ -37,10 +37,13 @@ def promote(
     from selftaught_assets.assets.promotion import promote_by_hand
     from selftaught_assets.recipe import load_recipe
     from selftaught_assets.storage.layout import Layout
+    from selftaught_assets.storage.ownership import claim
+    from selftaught_assets.storage.writers import one_stage
 
     loaded = load_recipe(recipe)
     family = Family(loaded, Layout.of(loaded))
-    with opened_instance() as instance:
+    with opened_instance() as instance, one_stage(family.layout, "checkpoint", iteration, "`selftaught promote`"):
+        claim(loaded, family.layout)
         following = promote_by_hand(instance, family, iteration, reason)
     judges = "there is no next iteration" if following is None else f"it judges {following}"
     typer.echo(f"The checkpoint of {iteration} is promoted: {judges}.")

@@ -28,8 +28,10 @@ from selftaught_assets.staleness import ITERATION
 from selftaught_assets.storage.files import StageProgress, read_progress
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import read_pointer
+from selftaught_assets.storage.ownership import claim
 from selftaught_assets.storage.stored import stale, stored
 from selftaught_assets.storage.tables import read_table, table_version
+from selftaught_assets.storage.writers import whole_folder
 
 MISSING = "is missing"
 """How a reason ends where nothing was made yet."""
@@ -117,11 +119,13 @@ def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console
 
     Raises:
         UserError: a step failed; the sentence is the step's own. Or a checkpoint was refused; a loop that ends because
-        it no longer improves only says so.
+        it no longer improves only says so. Or somebody else is at work in the data folder, or it belongs to another
+        recipe.
     """
     family = Family(recipe, Layout.of(recipe))
     keys = [iteration_key(number) for number in range(1, iterations + 1)]
-    with opened_instance() as instance:
+    with whole_folder(family.layout, "`selftaught run`"), opened_instance() as instance:
+        claim(recipe, family.layout)
         for run in fail_dead_runs(instance):
             console.print(f"Run {run} is marked as failed: its process had died.", highlight=False)
         _run_job(instance, reference, recipe, "prepare", None, console)

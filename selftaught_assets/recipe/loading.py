@@ -95,6 +95,7 @@ def recipe_of(values: Mapping[str, Any], path: Path) -> Recipe:
     except ValidationError as error:
         raise UserError(f"Recipe {path}: {_first_problem(error)}.") from None
     recipe = _with_absolute_paths(recipe, path.resolve().parent)
+    recipe._file = path.resolve()
     _require_paths(recipe, path)
     try:
         require_templates(recipe.templates)

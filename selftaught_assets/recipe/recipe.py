@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.prompts import TEMPLATE_NAMES, PromptTemplates
@@ -115,6 +115,12 @@ class Recipe(JudgeSettings):
     """Thresholds at which data counts as suspicious; no asset depends on them."""
     assets: Assets = Assets()
     """How its assets appear in Dagster; what they hold does not depend on it."""
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """Where it was read from; None where it was made in Python. No result depends on it."""
+        return self._file
 
     @property
     def key_prefix(self) -> tuple[str, ...]:

@@ -115,6 +115,25 @@ class Layout:
         return self.folder / "data_docs"
 
     @property
+    def owner(self) -> Path:
+        """The file that says which recipe file made what lies here."""
+        return self.folder / "owner.json"
+
+    @property
+    def run_lock(self) -> Path:
+        """The file that `selftaught run` locks."""
+        return self.folder / "run.lock"
+
+    @property
+    def stage_locks(self) -> Path:
+        """The folder of the files that stages lock."""
+        return self.folder / "locks"
+
+    def stage_lock(self, asset: str, partition: str | None = None) -> Path:
+        """The file that the stage of an asset, or of one of its partitions, locks."""
+        return self.stage_locks / f"{asset if partition is None else f'{asset}.{partition}'}.lock"
+
+    @property
     def progress(self) -> Path:
         """The file in which the stage that works now says how far it is."""
         return self.folder / "stage.json"

@@ -20,10 +20,11 @@ class Loop:
     """One recipe, its data folder and its instance."""
 
     def __init__(self, recipe: Recipe, data: Path, instance: dg.DagsterInstance) -> None:
-        self.recipe = recipe
+        self.recipe = recipe.model_copy()
+        self.recipe._file = None  # A test changes a recipe by another file on the same folder, whose owner is nobody.
         self.instance = instance
         self.layout = Layout.of(recipe, data)
-        self.definitions = build_definitions([recipe], data=data, executor=dg.in_process_executor)
+        self.definitions = build_definitions([self.recipe], data=data, executor=dg.in_process_executor)
 
     def run(
         self, job: str, iteration: str | None = None, assets: Sequence[str] | None = None, *, fails: bool = False
