@@ -106,7 +106,7 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     # One that ended meanwhile, as it should, is not dead.
     dead = [run for run in dead if instance.get_run_by_id(run.run_id).status == run.status]
     for run in dead:
-        instance.report_run_failed(run, f"{_epitaph(run)}; what it sampled is kept, and the same command goes on.")
+        instance.report_run_failed(run, f"{_what_happened(run)}; what it sampled is kept, and the same command goes on.")
     return [run.run_id for run in dead]
 
 
@@ -123,7 +123,7 @@ class MonitoredRunLauncher(dg.DefaultRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         if _is_dead(run):
-            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, _epitaph(run))
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, _what_happened(run))
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
@@ -132,6 +132,6 @@ def _is_dead(run: dg.DagsterRun) -> bool:
     return process is not None and process.is_gone()
 
 
-def _epitaph(run: dg.DagsterRun) -> str:
+def _what_happened(run: dg.DagsterRun) -> str:
     process = process_of(run)
     return f"Process {process.pid} on {process.host}, which executed this run, has ended without saying how it went"
