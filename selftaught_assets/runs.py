@@ -106,7 +106,7 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     # One that ended meanwhile, as it should, is not dead.
     dead = [run for run in dead if instance.get_run_by_id(run.run_id).status == run.status]
     for run in dead:
-        instance.report_run_failed(run, f"{_what_happened(run)}; what it sampled is kept, and the same command goes on.")
+        instance.report_run_failed(run, f"{_what_happened(run)}; what it sampled is kept: start it again.")
     return [run.run_id for run in dead]
 
 

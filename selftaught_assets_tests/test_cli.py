@@ -143,6 +143,7 @@ def test_failed_step_ends_the_run_with_its_sentence(elsewhere: Path) -> None:
     done = run_here(elsewhere, "run", "--recipe", "small.yaml", "--iterations", "1")
     assert done.returncode == 1
     assert done.stderr == f"Error: {elsewhere}/benchmark.jsonl, line 1: the field 'instruction' is missing.\n"
+    assert f"  ✗ benchmarks: {elsewhere}/benchmark.jsonl, line 1:" in done.stdout
 
 
 def test_seed_writes_a_model_that_loads(elsewhere: Path) -> None:

@@ -124,5 +124,5 @@ def test_files_that_documents_name_exist(document: str):
 
 
 def test_the_way_of_one_pair_opens_at_most_25_files():
-    way = (PACKAGE.parent / "docs/architecture.md").read_text().split("## One pair")[1].split("Not on this way")[0]
+    way = (PACKAGE.parent / "docs/architecture.md").read_text().split("## One pair")[1].split("Not on this path")[0]
     assert 15 <= len(set(re.findall(r"`([a-z_/]+\.(?:py|yaml))`", way))) <= 25

@@ -102,6 +102,7 @@ _SHOWN_EVENTS = {
     dg.DagsterEventType.STEP_START,
     dg.DagsterEventType.ASSET_MATERIALIZATION,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+    dg.DagsterEventType.STEP_FAILURE,
 }
 
 
@@ -189,14 +190,19 @@ def _failure(instance: dg.DagsterInstance, run_id: str) -> str:
             if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
                 return f"`{check.asset_key.path[-1]}` failed its check {check.check_name}: {check.description}"
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
-            failure = event.step_failure_data
-            if failure.user_failure_data and failure.user_failure_data.description:
-                return failure.user_failure_data.description
-            error = failure.error
-            while error and error.cause:
-                error = error.cause
-            return f"{event.step_key} failed: {error.to_string() if error else 'no reason recorded'}"
+            return _reason(event)
     return f"Run {run_id} failed before its first step; its log in Dagster says why."
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    """Why a step failed."""
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error
+    while error and error.cause:
+        error = error.cause
+    return f"{event.step_key} failed: {error.to_string() if error else 'no reason recorded'}"
 
 
 def _events(instance: dg.DagsterInstance, run_id: str) -> list[dg.DagsterEvent]:
@@ -255,6 +261,9 @@ class _Display:
                 self._print_materialization(event.step_materialization_data.materialization)
             elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 self._print_check(event.asset_check_evaluation_data)
+            elif event.event_type == dg.DagsterEventType.STEP_FAILURE:  # The other steps may take hours.
+                step = str(event.step_key).rpartition("__")[2]
+                self._console.print(f"  [red]✗[/] {step}: {escape(_reason(event))}", highlight=False, soft_wrap=True)
         self._cursor = news.cursor
 
     def _print_materialization(self, made: dg.AssetMaterialization) -> None:

@@ -42,8 +42,8 @@ class JudgeSettings(Section):
     """Folder with the prompt templates (Jinja2): response, modified_instruction, modified_pair, judge; and score, where
     `judgments.form` is single."""
     template_date: Date = TEMPLATE_DATE
-    """The date given to chat templates that ask for one (Llama 3.1, Granite), the same on every day: with that of the
-    clock, each day would have prompts of its own, which no journal finds again. The default is the one that the
+    """The date given to chat templates that ask for one (Llama 3.1, Granite), the same on every day: with today's,
+    prompts would change every day, and the journal would find none of them. The default is the one that the
     template of Llama falls back to."""
     engine: EngineSettings = TransformersSettings()
     """How text is sampled; one line is enough (`engine: vllm`). Changing it makes nothing stale."""
@@ -94,11 +94,11 @@ class Recipe(JudgeSettings):
     first judge, and training starts from it."""
     try_training: bool = True
     """Whether training is tried on two examples before anything is sampled, once for each model and training section:
-    what cannot be trained is then known before an iteration is paid for. It takes as long as loading the model."""
+    a model that cannot be trained is then found before an iteration is paid for. It takes as long as loading it."""
     price: Price | None = None
     """What sampling costs; the sampling assets then report it."""
     journal: Place | None = None
-    """Where completions are remembered: a folder, or an address such as s3://bucket/prefix, for machines that share no
+    """Where completions are stored: a folder, or an address such as s3://bucket/prefix, for machines that share no
     disk. Null is the data folder. In an object store each append is one upload, and each stage first copies its journal
     here; recipes may share one, and then share their completions."""
     instructions: Instructions = Instructions()
