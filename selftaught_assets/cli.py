@@ -16,6 +16,7 @@ from selftaught_assets.commands.project import init, ui
 from selftaught_assets.commands.results import compare, print_results, report, results
 from selftaught_assets.commands.review import review
 from selftaught_assets.commands.run import plan, promote
+from selftaught_assets.commands.stopping import Stopped, ignore_signals, keeps_what_was_sampled, stopped_by_signals
 from selftaught_assets.errors import UserError
 from selftaught_assets.version import __version__
 
@@ -23,13 +24,18 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake ends it with one sentence and exit status 1."""
+    """Runs the command line; a user's mistake ends it with one sentence and exit status 1, a signal with 130 or 143."""
     make_consoles_lenient()
-    try:
-        app()
-    except UserError as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise SystemExit(1) from None
+    with stopped_by_signals():
+        try:
+            app()
+        except UserError as error:
+            errors.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            raise SystemExit(1) from None
+        except Stopped as stopped:
+            ignore_signals()
+            errors.print(str(stopped), highlight=False, soft_wrap=True)
+            raise SystemExit(stopped.status) from None
 
 
 def _print_version(wanted: bool) -> None:
@@ -63,7 +69,8 @@ def run(
         raise UserError(
             f"Recipe {loaded.name} has {loaded.iterations} iterations; raise `iterations` in it to run {iterations}."
         )
-    run_recipe(recipe, loaded, iterations or loaded.iterations, console)
+    with keeps_what_was_sampled():
+        run_recipe(recipe, loaded, iterations or loaded.iterations, console)
     print_results(recipe, benchmark=None)
     named = "" if recipe == DEFAULT_RECIPE else f" --recipe {shlex.quote(recipe)}"
     console.print(

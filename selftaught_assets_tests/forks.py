@@ -20,7 +20,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster._core.pipes.subprocess as pipes
 
@@ -68,12 +68,40 @@ class _ForkedTraining:
 
 def forked_command(*arguments: str, folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Runs `selftaught` with these arguments, in a folder, with these variables and no others."""
+    with begun_command(*arguments, folder=folder, environment=environment) as begun:
+        return begun.ended()
+
+
+class Begun(NamedTuple):
+    """A command that works."""
+
+    process: ForkServerProcess
+    printed: list[Path]
+    """Its standard output and standard error."""
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to its process alone."""
+        os.kill(self.process.pid, number)
+
+    def ended(self) -> subprocess.CompletedProcess[str]:
+        """What it has printed and how it ended, once it has."""
+        self.process.join()
+        printed = (path.read_text() for path in self.printed)
+        return subprocess.CompletedProcess((), self.process.exitcode, *printed)
+
+
+@contextmanager
+def begun_command(*arguments: str, folder: Path, environment: Mapping[str, str]) -> Iterator[Begun]:
+    """As `forked_command`, while it works; it is killed where the block ends before it does."""
     with TemporaryDirectory() as scratch:
         printed = [Path(scratch, name) for name in ("stdout", "stderr")]
         process = context().Process(target=_run_command, args=(arguments, folder, dict(environment), printed))
         process.start()
-        process.join()
-        return subprocess.CompletedProcess(arguments, process.exitcode, *(path.read_text() for path in printed))
+        try:
+            yield Begun(process, printed)
+        finally:
+            process.kill()
+            process.join()
 
 
 def _run_command(arguments: Sequence[str], cwd: Path, environment: dict[str, str], printed: Sequence[Path]) -> None:

@@ -1,4 +1,8 @@
 import json
+import os
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -8,6 +12,8 @@ from typer.testing import CliRunner
 
 from selftaught_assets.assets.history import newest_materialization
 from selftaught_assets.cli import app
+from selftaught_assets.commands.running import why_it_failed
+from selftaught_assets.component import EXECUTOR
 from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import read_table
@@ -16,6 +22,7 @@ from selftaught_assets_tests.assets.loop import Loop, copy_of
 from selftaught_assets_tests.assets.trained import TRAINED
 from selftaught_assets_tests.command_line import Done, selftaught
 from selftaught_assets_tests.conftest import SMALL, write_small_recipe
+from selftaught_assets_tests.forks import Begun, begun_command
 from selftaught_assets_tests.wheel import DATA, Installed, Ran, run_here, started
 
 ROW_KEYS = {
@@ -144,6 +151,88 @@ def test_failed_step_ends_the_run_with_its_sentence(elsewhere: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == f"Error: {elsewhere}/benchmark.jsonl, line 1: the field 'instruction' is missing.\n"
     assert f"  ✗ benchmarks: {elsewhere}/benchmark.jsonl, line 1:" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_signal_ends_a_run_with_one_sentence_and_what_was_sampled_is_kept(elsewhere: Path) -> None:
+    slow = {"max_rows": 8, "device": "cpu"}
+    write_small_recipe(elsewhere, engine=slow, evaluation=SMALL["evaluation"] | {"votes": 512})
+    sampled = elsewhere / "data" / "small" / "journal" / "evaluation"
+    with begun_command("run", "--recipe", "small.yaml", folder=elsewhere, environment=os.environ) as run:
+        _wait_for(lambda: list(sampled.glob("[!.]*.parquet")), run)
+        run.signal(signal.SIGTERM)
+        stopped = run.ended()
+    assert stopped.stderr == "Stopped; what was sampled is kept: the same command goes on.\n"
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert "seed_evaluation" not in stopped.stdout
+    with dg.DagsterInstance.from_config(str(elsewhere / "home")) as instance:
+        assert [run.is_finished for run in instance.get_runs()] == [True]
+
+
+def job_that_is_killed() -> dg.JobDefinition:
+    """A run of one step, whose process ends as if memory had run out."""
+
+    @dg.asset
+    def judgments() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    job = dg.define_asset_job("job", [judgments], executor_def=EXECUTOR)
+    return dg.Definitions([judgments], jobs=[job]).resolve_job_def("job")
+
+
+def test_a_killed_step_is_said_to_have_run_out_of_memory(tmp_path: Path) -> None:
+    job = dg.build_reconstructable_job(__name__, "job_that_is_killed", reconstructable_args=())
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        ended = dg.execute_job(job, instance)
+        assert why_it_failed(instance, ended.run_id) == (
+            "The process of `judgments` was killed, most often because memory ran out. What was sampled is kept: free "
+            "memory, or lower `max_rows` or `max_tokens` in the recipe, and run it again."
+        )
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_judging_with_one_sentence_and_what_was_sampled_is_kept(elsewhere: Path) -> None:
+    (elsewhere / "pairs.jsonl").write_text((elsewhere / "benchmark.jsonl").read_text() * 50)
+    command = ("judge", "pairs.jsonl", "-o", "out.jsonl", "--judge", "seed", "--recipe", "small.yaml")
+    sampled = elsewhere / "data" / "small" / "journal"
+    with begun_command(*command, folder=elsewhere, environment=os.environ) as judge:
+        _wait_for(lambda: list(sampled.rglob("*.parquet")), judge)
+        judge.signal(signal.SIGINT)
+        stopped = judge.ended()
+    assert stopped.stderr.endswith("Stopped; what was sampled is kept: the same command goes on.\n")
+    assert "Traceback" not in stopped.stderr
+    assert stopped.returncode == 128 + signal.SIGINT
+    assert not (elsewhere / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("works", "command"),
+    [
+        ("selftaught_assets.tinyworld.train_seed.train_seed", ("seed", "-o", "new")),
+        ("selftaught_assets.assets.report.write_report", ("report", "--recipe", "small.yaml")),
+        ("selftaught_assets.judge.export.export_judge", ("export", "seed", "new", "--recipe", "small.yaml")),
+        ("selftaught_assets.review.rows.read_rows", ("review", "pairs", "--recipe", "small.yaml")),
+        ("selftaught_assets.judge.Judge.load", ("serve", "--judge", "seed", "--recipe", "small.yaml")),
+    ],
+)
+def test_a_signal_ends_any_command_with_one_sentence(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, works: str, command: tuple[str, ...], number: int
+) -> None:
+    monkeypatch.setattr(works, lambda *_, **__: signal.raise_signal(number))
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    stopped = selftaught(*command, folder=elsewhere)
+    assert stopped.stderr == "Stopped; nothing is half-written: run the same command again.\n"
+    assert stopped.returncode == 128 + number
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+def _wait_for(sign: Callable[[], object], begun: Begun) -> None:
+    deadline = time.monotonic() + 600
+    while not sign():
+        assert time.monotonic() < deadline
+        assert begun.process.is_alive(), begun.ended()
+        time.sleep(0.02)
 
 
 def test_seed_writes_a_model_that_loads(elsewhere: Path) -> None:

@@ -1,11 +1,10 @@
 """The commands that use a judge: `judge` for the pairs of a file, `serve` for HTTP, `export` for a folder."""
 
 import os
-import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from selftaught_assets.commands.console import RecipeOption, errors, on_this_machine
+from selftaught_assets.commands.stopping import Stopped, keeps_what_was_sampled
 from selftaught_assets.errors import UserError
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def judge(
     for row in read.rows:
         if row.error:
             _complain(pairs, row.number, row.error)
-    with load_quietly(judge, recipe, engine) as loaded, shown_progress(errors) as show:
+    with keeps_what_was_sampled(), load_quietly(judge, recipe, engine) as loaded, shown_progress(errors) as show:
         judged = loaded.compare_many(
             texts,
             votes=votes,
@@ -248,8 +248,8 @@ def serve(
             hosts=hosts,
         )
         errors.print(f"Judge {escape(loaded.name)} ({loaded.digest[:12]}) is loaded.", highlight=False, soft_wrap=True)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # uvicorn raises it again after it has shut down in order.
-        uvicorn.run(app, host=host, port=port, access_log=False, server_header=False)
+        with suppress(Stopped):  # uvicorn raises the signal again after it has shut down in order.
+            uvicorn.run(app, host=host, port=port, access_log=False, server_header=False)
 
 
 def export(

@@ -1,7 +1,6 @@
 """`selftaught review`: a person reviews rows of a table."""
 
 import getpass
-import signal
 import socket
 import webbrowser
 from contextlib import suppress
@@ -11,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from selftaught_assets.commands.console import RecipeOption, console, interval_text, new_table, percent
+from selftaught_assets.commands.stopping import Stopped
 from selftaught_assets.errors import UserError
 
 if TYPE_CHECKING:
@@ -91,10 +91,9 @@ def _serve(app: "FastAPI", port: int, *, open_page: bool) -> None:
         console.print(f"Review at {escape(address)} (Ctrl-C ends it)", highlight=False, soft_wrap=True)
         if open_page:
             webbrowser.open(address)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # uvicorn raises it again after it has shut down in order.
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
         config.timeout_graceful_shutdown = 3
-        with suppress(KeyboardInterrupt):  # The same for Ctrl-C.
+        with suppress(Stopped):  # uvicorn raises the signal again after it has shut down in order.
             uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -1,6 +1,7 @@
 """Runs of a recipe from the terminal: executed through Dagster and shown live, until everything is current."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.executor.child_process_executor import ChildProcessCrashException
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -19,6 +22,7 @@ from selftaught_assets.assets.history import newest_attempt, newest_version, unp
 from selftaught_assets.assets.promotion import what_stops, why_not
 from selftaught_assets.assets.publication import judge_version, reference_current_checkpoint
 from selftaught_assets.commands.console import opened_instance
+from selftaught_assets.commands.stopping import raise_if_stopped
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_key, previous_iteration
 from selftaught_assets.method.scoring.comparison import Outcome
@@ -122,6 +126,7 @@ def run_recipe(reference: str, recipe: Recipe, iterations: int, console: Console
         UserError: a step failed; the sentence is the step's own. Or a checkpoint was refused; a loop that ends because
         it no longer improves only says so. Or somebody else is at work in the data folder, or it belongs to another
         recipe.
+        Stopped: a signal came, and the steps have ended.
     """
     family = Family(recipe, Layout.of(recipe))
     keys = [iteration_key(number) for number in range(1, iterations + 1)]
@@ -160,10 +165,15 @@ def _run_job(
         console.print(f"[bold]{name}[/]", highlight=False)
     layout = Layout.of(recipe)
     layout.progress.unlink(missing_ok=True)
-    with _shown(instance, tags, layout.progress, console), _standard_error_in(layout.log):
-        result = dg.execute_job(job, instance, run_config=QUIET, tags=tags)
+    try:
+        with _shown(instance, tags, layout.progress, console), _standard_error_in(layout.log):
+            result = dg.execute_job(job, instance, run_config=QUIET, tags=tags)
+    except DagsterExecutionInterruptedError:
+        raise_if_stopped()
+        raise
     if not result.success:
-        raise UserError(_failure(instance, result.run_id))
+        raise_if_stopped()  # A step that a signal ends may take it for an error of its own.
+        raise UserError(why_it_failed(instance, result.run_id))
 
 
 @contextmanager
@@ -182,27 +192,44 @@ def _standard_error_in(path: Path) -> Iterator[None]:
         os.close(terminal)
 
 
-def _failure(instance: dg.DagsterInstance, run_id: str) -> str:
+def why_it_failed(instance: dg.DagsterInstance, run_id: str) -> str:
     """The sentence of the check or the step that failed first; the outer errors only say that it failed."""
+    before = ""
     for event in _events(instance, run_id):
+        if event.event_type == dg.DagsterEventType.ENGINE_EVENT:
+            before = event.message or ""
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
                 return f"`{check.asset_key.path[-1]}` failed its check {check.check_name}: {check.description}"
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
-            return _reason(event)
+            return _reason(event, before)
     return f"Run {run_id} failed before its first step; its log in Dagster says why."
 
 
-def _reason(event: dg.DagsterEvent) -> str:
-    """Why a step failed."""
+def _reason(event: dg.DagsterEvent, before: str = "") -> str:
+    """Why a step failed; `before` is what Dagster said until then."""
     failure = event.step_failure_data
     if failure.user_failure_data and failure.user_failure_data.description:
         return failure.user_failure_data.description
     error = failure.error
     while error and error.cause:
         error = error.cause
+    if error and error.cls_name == ChildProcessCrashException.__name__:
+        return _crash(event.step_key, before)
     return f"{event.step_key} failed: {error.to_string() if error else 'no reason recorded'}"
+
+
+def _crash(step: str, explained: str) -> str:
+    """One sentence about a step whose process ended without a word, from Dagster's own sentences about it."""
+    name = step.rpartition("__")[2]
+    if f"signal {signal.SIGKILL.value} " in explained:
+        return (
+            f"The process of `{name}` was killed, most often because memory ran out. What was sampled is kept: free "
+            "memory, or lower `max_rows` or `max_tokens` in the recipe, and run it again."
+        )
+    how = explained.partition(f"step {step} ")[2].partition(". ")[0].rstrip(".") or "ended without a word"
+    return f"The process of `{name}` {how}. What was sampled is kept: run it again."
 
 
 def _events(instance: dg.DagsterInstance, run_id: str) -> list[dg.DagsterEvent]:
