@@ -17,7 +17,7 @@ from selftaught_assets.commands.results import compare, print_results, report, r
 from selftaught_assets.commands.review import review
 from selftaught_assets.commands.run import plan, promote
 from selftaught_assets.commands.stopping import Stopped, ignore_signals, keeps_what_was_sampled, stopped_by_signals
-from selftaught_assets.errors import UserError
+from selftaught_assets.errors import UserError, of_the_environment
 from selftaught_assets.version import __version__
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -30,12 +30,20 @@ def main() -> None:
         try:
             app()
         except UserError as error:
-            errors.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-            raise SystemExit(1) from None
+            raise _refused(error) from None
+        except OSError as error:
+            if (refused := of_the_environment(error)) is None:
+                raise
+            raise _refused(refused) from None
         except Stopped as stopped:
             ignore_signals()
             errors.print(str(stopped), highlight=False, soft_wrap=True)
             raise SystemExit(stopped.status) from None
+
+
+def _refused(error: UserError) -> SystemExit:
+    errors.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    return SystemExit(1)
 
 
 def _print_version(wanted: bool) -> None:
@@ -89,12 +97,14 @@ def seed(
     steps: Annotated[int | None, typer.Option(min=1, help="Fewer training steps, for a trial.")] = None,
 ) -> None:
     """Train the demo's seed model from scratch, like the one in models/seed."""
+    from selftaught_assets.storage.files import require_writable
     from selftaught_assets.tinyworld.train_seed import train_seed
 
     if output.exists() and not (output / "config.json").is_file():
         raise UserError(
             f"{output} already exists and holds no model: name a new folder, or the folder of a model to replace."
         )
+    require_writable(output)
     train_seed(output, steps=steps)
 
 

@@ -1,6 +1,8 @@
 """The exception for mistakes that a user can fix. Any other exception is a bug."""
 
+import errno
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,8 +12,38 @@ _WITHOUT_SENTENCE = (LookupError, TypeError, AttributeError, AssertionError, Ari
 """Errors whose text says little without their name. That of a KeyError is the key alone."""
 
 
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ENTRY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR}
+_BROKEN = {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+LONGEST = 3_000
+"""Characters of a sentence. It may quote what a user gave, however long that is."""
+_END = 500
+"""Of these, what is kept of the end, which says what to do."""
+
+
 class UserError(Exception):
     """A mistake in the input or the environment. Its text is one sentence: what is wrong, where, what to do."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence if len(sentence) <= LONGEST else f"{sentence[: LONGEST - _END]} … {sentence[-_END:]}")
+
+
+def of_the_environment(error: OSError, target: object = None, problem: str = "cannot be used") -> UserError | None:
+    """The sentence for what a disk or its permissions refuse; None where the error may be a bug of ours.
+
+    Args:
+        error: of the operating system.
+        target: what could not be read or written, as a user knows it; by default what the error names.
+        problem: what is wrong with it.
+    """
+    target = target or error.filename
+    if error.errno not in _NO_SPACE | _NO_ENTRY | _BROKEN or target is None:
+        return None
+    reason = os.strerror(error.errno).lower()
+    if error.errno in _NO_SPACE:
+        return UserError(f"Could not write into {target}: {reason}; free some space and run it again.")
+    remedy = "; name another place, or correct its permissions" if error.errno in _NO_ENTRY else ""
+    return UserError(f"{target} {problem}: {reason}{remedy}.")
 
 
 def as_clause(sentence: str) -> str:

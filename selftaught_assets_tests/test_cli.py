@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -142,6 +143,41 @@ def test_results_before_the_first_run_are_one_sentence(elsewhere: Path, options:
 def test_unknown_benchmark_is_refused_with_the_known_ones(elsewhere: Path) -> None:
     said = _fails(elsewhere, "results", "--recipe", "small.yaml", "--benchmark", "other")
     assert said == "Recipe small has no benchmark 'other', only tiny."
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("report", "--recipe", "small.yaml", "-o", "/proc/page.html"),
+        ("judge", "benchmark.jsonl", "-o", "/proc/out.jsonl", "--judge", "seed", "--recipe", "small.yaml"),
+        ("seed", "-o", "/proc/model"),
+        ("export", "seed", "small.yaml/model", "--recipe", "small.yaml"),
+        ("init", "/proc/project"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_sentence_before_any_work(
+    elsewhere: Path, command: tuple[str, ...]
+) -> None:
+    assert "cannot be written: " in _fails(elsewhere, *command)
+
+
+def test_a_data_folder_that_cannot_be_written_is_one_sentence(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFTAUGHT_DATA", "/proc/data")
+    refused = selftaught("run", "--recipe", "small.yaml", folder=elsewhere)
+    assert refused.stderr == "Error: /proc/data/small cannot be written: no such file or directory.\n"
+
+
+def test_what_the_disk_refuses_is_one_sentence_in_any_command(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = elsewhere / "data" / "small" / "journal" / "pairs" / "old.parquet"
+    shard.parent.mkdir(parents=True)
+
+    def refuse(_: object) -> None:
+        raise PermissionError(errno.EROFS, "", str(shard))
+
+    monkeypatch.setattr("selftaught_assets.storage.journal.compact", refuse)
+    assert _fails(elsewhere, "journal", "compact", "--recipe", "small.yaml") == (
+        f"{shard} cannot be used: read-only file system; name another place, or correct its permissions."
+    )
 
 
 @pytest.mark.slow

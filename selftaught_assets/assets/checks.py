@@ -8,12 +8,12 @@ import dagster as dg
 import polars as pl
 
 from selftaught_assets.assets.family import UNPARTITIONED, Family
+from selftaught_assets.assets.io_manager import as_failed_step
 from selftaught_assets.assets.promotion import publish
 from selftaught_assets.checks.project import FROM_CDN, write_validation
 from selftaught_assets.checks.results import check_result, validate
 from selftaught_assets.checks.rules import Subject, Suite
 from selftaught_assets.checks.suites import suites_of
-from selftaught_assets.errors import UserError
 
 DATA_DOCS = "data_docs"
 """Metadata of every check: where Great Expectations' own page of it is. A path, as browsers follow no link from the UI
@@ -42,10 +42,8 @@ def _checks_of(family: Family, asset: str, suites: list[Suite]) -> dg.AssetCheck
         subject = Subject(tables, family.layout, family.partition_of(asset, iteration))
         passed, results = True, []
         for rows_of, checks_of_rows in groupby(suites, key=attrgetter("rows")):
-            try:
+            with as_failed_step():
                 rows = rows_of(subject)
-            except UserError as error:
-                raise dg.Failure(description=str(error), allow_retries=False) from error
             for suite in checks_of_rows:
                 found = validate(suite, rows)
                 results += found.results
@@ -53,9 +51,10 @@ def _checks_of(family: Family, asset: str, suites: list[Suite]) -> dg.AssetCheck
                 result.metadata[DATA_DOCS] = _link(family)
                 passed = passed and (result.passed or result.severity != dg.AssetCheckSeverity.ERROR)
                 yield result
-        write_validation(family.layout.validation(asset, subject.iteration), subject.iteration or asset, results)
-        if asset == "checkpoint" and passed:
-            publish(context, family, context.partition_key)
+        with as_failed_step():
+            write_validation(family.layout.validation(asset, subject.iteration), subject.iteration or asset, results)
+            if asset == "checkpoint" and passed:
+                publish(context, family, context.partition_key)
 
     return checks
 

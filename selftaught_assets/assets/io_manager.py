@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 from upath import UPath
 
-from selftaught_assets.errors import UserError
+from selftaught_assets.errors import UserError, of_the_environment
 from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.columns import describe, origins
 from selftaught_assets.storage.tables import Provenance, read_table, write_table
@@ -90,11 +90,15 @@ def _provenance(context: dg.OutputContext) -> Provenance | None:
 
 @contextmanager
 def as_failed_step() -> Iterator[None]:
-    """A user's mistake fails the step with its sentence."""
+    """A user's mistake, or what the disk refuses, fails the step with its sentence."""
     try:
         yield
     except UserError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    except OSError as error:
+        if (refused := of_the_environment(error)) is None:
+            raise
+        raise dg.Failure(description=str(refused), allow_retries=False) from error
 
 
 def sample_rows(frame: pl.DataFrame) -> dg.TableMetadataValue:

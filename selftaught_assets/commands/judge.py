@@ -141,8 +141,8 @@ def judge(
 
     from selftaught_assets.judge.pair_files import read_pairs, require_no_clash, require_suffix, write_verdicts
 
-    _require_writable(output, pairs)
     require_suffix(output)
+    _require_place(output, pairs)
     read = read_pairs(pairs)
     require_no_clash(read, judgments=judgments)
     texts = read.texts()
@@ -178,7 +178,9 @@ def judge(
         raise typer.Exit(1)
 
 
-def _require_writable(output: Path, pairs: Path) -> None:
+def _require_place(output: Path, pairs: Path) -> None:
+    from selftaught_assets.storage.files import require_writable
+
     if str(output) == "-":
         return
     if output.is_dir():
@@ -187,6 +189,7 @@ def _require_writable(output: Path, pairs: Path) -> None:
         raise UserError(f"The folder of {output} does not exist: create it, or name another file.")
     if output.exists() and pairs.exists() and output.samefile(pairs):
         raise UserError(f"{output} is the input file: name another file to write the verdicts to.")
+    require_writable(output)
 
 
 def _complain(pairs: Path, number: int, error: str) -> None:

@@ -210,11 +210,13 @@ def report(
 ) -> None:
     """Write the report on everything so far: results, data, checks and every judgment, as one HTML page."""
     from selftaught_assets.assets.report import write_report
+    from selftaught_assets.storage.files import require_writable
 
     family, _ = family_of(recipe, None)
     path = (output or family.layout.report).resolve()
     if path.is_dir():
         raise UserError(f"{path} is a folder: name the file to write the report to.")
+    require_writable(path)
     with opened_instance() as instance:
         written = write_report(instance, family, path)
     console.print(str(written.path), highlight=False, markup=False, soft_wrap=True)

@@ -29,7 +29,7 @@ from selftaught_assets.method.scoring.comparison import Outcome
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.runs import fail_dead_runs
 from selftaught_assets.staleness import ITERATION
-from selftaught_assets.storage.files import StageProgress, read_progress
+from selftaught_assets.storage.files import StageProgress, read_progress, writing_into
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.models import read_pointer
 from selftaught_assets.storage.ownership import claim
@@ -179,10 +179,11 @@ def _run_job(
 @contextmanager
 def _standard_error_in(path: Path) -> Iterator[None]:
     """Sends what this process and its steps write to standard error into a file, so that the display stays whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_into(path.parent):
+        log = path.open("ab")
     sys.stderr.flush()
     terminal = os.dup(2)
-    with path.open("ab") as log:
+    with log:
         os.dup2(log.fileno(), 2)
     try:
         yield

@@ -23,7 +23,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.method.identity import draw, share
 from selftaught_assets.method.scoring.statistics import wilson_interval
-from selftaught_assets.storage.files import Record, as_record, fsync, full_disk_is_a_user_error
+from selftaught_assets.storage.files import Record, as_record, fsync, writing_into
 from selftaught_assets.storage.inputs import read_jsonl
 from selftaught_assets.storage.layout import Layout
 
@@ -153,8 +153,7 @@ def append_answer(layout: Layout, answer: StoredAnswer) -> None:
     """
     path = layout.reviews(answer.kind)
     line = json.dumps(answer.model_dump(mode="json"), ensure_ascii=False).encode() + b"\n"
-    with full_disk_is_a_user_error(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_into(path.parent):
         is_new = not path.exists()
         with path.open("ab+", buffering=0) as file:  # One write a line: reviewers may answer at once.
             if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.scoring.comparison import Outcome, Rule
 from selftaught_assets.staleness import Basis
-from selftaught_assets.storage.files import Record, fsync, full_disk_is_a_user_error, read_record, written_aside
+from selftaught_assets.storage.files import Record, fsync, read_record, writing_into, written_aside
 from selftaught_assets.storage.models import ModelReference, adapted, adapter_digest, base_alone
 
 MANIFEST = "manifest.json"
@@ -237,8 +237,7 @@ def checkpoint_writer(destination: Path) -> Iterator[tuple[Path, Callable[[Manif
     Raises:
         UserError: the disk is full.
     """
-    with full_disk_is_a_user_error(destination.parent):
-        destination.parent.mkdir(parents=True, exist_ok=True)
+    with writing_into(destination.parent):
         _remove_leftovers(destination.parent)
         aside = destination.with_name(f".{destination.name}.{uuid.uuid4().hex[:12]}.partial")
         aside.mkdir()

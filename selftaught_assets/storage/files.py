@@ -5,23 +5,23 @@ without a version is of version 1. A version is raised when an older release wou
 read it; a release reads its own version and all older ones.
 """
 
-import errno
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json
 
-from selftaught_assets.errors import UserError
+from selftaught_assets.errors import UserError, of_the_environment
 from selftaught_assets.paths import local_path
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PROBLEM = "cannot be written"
+_PARTIAL = ".partial"
 
 
 @contextmanager
@@ -32,17 +32,17 @@ def written_aside(path: Path) -> Iterator[Path]:
     raises, nothing is left of it. Of several writers at once, each writes beside the others and the last one stays.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or nothing can be written there.
     """
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
-    with full_disk_is_a_user_error(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    aside = _aside(path)
+    with writing_into(path.parent):
         try:
             yield aside
             fsync(aside)
             aside.replace(path)
         finally:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):  # What kept the file from being written is said already.
+                aside.unlink(missing_ok=True)
         fsync(path.parent)
 
 
@@ -56,16 +56,17 @@ def folder_written_aside(folder: Path) -> Iterator[Path]:
         UserError: something is there already, the disk is full, or no folder can be made there; or it is an address.
     """
     local_path(folder, "The folder to write")
-    with _made_for(folder):
+    with _refused_for(folder):
         place = folder.resolve()  # Of ".", and of a link, to where they lead.
         is_there = place.exists()
         if is_there and (not place.is_dir() or any(place.iterdir())):
             raise UserError(f"{folder} already exists and is not empty: name a new folder.")
-    aside = (place if is_there else place.parent) / f".{place.name}.{uuid.uuid4().hex[:12]}.partial"
-    with full_disk_is_a_user_error(place.parent):
-        with _made_for(folder):
-            aside.mkdir(parents=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+    aside = _aside(place / place.name if is_there else place)
+    with writing_into(place if is_there else place.parent):
         try:
+            with _refused_for(folder):
+                aside.mkdir()
             yield aside
             for path in aside.rglob("*"):
                 fsync(path)
@@ -79,28 +80,55 @@ def folder_written_aside(folder: Path) -> Iterator[Path]:
         fsync(place if is_there else place.parent)
 
 
-@contextmanager
-def _made_for(folder: Path) -> Iterator[None]:
-    """Turns whatever else keeps a folder from being made into one sentence that names it."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise
-        raise UserError(f"{folder} cannot be written: {os.strerror(error.errno).lower()}.") from None
+def require_writable(path: Path) -> None:
+    """Tries whether a file or a folder can be put there, before hours of work are spent on it.
+
+    Raises:
+        UserError: it cannot.
+    """
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    aside = _aside(folder / path.name)
+    with writing_into(folder), _refused_for(path):
+        aside.touch()
+        aside.unlink()
 
 
 @contextmanager
-def full_disk_is_a_user_error(folder: Path) -> Iterator[None]:
-    """Turns "no space", "over quota" and "file too large" inside the block into one sentence that names the folder."""
+def writing_into(folder: Path) -> Iterator[None]:
+    """Makes a folder, and turns what keeps the block from writing into it into one sentence that names it."""
+    with _refused_for(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except shutil.Error as error:  # Of a whole tree: what went wrong with each file.
+        raise UserError(f"Could not write into {folder}: {error.args[0][0][2]}.") from None
+    except OSError as error:
+        if error.filename is None or folder in Path(error.filename).parents:
+            refused = of_the_environment(error, folder, _PROBLEM)
+            if refused is None and Path(error.filename or "").name.endswith(_PARTIAL):  # As /proc refuses all.
+                refused = _unwritable(folder, error)
+        else:
+            refused = of_the_environment(error)
+        if refused is None:
+            raise
+        raise refused from None
+
+
+@contextmanager
+def _refused_for(target: Path) -> Iterator[None]:
+    """Whatever keeps a file or a folder from being made is one sentence that names it."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        raise UserError(
-            f"Could not write into {folder}: {os.strerror(error.errno).lower()}; free some space and run it again."
-        ) from None
+        raise (of_the_environment(error, target, _PROBLEM) or _unwritable(target, error)) from None
+
+
+def _unwritable(target: Path, error: OSError) -> UserError:
+    return UserError(f"{target} {_PROBLEM}: {os.strerror(error.errno).lower()}.")
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{_PARTIAL}")
 
 
 def fsync(path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from upath import UPath
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.storage.files import full_disk_is_a_user_error, written_aside
+from selftaught_assets.storage.files import writing_into, written_aside
 
 ABANDONED_AFTER_SECONDS = 600.0
 _FETCHED_TOGETHER = 64
@@ -95,14 +95,8 @@ class LocalFiles:
         return [self._folder / name for name in names]
 
     def write(self, name: str, content: bytes) -> None:
-        try:
-            with written_aside(self._folder / name) as aside:
-                aside.write_bytes(content)
-        except OSError as error:
-            raise UserError(
-                f"The journal {self.place} cannot be written ({error.strerror}): check the folder, or `journal` in the "
-                "recipe."
-            ) from None
+        with written_aside(self._folder / name) as aside:
+            aside.write_bytes(content)
 
     def rename(self, name: str, new: str) -> None:
         (self._folder / name).rename(self._folder / new)
@@ -192,7 +186,7 @@ class RemoteFiles:
                 self._keep_copy(_name(path), content)
 
     def _keep_copy(self, name: str, content: bytes) -> None:
-        with full_disk_is_a_user_error(self._copies):
+        with writing_into(self._copies):
             (self._copies / name).write_bytes(content)
 
     def _path(self, name: str) -> str:

@@ -1,3 +1,6 @@
+import errno
+import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.storage.files import folder_written_aside, written_aside
+from selftaught_assets.storage.files import folder_written_aside, require_writable, written_aside
 from selftaught_assets_tests.conftest import ROOT
 
 FILL_THE_DISK = """
@@ -49,6 +52,42 @@ def test_where_no_folder_can_be_made_one_sentence_says_so(place: str, tmp_path: 
     with wanted, folder_written_aside(tmp_path / place):
         pytest.fail("the block is not entered")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("place", ["file/new", "file/below/new", "/proc/new", pytest.param("x" * 300, id="long")])
+def test_a_file_that_cannot_be_written_is_one_sentence(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / place
+    with pytest.raises(UserError, match="cannot be written: "):
+        require_writable(path)
+    with pytest.raises(UserError, match="cannot be written: "), written_aside(path) as aside:
+        aside.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_folder_that_refuses_a_file_is_named(number: int, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{tmp_path}.*{os.strerror(number).lower()}"), written_aside(tmp_path / "new"):
+        raise OSError(number, os.strerror(number), str(tmp_path / ".new.partial"))
+
+
+def test_an_input_that_cannot_be_read_is_not_taken_for_the_output(tmp_path: Path) -> None:
+    refused = PermissionError(errno.EACCES, "", "/models/base/tokenizer.json")
+    with pytest.raises(UserError) as raised, folder_written_aside(tmp_path / "new"):
+        raise refused
+    assert str(raised.value).startswith("/models/base/tokenizer.json cannot be used: permission denied")
+
+
+def test_a_tree_that_cannot_be_copied_is_one_sentence(tmp_path: Path) -> None:
+    failed = shutil.Error([("a", "b", "[Errno 28] No space left on device"), ("c", "d", "another")])
+    with pytest.raises(UserError, match="No space left on device"), folder_written_aside(tmp_path / "new"):
+        raise failed
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_not_there_stays_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), written_aside(tmp_path / "new"):
+        (tmp_path / "other" / "file").read_text()
 
 
 def test_a_write_that_fails_keeps_the_old_content(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path, m
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"The journal .*file/pairs cannot be written \(Not a directory\)"):
+    with pytest.raises(UserError, match=r"file/pairs cannot be written: not a directory"):
         Journal(tmp_path / "file" / "pairs").append(completions("a"))
 
 
