@@ -79,4 +79,9 @@ def reason_of(error: Exception) -> str:
     text = " ".join(str(error).split())
     if not text or isinstance(error, _WITHOUT_SENTENCE):
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """A text that a sentence quotes, cut where it is too long to read."""
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} …"

@@ -216,7 +216,7 @@ def read_json(path: Path, remedy: str) -> dict[str, object]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: {remedy}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):  # No JSON, no UTF-8, or nested without end.
         raise UserError(f"{path} is not valid JSON: {remedy}.") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a JSON object: {remedy}.")

@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
 import transformers
 
-from selftaught_assets.model_files import MODEL_FILES, TOKENIZER_FILES, copy_tokenizer, files_of
+from selftaught_assets.errors import UserError
+from selftaught_assets.model_files import MODEL_FILES, TOKENIZER_FILES, copy_tokenizer, files_of, read_json
 
 _DECLARED = re.compile(r"^[A-Z_]*FILES?(?:_NAMES?)?\s*=\s*(\{.*?\}|\"[^\"]+\")", re.DOTALL | re.MULTILINE)
 
@@ -45,3 +47,9 @@ def test_folders_and_names_that_only_resemble_those_on_the_list_are_no_files_of_
     for name in ("training_args.bin", "optimizer.pt", "README.md", "config.yaml", "trainer_state.json"):
         (tmp_path / name).touch()
     assert files_of(tmp_path, MODEL_FILES) == {}
+
+
+def test_json_that_is_nested_without_end_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"a": ' + "[" * 100_000)
+    with pytest.raises(UserError, match=r"config.json is not valid JSON: copy the model again\.$"):
+        read_json(tmp_path / "config.json", "copy the model again")

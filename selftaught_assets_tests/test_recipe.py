@@ -31,6 +31,46 @@ def test_lines_of_own_data_that_are_commented_out_can_be_used() -> None:
     assert Benchmark.model_validate(published).hub == "allenai/reward-bench"
 
 
+LAUGHS = "\n".join(["a0: &a0 [lol]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))])
+MERGES = "\n".join(
+    ["a0: &a0 {lol: 1}", *(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 10))]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{LAUGHS}\npool: *a9\n", "its aliases (*) stand for too much"),
+        (f"{MERGES}\npool: *a9\n", "its aliases (*) stand for too much"),
+        ("pool: &pool [*pool]\n", "an alias (*) stands for what it is a part of"),
+        (f"pool: {'[' * 5_000}\n", "it is nested too deeply"),
+        (f"pool: {'{a: ' * 5_000}\n", "it is nested too deeply"),
+        (f"seed: 0x{'f' * 100_000}\n", "a number has 100,002 digits"),
+        (f"seed: 1{':59' * 30_000}\n", "a number has 90,001 digits"),
+        ("name: a\n" * 30_000, "it has 240,000 characters, of which at most 200,000 are read"),
+    ],
+    ids=["aliases", "merges", "circle", "lists", "mappings", "hexadecimal", "sexagesimal", "long"],
+)
+def test_yaml_that_stands_for_more_than_can_be_read_is_refused_at_once(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "bomb.yaml").write_text(text)
+    with pytest.raises(UserError, match=re.escape(said)) as refused:
+        load_recipe(str(tmp_path / "bomb.yaml"))
+    assert len(str(refused.value)) < 1_000
+
+
+def test_a_value_that_a_message_quotes_is_cut(tmp_path: Path) -> None:
+    path = write_small_recipe(tmp_path, seed="x" * 100_000)
+    with pytest.raises(UserError, match=r"`seed` is 'xxx.*…: input should be a valid integer") as refused:
+        load_recipe(str(path))
+    assert len(str(refused.value)) < 1_000
+
+
+def test_a_message_that_quotes_all_keeps_its_end() -> None:
+    said = str(UserError(f"{'x' * 10_000_000} is no recipe: name another."))
+    assert len(said) < 4_000
+    assert said.endswith(" is no recipe: name another.")
+
+
 @pytest.mark.parametrize(
     ("engine", "name"),
     [({"engine": "auto"}, "auto"), ({"engine": {"device": "cpu"}}, "transformers"), ({}, "transformers")],

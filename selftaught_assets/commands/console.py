@@ -113,12 +113,14 @@ def opened_instance() -> "Iterator[dg.DagsterInstance]":
     import yaml
     from sqlalchemy.exc import SQLAlchemyError
 
+    from selftaught_assets.recipe.plain_yaml import load_yaml
+
     home = use_dagster_home()
     try:
-        if not isinstance(yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8")) or {}, dict):
+        if not isinstance(load_yaml((home / "dagster.yaml").read_text(encoding="utf-8")) or {}, dict):
             raise yaml.YAMLError("it must be a mapping of settings")
         instance = dg.DagsterInstance.get()
-    except (dg.DagsterError, yaml.YAMLError, SQLAlchemyError, OSError) as error:
+    except (dg.DagsterError, yaml.YAMLError, SQLAlchemyError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise UserError(
             f"The Dagster instance at {home} cannot be opened ({reason}): fix its dagster.yaml, or set DAGSTER_HOME "

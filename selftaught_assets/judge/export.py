@@ -22,6 +22,7 @@ from selftaught_assets.method.scoring.held_out import without_held_out
 from selftaught_assets.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, GENERATION_CONFIG, copy_tokenizer
 from selftaught_assets.recipe import JudgeSettings, Recipe
 from selftaught_assets.recipe.engines import TransformersSettings
+from selftaught_assets.recipe.plain_yaml import load_yaml
 from selftaught_assets.storage.checkpoints import read_manifest
 from selftaught_assets.storage.files import folder_written_aside
 from selftaught_assets.storage.layout import Layout
@@ -81,8 +82,8 @@ def _licence(base: Path) -> str | None:
     if not text.startswith("---\n"):
         return None
     try:
-        heading = yaml.safe_load(text.removeprefix("---\n").partition("\n---")[0])
-    except yaml.YAMLError:
+        heading = load_yaml(text.removeprefix("---\n").partition("\n---")[0])
+    except (yaml.YAMLError, ValueError):
         return None
     licence = heading.get("license") if isinstance(heading, dict) else None
     return licence if isinstance(licence, str) else None

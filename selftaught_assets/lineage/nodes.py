@@ -98,7 +98,7 @@ def _pointer(path: Path, root: Path) -> Pointer | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         require_readable(content, FIRST, path)
         return Pointer(content["digest"], root / content["base"], content["adapter"] is None)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return None
 
 

@@ -13,9 +13,10 @@ from jinja2.nativetypes import NativeEnvironment
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from selftaught_assets.errors import UserError, refused_as
+from selftaught_assets.errors import UserError, refused_as, shortened
 from selftaught_assets.method.prompts import require_templates
 from selftaught_assets.recipe.engines import EngineSettings
+from selftaught_assets.recipe.plain_yaml import RepeatedError, load_yaml
 from selftaught_assets.recipe.recipe import JudgeSettings, Recipe
 
 SHIPPED = Path(__file__).resolve().parent.parent / "project"
@@ -50,8 +51,8 @@ def load_recipe(name_or_path: str) -> Recipe:
     """
     path = _file_of(name_or_path)
     try:
-        values = _loaded(path.read_text(encoding="utf-8"))
-    except _RepeatedError as error:
+        values = load_yaml(path.read_text(encoding="utf-8"))
+    except RepeatedError as error:
         raise UserError(f"Recipe {path}: {error}.") from None
     except (yaml.YAMLError, ValueError) as error:  # A date that is none is a ValueError.
         raise UserError(f"Recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from None
@@ -168,8 +169,8 @@ def engine_settings(text: str, recipe: JudgeSettings) -> EngineSettings:
         UserError: it is not YAML, or no engine; or a field is repeated, unknown, missing or impossible.
     """
     try:
-        value = _loaded(text)
-    except _RepeatedError as error:
+        value = load_yaml(text)
+    except RepeatedError as error:
         raise UserError(f"The engine {text!r}: {error}.") from None
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"The engine {text!r} is not valid YAML: {' '.join(str(error).split())}.") from None
@@ -181,40 +182,6 @@ def engine_settings(text: str, recipe: JudgeSettings) -> EngineSettings:
         return TypeAdapter(EngineSettings).validate_python(value)
     except ValidationError as error:
         raise UserError(f"The engine {text!r}: {_first_problem(error)}.") from None
-
-
-class _RepeatedError(ValueError):
-    """A field stands twice in one mapping, of which YAML's reader would keep the second without a word."""
-
-
-def _loaded(text: str) -> Any:
-    """What a YAML text says.
-
-    Raises:
-        yaml.YAMLError: it is not YAML.
-        _RepeatedError: a field is repeated.
-        ValueError: a value is impossible.
-    """
-    _require_different_fields(yaml.compose(text, Loader=yaml.SafeLoader), "", set())
-    return yaml.safe_load(text)
-
-
-def _require_different_fields(node: yaml.Node | None, place: str, seen: set[int]) -> None:
-    if id(node) in seen:  # An alias, which may lead to itself.
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _require_different_fields(item, f"{place}[{index}]", seen)
-    elif isinstance(node, yaml.MappingNode):
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            name, line = str(key.value), key.start_mark.line + 1
-            field = f"{place}.{name}" if place else name
-            if name in lines:
-                raise _RepeatedError(f"`{field}` occurs twice (lines {lines[name]} and {line})")
-            lines[name] = line
-            _require_different_fields(value, field, seen)
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -232,7 +199,7 @@ def _first_problem(error: ValidationError) -> str:
         return f"unknown field `{place}`"
     if problem["type"] == "missing":
         return f"field `{place}` is missing"
-    return f"`{place}` is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"`{place}` is {shortened(repr(problem['input']))}: {message[0].lower()}{message[1:]}"
 
 
 def _with_absolute_paths(section: BaseModel, folder: Path) -> BaseModel:

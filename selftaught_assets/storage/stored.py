@@ -141,5 +141,5 @@ def _pointer(path: Path) -> Stored | None:
         return Stored(version, Basis.model_validate(content["basis"]) if "basis" in content else None)
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValidationError):
+    except (ValueError, RecursionError, KeyError, TypeError, ValidationError):
         return Stored(None, None)
