@@ -11,6 +11,7 @@ import polars as pl
 from upath import UPath
 
 from selftaught_assets.errors import UserError, of_the_environment
+from selftaught_assets.method.prompts import PromptTemplateError
 from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.columns import describe, origins
 from selftaught_assets.storage.tables import Provenance, read_table, write_table
@@ -93,7 +94,7 @@ def as_failed_step() -> Iterator[None]:
     """A user's mistake, or what the disk refuses, fails the step with its sentence."""
     try:
         yield
-    except UserError as error:
+    except (UserError, PromptTemplateError) as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except OSError as error:
         if (refused := of_the_environment(error)) is None:

@@ -14,11 +14,15 @@ from array import array
 from collections.abc import Callable, Collection, Hashable, Sequence
 from datetime import date as Date
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jinja2 import Environment
+
 from selftaught_assets.engines.protocol import Prompt
 from selftaught_assets.errors import UserError, refused_as
+from selftaught_assets.method.limits import limited
 from selftaught_assets.recipe.engines import TEMPLATE_DATE
 from selftaught_assets.startup import import_quickly
 
@@ -252,13 +256,24 @@ def _templated(
             "chat_template.jinja to its folder."
         )
     with refused_as(f"The chat template of {tokenizer.name_or_path} refuses the messages"):
-        return tokenizer.apply_chat_template(
+        _require_no_power(_template_text(tokenizer))
+        return limited(
+            tokenizer.apply_chat_template,
             list(messages),
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
             strftime_now=date.strftime,  # Instead of the clock that transformers gives to templates.
             date_string=date.strftime("%d %b %Y"),
         )
+
+
+@lru_cache(maxsize=8)
+def _require_no_power(template: str) -> None:
+    """Raises ValueError where a template computes a power: one of two short numbers may take years, in one step."""
+    tokens = [(kind, text) for _, kind, text in Environment().lex(template) if kind != "whitespace"]
+    for (_, before), token in pairwise(tokens):
+        if token == ("operator", "**") and before not in ("(", ","):  # There it stands for named arguments.
+            raise ValueError("it computes a power (`**`), which may never end")
 
 
 @lru_cache(maxsize=8)
@@ -452,10 +467,15 @@ def _called_special(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
 
 
 def _named_by_template(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
-    template = tokenizer.chat_template or ""
-    text = template if isinstance(template, str) else "\n".join(template.values())
+    text = _template_text(tokenizer)
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if not token.special}
     return {content for content in added if content.strip() and content in text}
+
+
+def _template_text(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """The chat template, or all of them."""
+    template = tokenizer.chat_template or ""
+    return template if isinstance(template, str) else "\n".join(template.values())
 
 
 def _token_of_the_unknown(tokenizer: "PreTrainedTokenizerBase") -> str | None:

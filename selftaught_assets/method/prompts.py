@@ -15,7 +15,8 @@ What delimits two texts within one line of the template is not guarded: use tags
 
 Instructions and responses are data: they are inserted unescaped and never rendered again, so a `{{` in a response
 stays two braces. Only what the template itself uses to delimit them is marked with a backslash where it occurs in
-them (`delimiters`). Templates run in Jinja2's sandbox, since a recipe may come from others.
+them (`delimiters`). Templates run in Jinja2's sandbox, since a recipe may come from others, with limits to time, memory
+and length.
 """
 
 import re
@@ -25,7 +26,13 @@ from typing import NamedTuple
 
 import jinja2
 from jinja2 import meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.filters import do_indent
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+
+from selftaught_assets.method.limits import limited
+
+MOST_CHARACTERS = 20_000_000
+"""Of a prompt; no model reads as much."""
 
 _HOLE = "\0"
 _TAG_NAME = re.compile(r"</?([A-Za-z][A-Za-z0-9_.-]*+)")
@@ -86,6 +93,10 @@ def _flexible(line: str) -> str:
 
 Messages = list[dict[str, str]]
 """A conversation: {"role", "content"} for each turn."""
+
+
+class PromptTemplateError(ValueError):
+    """A template cannot be used; the sentence says which, why, and often what to do."""
 
 
 class PromptTemplates(NamedTuple):
@@ -169,15 +180,15 @@ def score_messages(
     """Asks how good one response is, from 1 to 10 (not in the paper, which compares pairs). `ratings` reads the answer.
 
     Raises:
-        ValueError: there is no template `score`, or it cannot be rendered.
+        PromptTemplateError: there is no template `score`, or it cannot be rendered.
     """
     if templates.score is None:
-        raise ValueError("There is no prompt template `score`: add score.jinja to the folder of prompts.")
+        raise PromptTemplateError("There is no prompt template `score`: add score.jinja to the folder of prompts.")
     return _message("score", templates.score, instruction=instruction, response=response, reference=reference)
 
 
 def require_templates(templates: PromptTemplates) -> None:
-    """Raises ValueError, with a sentence that says what to fix, for the first template that cannot be used."""
+    """Raises PromptTemplateError, with a sentence that says what to fix, for the first template that cannot be used."""
     for name, source in templates._asdict().items():
         if source is not None:
             _compile(name, source)
@@ -195,26 +206,79 @@ def _message(name: str, source: str, **variables: object) -> Messages:
         for variable, value in variables.items()
     }
     try:
-        content = template.compiled.render(safe)
-    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
-        raise ValueError(f"The prompt template `{name}` cannot be rendered: {error}.") from None
+        content = limited(template.compiled.render, safe)
+    except _FAULTS as error:
+        raise PromptTemplateError(f"The prompt template `{name}` cannot be rendered: {_said(error)}.") from None
+    if len(content) > MOST_CHARACTERS:
+        raise PromptTemplateError(
+            f"The prompt template `{name}` made a prompt of {len(content):,} characters: at most {MOST_CHARACTERS:,} "
+            "are sent."
+        )
     return [{"role": "user", "content": content}]
+
+
+_FAULTS = (jinja2.TemplateError, ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+"""What a template may raise that is wrong or without end."""
+
+
+def _said(error: BaseException) -> str:
+    return str(error).rstrip(".") or type(error).__name__
+
+
+_GROWING_FILTERS = {"batch", "center", "format", "slice"}
+_GROWING_METHODS = {"center", "expandtabs", "format", "format_map", "ljust", "rjust", "zfill"}
+"""What makes a long text or list of a short one and a number, in one call that cannot be ended."""
+_LARGEST, _WIDEST = 1_000_000, 1_000
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Refuses, beside what reaches out, what takes memory or time without end in one step."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def __init__(self) -> None:
+        super().__init__(undefined=jinja2.StrictUndefined, autoescape=False)
+        known = {name: found for name, found in self.filters.items() if name not in _GROWING_FILTERS}
+        self.filters = known | {"indent": _indented}
+
+    def wrap_str_format(self, value: object) -> None:
+        """`format` is no exception to what is safe, as it is in Jinja2's own sandbox."""
+
+    def is_safe_attribute(self, obj: object, attr: str, value: object) -> bool:
+        return attr not in _GROWING_METHODS and super().is_safe_attribute(obj, attr, value)
+
+    def call_binop(self, context: object, operator: str, left: object, right: object) -> object:
+        for number in (left, right):
+            if not isinstance(number, int | float) or abs(number) > _LARGEST or (operator == "**" and number > 16):
+                raise SecurityError(f"`{operator}` is for numbers that are not large")
+        return super().call_binop(context, operator, left, right)
+
+
+def _indented(text: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
+    """Jinja2's filter, for what a line has room for."""
+    if (width if isinstance(width, int) else len(width)) > _WIDEST:
+        raise SecurityError(f"`indent` is for at most {_WIDEST} characters")
+    return do_indent(text, width, first, blank)
 
 
 @lru_cache(maxsize=64)
 def _compile(name: str, source: str) -> _Template:
-    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+    environment = _Sandbox()
     try:
         used = meta.find_undeclared_variables(environment.parse(source))
-        template = environment.from_string(source)
+        template = limited(environment.from_string, source)
     except jinja2.TemplateSyntaxError as error:
-        raise ValueError(f"The prompt template `{name}` is broken at line {error.lineno}: {error.message}.") from None
+        raise PromptTemplateError(
+            f"The prompt template `{name}` is broken at line {error.lineno}: {error.message}."
+        ) from None
+    except (SyntaxError, *_FAULTS) as error:  # Of the Python that Jinja2 makes of it, where it is nested too deeply.
+        raise PromptTemplateError(f"The prompt template `{name}` cannot be read: {_said(error)}.") from None
     for variable in _NEEDED[name].split():
         if variable not in used:
-            raise ValueError(f"The prompt template `{name}` does not use `{{{{ {variable} }}}}`; add it.")
+            raise PromptTemplateError(f"The prompt template `{name}` does not use `{{{{ {variable} }}}}`; add it.")
     unknown = sorted(used - set(_OFFERED[name].split()))
     if unknown:
-        raise ValueError(
+        raise PromptTemplateError(
             f"The prompt template `{name}` uses `{{{{ {unknown[0]} }}}}`, which it is not given; "
             f"it is given {', '.join(_OFFERED[name].split())}."
         )

@@ -1,5 +1,6 @@
 """Chat templates around contents that stay plain text."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date as Date
 
 import pytest
@@ -9,6 +10,7 @@ from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast
 
 from selftaught_assets.engines import chat
 from selftaught_assets.errors import UserError
+from selftaught_assets.method import limits
 from selftaught_assets.method.attacks import ATTACKS
 from selftaught_assets.method.prompts import judge_messages
 from selftaught_assets.recipe import load_recipe
@@ -207,3 +209,29 @@ def test_an_unusable_template_is_the_users_mistake(template: str | None, sentenc
     tokenizer.chat_template = template
     with pytest.raises(UserError, match=sentence):
         chat.render(tokenizer, user("hi"))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 9 ** 9 ** 9 }}",
+        "{% set n = 9 %}{{ n **n**n }}",
+    ],
+)
+def test_a_template_without_end_is_one_sentence_in_any_thread(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SECONDS", 0.2)
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = in_template("{{ message['content'] }}" + template)
+    with (
+        ThreadPoolExecutor(1) as thread,
+        pytest.raises(UserError, match=r"^The chat template of .* never end") as refused,
+    ):
+        thread.submit(chat.render, tokenizer, user("hi")).result()
+    assert "Traceback" not in str(refused.value)
+
+
+def test_stars_that_are_no_power_are_no_fault() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = in_template("**{{ message['content'] }}**{{ dict(message, **{'a': '2**2'})['a'] }}")
+    assert "**hi**2**2" in chat.render(tokenizer, user("hi")).text

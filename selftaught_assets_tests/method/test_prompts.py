@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selftaught_assets.method import limits
 from selftaught_assets.method.pairs import INSTRUCTION_MARKER, RESPONSE_MARKER, split_modified_pair
 from selftaught_assets.method.prompts import (
     TEMPLATE_NAMES,
+    PromptTemplateError,
     PromptTemplates,
     judge_messages,
     modified_instruction_messages,
@@ -149,3 +151,45 @@ def test_a_template_that_fails_while_it_is_rendered_is_named(judge):
 
 def test_the_baseline_response_is_optional_in_the_two_call_form():
     require_templates(PLAIN._replace(modified_instruction="Change: {{ instruction }}"))
+
+
+def _asked(template: str) -> object:
+    return response_messages(PLAIN._replace(response="{{ instruction }}" + template), "x")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro m(n) %}{{ m(n) }}{% endmacro %}{{ m(1) }}",
+        "{{ '%9999999999d' % 1 }}",
+        "{{ 'x' * 9999999999 }}",
+        "{{ 9 ** 9 ** 9 }}",
+        "{{ (999999 * 999999) * 999999 }}",
+        "{{ '{:>9999999999}'.format(1) }}",
+        "{{ 'x'.ljust(9999999999) }}",
+        "{{ range(9999999999) }}",
+        "{{ 'x' | center(9999999999) }}",
+        "{{ 'x' | indent(9999999999, true) }}",
+        "{% for a in range(2000) %}{{ 'x'.upper() ~ '-----------' ~ instruction }}" * 3 + "{% endfor %}" * 3,
+        "{{ " + "(" * 3_000 + "1" + ")" * 3_000 + " }}",
+        "{% for a in [1] %}" * 25 + "{% endfor %}" * 25,
+    ],
+    ids=range(14),
+)
+def test_a_template_without_end_is_one_sentence(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SECONDS", 0.3)
+    with pytest.raises(PromptTemplateError, match=r"^The prompt template `response` .*[.]$"):
+        _asked(template)
+
+
+def test_a_prompt_that_is_longer_than_any_model_reads_is_refused() -> None:
+    with pytest.raises(
+        PromptTemplateError, match="made a prompt of 30,000,001 characters: at most 20,000,000 are sent"
+    ):
+        _asked(f"{{% for a in range(3000) %}}{'x' * 10_000}{{% endfor %}}")
+
+
+def test_small_sums_and_ordinary_filters_are_no_fault() -> None:
+    (turn,) = _asked("{{ 3 * 2 ** 4 }}{{ 'a\nb' | indent(2) }}{{ [1, 2] | join('-') }}{{ 'a'.replace('a', 'b') }}")
+    assert turn["content"] == "x48a\n  b1-2b"
