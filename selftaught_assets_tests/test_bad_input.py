@@ -14,7 +14,7 @@ import pytest
 
 from selftaught_assets.recipe import Recipe
 from selftaught_assets_tests.assets.loop import Loop, sentences
-from selftaught_assets_tests.conftest import ROOT, SMALL
+from selftaught_assets_tests.conftest import ROOT
 
 PAIR = {"id": "1", "subset": "s", "instruction": "i", "response_a": "a", "response_b": "b", "label": "A"}
 
@@ -226,19 +226,6 @@ def test_journal_on_a_full_disk(small_recipe: Callable[..., Recipe], tmp_path: P
         "iteration_01.parquet",
         "stage.json",
     ]
-
-
-def test_prompt_template_that_fails_ends_the_step_with_its_sentence(
-    small_recipe: Callable[..., Recipe], tmp_path: Path
-) -> None:
-    prompts = shutil.copytree(SMALL["prompts"], tmp_path / "prompts")
-    (prompts / "response.jinja").write_text("{{ instruction }}{{ 1 / 0 }}")
-    recipe = small_recipe(prompts="prompts", instructions={"count": 2})
-    with dg.DagsterInstance.ephemeral() as instance:
-        loop = Loop(recipe, tmp_path / "data", instance)
-        loop.run("prepare", assets=["instruction_pool"])
-        result = loop.run("iteration", "iteration_01", ["instructions", "pairs"], fails=True)
-    assert sentences(result) == ["The prompt template `response` cannot be rendered: division by zero."]
 
 
 def test_table_that_was_deleted_is_named(small_recipe: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ LAYERS = (
     {"version"},
     {"errors", "iterations", "processes", "startup"},
     {"paths"},
-    {"model_files", "runs"},
+    {"input_files", "model_files", "runs"},
     {"method"},
     {"recipe"},
     {"staleness"},

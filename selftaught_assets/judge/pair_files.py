@@ -5,17 +5,18 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import polars as pl
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.input_files import bounded_lines, content_of, lines_of
 from selftaught_assets.judge.answers import OPTIONAL_TEXTS, text_problem
 from selftaught_assets.judge.judge import JUDGMENTS_DTYPE, PAIR_FIELDS, VERDICT_SCHEMA
 from selftaught_assets.storage.files import written_aside
-from selftaught_assets.storage.inputs import json_value, require_eight_bits
+from selftaught_assets.storage.inputs import json_value, read_parquet, require_eight_bits
 
 STANDARD = Path("-")
 SUFFIXES = (".jsonl", ".parquet", ".csv")
@@ -62,18 +63,16 @@ def read_pairs(path: Path) -> Pairs:
         UserError: the file cannot be read at all, is empty, or has no column for a field.
     """
     require_suffix(path)
-    try:
-        if path == STANDARD:
-            pairs = Pairs(list(_jsonl_rows(sys.stdin.buffer)), None)
-        elif path.suffix.lower() == ".parquet":
-            pairs = _parquet_pairs(path)
-        else:
-            with path.open("rb") as file:
-                require_eight_bits(path, file.peek())
-                rows = _jsonl_rows(file) if path.suffix.lower() == ".jsonl" else _csv_rows(path, file)
-                pairs = Pairs(list(rows), None)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}.") from None
+    if path == STANDARD:
+        pairs = Pairs(list(_jsonl_rows(bounded_lines(sys.stdin.buffer, "Standard input"))), None)
+    elif path.suffix.lower() == ".parquet":
+        pairs = _parquet_pairs(path)
+    elif path.suffix.lower() == ".jsonl":
+        pairs = Pairs(list(_jsonl_rows(_lines(path))), None)
+    else:
+        content = content_of(path)
+        require_eight_bits(path, content)
+        pairs = Pairs(list(_csv_rows(path, io.BytesIO(content))), None)
     if not pairs.rows:
         raise UserError(f"{path} holds no pairs.")
     return pairs
@@ -111,6 +110,13 @@ def require_no_clash(pairs: Pairs, *, judgments: bool) -> None:
     for row in pairs.rows:
         if clash := sorted(added & row.fields.keys()):
             raise UserError(f"Line {row.number} has a field {clash[0]!r} already, which the verdicts need: rename it.")
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    for number, line in enumerate(lines_of(path)):
+        if number == 0:
+            require_eight_bits(path, line)
+        yield line
 
 
 def _jsonl_rows(lines: Iterable[bytes]) -> Iterable[Row]:
@@ -163,10 +169,7 @@ def _is_utf8(cell: str) -> bool:
 
 
 def _parquet_pairs(path: Path) -> Pairs:
-    try:
-        table = pl.read_parquet(path, glob=False)
-    except pl.exceptions.PolarsError:
-        raise UserError(f"{path} is damaged or no Parquet file.") from None
+    table = read_parquet(path)
     _require_fields(path, table.columns)
     return Pairs(
         [Row(number, fields, _problem(fields)) for number, fields in enumerate(table.iter_rows(named=True), start=1)],

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SerializationInfo
 
+from selftaught_assets.input_files import files_below
 from selftaught_assets.method.identity import digest
 from selftaught_assets.model_files import CONFIG, MODEL_FILES, file_digest, files_of, stamp
 from selftaught_assets.paths import is_address
@@ -39,7 +40,8 @@ def content_of(path: Path) -> str | None:
     if not path.is_dir():
         return None
     is_model = (path / CONFIG).is_file()
-    files = files_of(path, MODEL_FILES if is_model else ["**/*"])
+    found = None if is_model else files_below(path, "**/*")
+    files = files_of(path, MODEL_FILES) if found is None else {one.relative_to(path).as_posix(): one for one in found}
     is_weights = {name: is_model and name.endswith(".safetensors") for name in files}
     parts = [(name, file.stat().st_size if is_weights[name] else content_of(file)) for name, file in files.items()]
     return digest("folder", parts)

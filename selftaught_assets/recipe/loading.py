@@ -14,6 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from selftaught_assets.errors import UserError, refused_as, shortened
+from selftaught_assets.input_files import LARGEST_SETTINGS, text_of
 from selftaught_assets.method.prompts import require_templates
 from selftaught_assets.recipe.engines import EngineSettings
 from selftaught_assets.recipe.plain_yaml import RepeatedError, load_yaml
@@ -51,7 +52,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     """
     path = _file_of(name_or_path)
     try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
+        values = load_yaml(text_of(path, LARGEST_SETTINGS))
     except RepeatedError as error:
         raise UserError(f"Recipe {path}: {error}.") from None
     except (yaml.YAMLError, ValueError) as error:  # A date that is none is a ValueError.

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, PrivateAttr, model_validator
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.input_files import LARGEST_SETTINGS, text_of
 from selftaught_assets.method.prompts import TEMPLATE_NAMES, PromptTemplates
 from selftaught_assets.method.scoring.held_out import HELD_OUT
 from selftaught_assets.recipe.benchmarks import Benchmark
@@ -66,7 +67,7 @@ class JudgeSettings(Section):
             path = self.prompts / f"{name}.jinja"
             if path.is_file():
                 try:
-                    texts[name] = path.read_text(encoding="utf-8-sig")
+                    texts[name] = text_of(path, LARGEST_SETTINGS)
                 except UnicodeDecodeError:
                     raise UserError(
                         f"Recipe {self.name}: the prompt template {path} is not UTF-8; save it in that encoding."

@@ -5,14 +5,11 @@ The benchmarks that a recipe names are read here as well.
 
 import codecs
 import csv
-import gzip
 import io
 import json
-import os
 import sys
 import urllib.error
 import urllib.request
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.input_files import LARGEST_UNPACKED, content_of, files_below, lines_of
 from selftaught_assets.method.benchmarks import FORMATS
 from selftaught_assets.method.benchmarks.items import is_missing, label_of
 from selftaught_assets.method.benchmarks.own import LABEL_AS_GIVEN, renamed
@@ -45,7 +43,7 @@ def read_jsonl(path: Path, required: tuple[str, ...]) -> Iterator[Line]:
         UserError: the file cannot be read or unpacked, is not UTF-8, or a line is not a JSON object, repeats a field or
             lacks a required one.
     """
-    for number, raw in enumerate(_raw_lines(path), start=1):
+    for number, raw in enumerate(lines_of(path), start=1):
         if number == 1:
             require_eight_bits(path, raw)
         text = (raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw).rstrip()
@@ -93,16 +91,6 @@ def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _raw_lines(path: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield from file
-    except (gzip.BadGzipFile, zlib.error, EOFError):
-        raise UserError(f"{path} is not a complete gzip file.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {os.strerror(error.errno).lower()}.") from None
-
-
 class Record(NamedTuple):
     """What one line, row or entry holds."""
 
@@ -129,7 +117,7 @@ def read_records(path: Path, required: tuple[str, ...], files: str | None = None
         yield from (Record(str(path), where, None, values) for where, values in _read_file(path, required))
         return
     pattern = files or "**/*"
-    found = [file for file in sorted(path.glob(pattern)) if _is_readable(file.relative_to(path)) and file.is_file()]
+    found = [file for file in files_below(path, pattern) if _is_readable(file.relative_to(path))]
     if not found:
         raise UserError(f"The folder {path} has no file {pattern!r} that ends in {_LISTED}.")
     for file, part in zip(found, _parts([file.relative_to(path) for file in found]), strict=True):
@@ -170,13 +158,35 @@ def _json(path: Path, required: tuple[str, ...]) -> _Placed:
 
 
 def _parquet(path: Path, required: tuple[str, ...]) -> _Placed:
-    content = _bytes(path)
-    try:
-        frame = pl.read_parquet(content)
-    except pl.exceptions.PolarsError as error:
-        raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
+    frame = read_parquet(path)
     _require_columns(path, frame.columns, required)
     return ((f"row {number}", row) for number, row in enumerate(frame.iter_rows(named=True), start=1))
+
+
+MOST_ROWS = 20_000_000
+
+
+def read_parquet(path: Path) -> pl.DataFrame:
+    """A table that a user brings, if its own account says that it fits into memory.
+
+    Raises:
+        UserError: it cannot be read, is no Parquet file, or is too large.
+    """
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_metadata
+
+    content = content_of(path)
+    try:
+        said = read_metadata(io.BytesIO(content))
+        unpacked = sum(said.row_group(number).total_byte_size for number in range(said.num_row_groups))
+        if said.num_rows > MOST_ROWS or unpacked > LARGEST_UNPACKED:
+            raise UserError(
+                f"{path} has {said.num_rows:,} rows of {unpacked:,} bytes: at most {MOST_ROWS:,} and "
+                f"{LARGEST_UNPACKED:,} are read; split it."
+            )
+        return pl.read_parquet(content)
+    except (pl.exceptions.PolarsError, ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
 
 
 def _csv(path: Path, required: tuple[str, ...]) -> _Placed:
@@ -216,16 +226,9 @@ SUFFIXES = tuple(_READERS)
 _LISTED = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {os.strerror(error.errno).lower()}.") from None
-
-
 def _text_bytes(path: Path) -> bytes:
     """What a file of text holds, without a byte order mark."""
-    content = _bytes(path)
+    content = content_of(path)
     require_eight_bits(path, content)
     return content.removeprefix(codecs.BOM_UTF8)
 

@@ -1,3 +1,4 @@
+import errno
 import tracemalloc
 from pathlib import Path
 
@@ -6,8 +7,15 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from selftaught_assets.assets.io_manager import SAMPLE_CHARACTERS, SAMPLE_ROWS, TableIOManager, sample_rows
+from selftaught_assets.assets.io_manager import (
+    SAMPLE_CHARACTERS,
+    SAMPLE_ROWS,
+    TableIOManager,
+    as_failed_step,
+    sample_rows,
+)
 from selftaught_assets.errors import UserError
+from selftaught_assets.method.prompts import PromptTemplateError
 from selftaught_assets.storage.tables import read_table, table_version
 
 KEY = dg.AssetKey(["small", "pairs"])
@@ -145,3 +153,17 @@ def test_the_memory_of_a_version_does_not_grow_with_the_table() -> None:
             tracemalloc.stop()
 
     assert peak(8_000) < 1.3 * peak(2_000)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UserError("The sentence."),
+        PromptTemplateError("The sentence."),
+        OSError(errno.EROFS, "", "/data/pairs.parquet"),
+    ],
+)
+def test_what_a_user_can_mend_fails_the_step_with_its_sentence(error: Exception) -> None:
+    sentence = r"(The sentence\.|/data/pairs.parquet cannot be used: read-only file system)"
+    with pytest.raises(dg.Failure, match=sentence), as_failed_step():
+        raise error

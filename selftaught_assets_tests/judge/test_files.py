@@ -178,7 +178,7 @@ def test_an_output_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
         ("pairs.csv", b"instruction,response_a,response_b,cat\xe9\ni,a,b,x\n", r"pairs\.csv, line 1: not valid UTF-8"),
         ("pairs.csv", "instruction,response_a,response_b\n".encode("utf-16"), "is UTF-16: save it as UTF-8"),
         ("pairs.jsonl", json.dumps(GOOD).encode("utf-16-be"), "is UTF-16: save it as UTF-8"),
-        ("pairs.parquet", b"no", "is damaged or no Parquet file"),
+        ("pairs.parquet", b"no", "cannot be read as Parquet: "),
         ("gone.jsonl", None, "cannot be read: no such file or directory"),
     ],
 )

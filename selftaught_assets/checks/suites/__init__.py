@@ -18,6 +18,7 @@ from selftaught_assets.checks.suites.judgments import judgment_suites
 from selftaught_assets.checks.suites.models import checkpoint_suites, judge_suites
 from selftaught_assets.checks.suites.pairs import pair_suites
 from selftaught_assets.errors import UserError
+from selftaught_assets.input_files import content_of
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.recipe.checks import OwnSuite
 from selftaught_assets.storage.inputs import json_value
@@ -114,10 +115,10 @@ def read_own_suite(field: str, own: OwnSuite) -> dict[str, Any]:
         UserError: it is absent, no JSON, or no suite.
     """
     try:
-        content = json_value(own.path.read_bytes().removeprefix(codecs.BOM_UTF8))
-    except FileNotFoundError:
-        raise UserError(f"{field} names {own.path}, which does not exist.") from None
-    except (OSError, ValueError, RecursionError) as error:
+        content = json_value(content_of(own.path).removeprefix(codecs.BOM_UTF8))
+    except UserError as error:
+        raise UserError(f"{field}: {error}") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{field}: {own.path} is not a JSON file ({error}).") from None
     name, expectations = (content.get(part) if isinstance(content, dict) else None for part in ("name", "expectations"))
     if not isinstance(name, str) or not name.strip() or not isinstance(expectations, list) or not expectations:
