@@ -179,14 +179,21 @@ def read_parquet(path: Path) -> pl.DataFrame:
     try:
         said = read_metadata(io.BytesIO(content))
         unpacked = sum(said.row_group(number).total_byte_size for number in range(said.num_row_groups))
-        if said.num_rows > MOST_ROWS or unpacked > LARGEST_UNPACKED:
-            raise UserError(
-                f"{path} has {said.num_rows:,} rows of {unpacked:,} bytes: at most {MOST_ROWS:,} and "
-                f"{LARGEST_UNPACKED:,} are read; split it."
-            )
-        return pl.read_parquet(content)
+        _require_room(path, said.num_rows, unpacked)
+        frame = pl.read_parquet(content)
     except (pl.exceptions.PolarsError, ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
+    texts = frame.select(pl.col(pl.String).str.len_bytes().sum().cast(pl.Int64))
+    _require_room(path, frame.height, sum(texts.row(0)) if texts.width else 0)  # A text may stand in many rows.
+    return frame
+
+
+def _require_room(path: Path, rows: int, size: int) -> None:
+    if rows > MOST_ROWS or size > LARGEST_UNPACKED:
+        raise UserError(
+            f"{path} has {rows:,} rows of {size:,} bytes: at most {MOST_ROWS:,} and {LARGEST_UNPACKED:,} are read; "
+            "split it."
+        )
 
 
 def _csv(path: Path, required: tuple[str, ...]) -> _Placed:
