@@ -5,6 +5,7 @@ The folder loads with `transformers` or PEFT alone. Beside the usual files it ho
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import polars as pl
 import yaml
 
 from selftaught_assets.errors import UserError
+from selftaught_assets.input_files import LARGEST_SETTINGS
 from selftaught_assets.iterations import iteration_key, iteration_number
 from selftaught_assets.judge.references import DESCRIPTION, PROMPTS, SEED, Description, FoundJudge, find_judge
 from selftaught_assets.method.prompts import TEMPLATE_NAMES
@@ -31,6 +33,11 @@ from selftaught_assets.storage.tables import read_table
 from selftaught_assets.version import __version__
 
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
+"""What the hub takes for a licence."""
+_MARKUP = re.compile(r"(?<!\w)_|_(?!\w)|[!-+\/:-@\[-^`{-~]")
+"""All punctuation of ASCII but what has no meaning within a line, and underscores but those within words."""
+_LONGEST_LINE = 2_000
 
 
 def card(found: FoundJudge, recipe: Recipe, layout: Layout, description: Description, *, merged: bool) -> str:
@@ -43,13 +50,14 @@ def card(found: FoundJudge, recipe: Recipe, layout: Layout, description: Descrip
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
+    environment.filters |= {"inline": inline, "code": code}
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     licence = _licence(model.base)
     manifest = None if model.adapter is None else read_manifest(model.adapter)
     single = settings.judgments.form == "single"
     prompt = (settings.templates.score if single else settings.templates.judge).rstrip("\n")
     heading = {
-        "license": licence,
+        **_licence_fields(licence),
         "library_name": "transformers" if merged else "peft",
         "pipeline_tag": "text-generation",
         "tags": ["llm-as-a-judge", "self-taught-evaluators"],
@@ -78,7 +86,10 @@ def card(found: FoundJudge, recipe: Recipe, layout: Layout, description: Descrip
 def _licence(base: Path) -> str | None:
     """The licence that the base model's own card states."""
     path = base / "README.md"
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        text = file.read(LARGEST_SETTINGS).decode("utf-8", errors="replace").replace("\r\n", "\n")
     if not text.startswith("---\n"):
         return None
     try:
@@ -86,7 +97,34 @@ def _licence(base: Path) -> str | None:
     except (yaml.YAMLError, ValueError):
         return None
     licence = heading.get("license") if isinstance(heading, dict) else None
-    return licence if isinstance(licence, str) else None
+    return licence if isinstance(licence, str) and licence.strip() else None
+
+
+def _licence_fields(licence: str | None) -> dict[str, str]:
+    """The heading's fields: what is no identifier has a name of its own there, in one line."""
+    if licence is None or _IDENTIFIER.fullmatch(licence):
+        return {"license": licence} if licence else {}
+    return {"license": "other", "license_name": _one_line(licence)}
+
+
+def inline(text: str) -> str:
+    """A text that others chose within a line or a cell of Markdown: what it would mark up is escaped."""
+    escaped = _MARKUP.sub(r"\\\g<0>", _one_line(text))
+    return escaped.replace("www.", "www\\.")
+
+
+def code(text: str) -> str:
+    """A text that others chose as code within a line of Markdown, whatever backticks it holds."""
+    shown = _one_line(text)
+    fence = "`" * (1 + _longest_run_of_backticks(shown))
+    return f"{fence}{shown}{fence}" if len(fence) == 1 else f"{fence} {shown} {fence}"
+
+
+def _one_line(text: str) -> str:
+    """Without what breaks a line or cannot be seen, and no longer than a line."""
+    line = " ".join(text.split())
+    line = "".join(character if character.isprintable() else "\ufffd" for character in line)
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
 
 
 def _data(found: FoundJudge, layout: Layout) -> list[dict[str, Any]]:

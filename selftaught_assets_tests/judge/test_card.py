@@ -1,10 +1,17 @@
+import re
+import shutil
+from collections import Counter
+from html import unescape
 from pathlib import Path
 
 import polars as pl
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from selftaught_assets.judge.export import card, export_judge
+from selftaught_assets.judge.export import card, code, export_judge, inline
 from selftaught_assets.judge.references import Description, find_judge
 from selftaught_assets.method.scoring.accuracy import with_score
 from selftaught_assets.method.scoring.held_out import HELD_OUT
@@ -124,8 +131,6 @@ def test_a_prompt_cannot_break_out_of_its_block(workplace: Workplace, layout: La
 
 
 def test_a_licence_that_nobody_stated_is_not_invented(workplace: Workplace, layout: Layout, tmp_path: Path) -> None:
-    import shutil
-
     base = shutil.copytree(workplace.recipe.seed_model, tmp_path / "base")
     (base / "README.md").write_text("# A model\n")
     folder = tmp_path / "out"
@@ -133,3 +138,48 @@ def test_a_licence_that_nobody_stated_is_not_invented(workplace: Workplace, layo
     said = (folder / "README.md").read_text()
     assert "| licence | not stated by the base model's card |" in said
     assert "license" not in said.split("---\n")[1]
+
+
+HOSTILE = (
+    "mit | <script>alert(1)</script> [click](javascript:alert(1)) ![x](//evil.example/x.png) `a` ``b`` **c** ~~d~~ "
+    "&lt; \\ $x$ @all #1\n---\n# Owned\n| a | b |\n|---|---|\n"
+)
+MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+
+
+def _tags(html: str) -> Counter[str]:
+    return Counter(re.findall(r"<(/?[a-z0-9]+)", html))
+
+
+def test_what_others_chose_marks_up_nothing(workplace: Workplace, layout: Layout) -> None:
+    said = {}
+    for kind, licence, name in (("plain", "other", "plain"), ("hostile", HOSTILE, HOSTILE.replace("/", ""))):
+        base = shutil.copytree(workplace.recipe.seed_model, layout.root / "bases" / name)
+        (base / "README.md").write_text(f"---\n{yaml.safe_dump({'license': licence})}---\n", encoding="utf-8")
+        export_judge(str(base), layout.root / kind, workplace.recipe, layout, merge=False)
+        said[kind] = (layout.root / kind / "README.md").read_text(encoding="utf-8")
+    heading, body = said["hostile"].removeprefix("---\n").split("\n---\n", 1)
+    assert yaml.safe_load(heading) == yaml.safe_load(said["plain"].split("---\n")[1]) | {
+        "license_name": " ".join(HOSTILE.split())
+    }
+    html = MARKDOWN.render(body)
+    assert _tags(html) == _tags(MARKDOWN.render(said["plain"].removeprefix("---\n").split("\n---\n", 1)[1]))
+    shown = unescape(re.sub(r"<[^>]*>", "", html))
+    assert " ".join(HOSTILE.split()) in shown
+    assert f"{' '.join(HOSTILE.replace('/', '').split())} of the recipe" in shown
+
+
+@settings(max_examples=50)
+@given(st.text(max_size=60))
+def test_any_text_reads_as_it_is_within_a_line(text: str) -> None:
+    def line(text: str) -> str:
+        return "".join(character if character.isprintable() else "\ufffd" for character in " ".join(text.split()))
+
+    html = MARKDOWN.render(f"| a |\n|---|\n| x {inline(text)} x |\n\n# x {inline(text)} x\n\ny {code('z' + text)} y\n")
+    found = re.search(r"<td>(.*)</td>.*<h1>(.*)</h1>\n<p>y <code>(.*)</code> y</p>", html, re.DOTALL)
+    assert found, html
+    for shown, expected in zip(
+        found.groups(), (f"x {line(text)} x", f"x {line(text)} x", line(f"z{text}")), strict=True
+    ):
+        assert "<" not in shown
+        assert " ".join(unescape(shown).split()) == " ".join(expected.split())
