@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from selftaught_assets.errors import UserError, as_clause
+from selftaught_assets.errors import UserError, as_clause, reason_of, refused_as
 from selftaught_assets.paths import local_path
 
 if TYPE_CHECKING:
@@ -111,21 +111,24 @@ def opened_instance() -> "Iterator[dg.DagsterInstance]":
     """
     import dagster as dg
     import yaml
-    from sqlalchemy.exc import SQLAlchemyError
 
     from selftaught_assets.recipe.plain_yaml import load_yaml
 
     home = use_dagster_home()
     try:
-        if not isinstance(load_yaml((home / "dagster.yaml").read_text(encoding="utf-8")) or {}, dict):
-            raise yaml.YAMLError("it must be a mapping of settings")
-        instance = dg.DagsterInstance.get()
-    except (dg.DagsterError, yaml.YAMLError, SQLAlchemyError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300].rstrip(".")
-        raise UserError(
-            f"The Dagster instance at {home} cannot be opened ({reason}): fix its dagster.yaml, or set DAGSTER_HOME "
-            "to another folder."
-        ) from None
+        with refused_as("The instance"):  # Storage may be anything that the settings name, and raise anything.
+            if not isinstance(load_yaml((home / "dagster.yaml").read_text(encoding="utf-8")) or {}, dict):
+                raise yaml.YAMLError("it must be a mapping of settings")
+            instance = dg.DagsterInstance.get()
+    except UserError as refused:
+        error = refused.__cause__
+        reason = reason_of(error.__cause__ or error)[:300].rstrip(".")
+        remedy = "fix its dagster.yaml, or set DAGSTER_HOME to another folder"
+        if "dagster_postgres" in reason:
+            remedy = "install selftaught-assets[postgres]"
+        elif isinstance(error, ModuleNotFoundError) and error.name == "psycopg":
+            remedy = "name the driver, `scheme: postgresql+psycopg2`, in its dagster.yaml"
+        raise UserError(f"The Dagster instance at {home} cannot be opened ({reason}): {remedy}.") from None
     with instance:
         yield instance
 
