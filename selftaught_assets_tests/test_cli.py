@@ -216,6 +216,7 @@ def job_that_is_killed() -> dg.JobDefinition:
     return dg.Definitions([judgments], jobs=[job]).resolve_job_def("job")
 
 
+@pytest.mark.slow
 def test_a_killed_step_is_said_to_have_run_out_of_memory(tmp_path: Path) -> None:
     job = dg.build_reconstructable_job(__name__, "job_that_is_killed", reconstructable_args=())
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:

@@ -29,7 +29,7 @@ def _loop() -> None:
 def _grow() -> None:
     held = []
     while True:
-        held.append(bytes(50 * 1024**2))
+        held.append(b"x" * 20 * 1024**2)
 
 
 def test_a_loop_is_ended_and_what_follows_is_undisturbed() -> None:
