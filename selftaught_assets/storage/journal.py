@@ -64,6 +64,8 @@ class Index:
 
     def samples(self, key: str) -> list[int]:
         """The sample indices under a key that is a digest; of such keys no two have the same first 64 bits."""
+        if not len(self._bits):
+            return []
         bits = np.uint64(int(key[:_HEX_DIGITS], 16))
         low, high = (self._bits.searchsorted(bits, side=side) for side in ("left", "right"))
         return self._samples[low:high].tolist()
