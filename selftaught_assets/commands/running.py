@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.executor.child_process_executor import ChildProcessCrashException
 from rich.console import Console
 from rich.markup import escape
@@ -168,7 +167,7 @@ def _run_job(
     try:
         with _shown(instance, tags, layout.progress, console), _standard_error_in(layout.log):
             result = dg.execute_job(job, instance, run_config=QUIET, tags=tags)
-    except DagsterExecutionInterruptedError:
+    except dg.DagsterExecutionInterruptedError:
         raise_if_stopped()
         raise
     if not result.success:

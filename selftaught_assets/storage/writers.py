@@ -17,7 +17,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -147,11 +147,11 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 @contextmanager
 def _named(file: IO[str], what: str) -> Iterator[None]:
-    """Writes into a locked file who holds it, and takes it out again."""
+    """Writes into a locked file who holds it, and takes it out again. On a full disk it is locked without a name."""
     holder = Holder.own(what)
     file.truncate(0)
-    file.write(json.dumps(asdict(holder)) + "\n")
-    file.flush()
+    with suppress(OSError):
+        os.write(file.fileno(), (json.dumps(asdict(holder)) + "\n").encode())
     try:
         yield
     finally:

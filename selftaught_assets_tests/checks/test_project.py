@@ -95,6 +95,7 @@ def test_a_project_finds_nothing_in_clean_tables(asset: str, world: World):
     assert broken_rules(world, asset) == set()
 
 
+@pytest.mark.slow
 def test_a_project_finds_each_planted_fault_that_the_stored_table_shows(world: World):
     """By the same rule, without the columns that the suite adds."""
     seen = 0
@@ -131,6 +132,7 @@ def project(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "project"
 
 
+@pytest.mark.slow
 def test_great_expectations_alone_runs_a_project_and_finds_the_faults(project: Path):
     found = run_alone(project)
     assert not found["success"]

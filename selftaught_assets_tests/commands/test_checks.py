@@ -16,6 +16,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(write_small_recipe(tmp_path))
 
 
+@pytest.mark.slow
 def test_export_says_what_is_where_and_how_much_is_not(recipe: str, tmp_path: Path) -> None:
     folder = tmp_path / "data" / "small"
     folder.mkdir(parents=True)

@@ -74,6 +74,7 @@ def test_a_page_of_another_site_cannot_ask_under_its_own_name(address: str, seed
         assert patient.get(f"{behind_a_proxy}/health", headers={"Host": "judge.example"}).status_code == 200
 
 
+@pytest.mark.slow
 def test_two_hundred_requests_over_twenty_connections_get_each_its_own_answer(
     address: str, seed_judge: Judge, pairs: pl.DataFrame
 ) -> None:

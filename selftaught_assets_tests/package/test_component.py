@@ -17,6 +17,8 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.recipe import load_recipe
 from selftaught_assets.storage.layout import Layout
 
+pytestmark = pytest.mark.slow  # Each loads a project of Dagster's; together they take half a minute.
+
 
 class Project:
     """A project of Dagster's, with judges in its folder of definitions."""
