@@ -220,12 +220,26 @@ def serve(
         float, typer.Option(min=0.1, help="Requests per second for each client; bursts of twice as many.")
     ] = 100.0,
     size_limit: Annotated[int, typer.Option(min=1, help="Largest request body, in kB.")] = 1024,
+    time_limit: Annotated[
+        float, typer.Option(min=1, help="Seconds after which a question is given up, with status 504.")
+    ] = 300.0,
+    stop_limit: Annotated[
+        int, typer.Option(min=0, help="Seconds for the questions in flight when the service is told to stop.")
+    ] = 60,
+    trust_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address or network of a proxy whose X-Forwarded-For is believed; may be repeated. "
+            "Without it, clients behind a proxy share one rate limit."
+        ),
+    ] = None,
 ) -> None:
-    """Serve a judge over HTTP: /v1/compare, /v1/score, /health, /metrics; /docs describes them."""
+    """Serve a judge over HTTP: /v1/compare, /v1/score, /health, /ready, /metrics; /docs describes them."""
     try:
-        import uvicorn
-
-        from selftaught_assets.judge.service import AllowedHosts, build_app
+        from selftaught_assets.judge.guards import AllowedHosts
+        from selftaught_assets.judge.server import Limits, network, possible_connections, server_of
+        from selftaught_assets.judge.server import serve as serve_judge
+        from selftaught_assets.judge.service import build_app
     except ImportError as error:
         raise UserError(
             f"`selftaught serve` needs the package {error.name}: install selftaught-assets[serve]."
@@ -240,6 +254,8 @@ def serve(
             highlight=False,
             soft_wrap=True,
         )
+    limits = Limits(connections=possible_connections(), stop_seconds=stop_limit)
+    proxies = [network(address) for address in trust_proxy or []]
     hosts = AllowedHosts([*LOOPBACK, host, *(allow_host or [])], addresses=host in EVERY_ADDRESS)
     with load_quietly(judge, recipe, engine) as loaded:
         app = build_app(
@@ -248,11 +264,14 @@ def serve(
             rate=rate_limit,
             burst=max(1, round(2 * rate_limit)),
             most_bytes=1024 * size_limit,
+            body_seconds=limits.body_seconds,
+            answer_seconds=time_limit,
+            most_requests=limits.connections,
             hosts=hosts,
         )
         errors.print(f"Judge {escape(loaded.name)} ({loaded.digest[:12]}) is loaded.", highlight=False, soft_wrap=True)
         with suppress(Stopped):  # uvicorn raises the signal again after it has shut down in order.
-            uvicorn.run(app, host=host, port=port, access_log=False, server_header=False)
+            serve_judge(server_of(app, host, port, limits, proxies))
 
 
 def export(

@@ -41,19 +41,30 @@ class Batcher:
         """Questions that are not with the judge yet."""
         return len(self._waiting)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no more can wait."""
+        return len(self._waiting) >= MOST_WAITING
+
     async def ask(self, question: Question) -> Answer:
         """The answer to one question, judged together with whatever else is asked meanwhile.
+
+        Whoever cancels this takes the question back, unless its batch has begun.
 
         Raises:
             TooManyWaitingError: the queue is full.
             UserError: the judge cannot be asked such a question.
         """
-        if len(self._waiting) >= MOST_WAITING:
+        if self.is_full:
             raise TooManyWaitingError
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, answer))
         self._arrived.set()
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._waiting = [one for one in self._waiting if one[1] is not answer]
+            raise
 
     async def close(self) -> None:
         """Answers what is waiting, then ends the thread."""

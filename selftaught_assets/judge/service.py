@@ -1,17 +1,12 @@
-"""The judge over HTTP: a FastAPI application around one loaded judge, and who may ask it, how often, and how much.
+"""The judge over HTTP: a FastAPI application around one loaded judge.
 
-Answers are those of `Judge`; nothing is kept on disk.
-
-Who may not ask is refused before the body is read. FastAPI reads and checks the body before it asks its dependencies,
-and leaves out the pages that it adds itself, so host, token and rate are looked at in a middleware around it all.
+Answers are those of `Judge`; nothing is kept on disk. A question whose client has left is taken back, unless its batch
+has begun.
 """
 
-import hmac
-import ipaddress
-import math
+import asyncio
 import secrets
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,110 +14,17 @@ from typing import Annotated, Any, Literal
 import jinja2
 from fastapi import FastAPI, HTTPException, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
-from fastapi.security import HTTPBearer
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.judge.answers import VOTES, Answer, Order, PairQuestion, Question, ResponseQuestion
 from selftaught_assets.judge.batching import Batcher, TooManyWaitingError
+from selftaught_assets.judge.guards import AllowedHosts, BearerToken, Guard, Metrics, RateLimit, come_back, refusal
 from selftaught_assets.judge.judge import Judge
 from selftaught_assets.method.verdicts import Verdict
 from selftaught_assets.version import __version__
-
-_MOST_CLIENTS = 10_000
-
-
-class BearerToken:
-    """Looks for the token in the `Authorization` header, in a time that does not depend on where they differ."""
-
-    def __init__(self, token: str) -> None:
-        self.scheme = HTTPBearer(scheme_name="Token", auto_error=False)
-        self._expected = token.encode().decode("latin-1").strip().encode()  # As the header's text is read.
-
-    async def admits(self, connection: HTTPConnection) -> bool:
-        sent = await self.scheme(connection)
-        return sent is not None and hmac.compare_digest(sent.credentials.encode(), self._expected)
-
-
-class AllowedHosts:
-    """The names by which a service may be asked for.
-
-    A page of another site can have its own host name resolve to this machine, and would then count as our own page. It
-    cannot change the name in the `Host` header, though. An address that is a number is not a name of theirs.
-    """
-
-    def __init__(self, names: Iterable[str], *, addresses: bool = False) -> None:
-        """Takes host names and addresses without ports; `*.example.com` is every name below that one, `*` is all.
-
-        `addresses` admits every address that is a number: for a service that listens on all of them.
-        """
-        self._names = {name.lower().rstrip(".").strip("[]") for name in names}
-        self._addresses = addresses
-
-    def admits(self, host: str) -> bool:
-        """Whether the `Host` header names this service; a client that sends none is no browser, and may ask."""
-        name = host.strip().lower()
-        name = name.partition("]")[0][1:] if name.startswith("[") else name.partition(":")[0].rstrip(".")
-        if not name or name in self._names or "*" in self._names:
-            return True
-        if any(known.startswith("*.") and name.endswith(known[1:]) for known in self._names):
-            return True
-        return self._addresses and _is_address(name)
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-class RateLimit:
-    """A bucket of tokens for each client: `burst` requests at once, then `rate` a second."""
-
-    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}
-
-    def seconds_to_wait(self, client: str) -> float:
-        """0 where the client may ask now, which is then counted; else in how many seconds it may."""
-        now = self._clock()
-        level, then = self._buckets.get(client, (self._burst, now))
-        level = min(self._burst, level + (now - then) * self._rate)
-        if level < 1:
-            return (1 - level) / self._rate
-        self._buckets.pop(client, None)
-        self._buckets[client] = level - 1, now  # The one that asked last is the last of the dict.
-        if len(self._buckets) > _MOST_CLIENTS:
-            del self._buckets[next(iter(self._buckets))]
-        return 0.0
-
-
-def limited(receive: Receive, most_bytes: int) -> Receive:
-    """Receives a request's body, but no more than so many bytes of it, whatever was announced.
-
-    Raises:
-        HTTPException: 413, when more has come.
-    """
-    received = 0
-
-    async def receive_some() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > most_bytes:
-            raise HTTPException(413, f"The body is larger than {most_bytes:,} bytes.")
-        return message
-
-    return receive_some
-
 
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
@@ -135,8 +37,6 @@ def _whole(value: object) -> object:
 Votes = Annotated[int, Field(ge=1, le=256), BeforeValidator(_whole)]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DOCS = Path(__file__).with_name("docs.html.jinja")
-_UNGUARDED = {"/health"}
-_COUNTED = {"/v1/compare", "/v1/score", "/health", "/metrics"}
 
 
 class _Body(BaseModel):
@@ -217,6 +117,13 @@ class Health(BaseModel):
     waiting: int
 
 
+class Readiness(BaseModel):
+    """Whether a question would be taken now."""
+
+    status: Literal["ready", "full", "stopping"]
+    waiting: int
+
+
 class Refusal(BaseModel):
     """Why a request was not answered, in one sentence."""
 
@@ -225,10 +132,13 @@ class Refusal(BaseModel):
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The body cannot be read, or the Host header names another host."},
+    408: {"model": Refusal, "description": "The body did not arrive in time."},
     401: {"model": Refusal, "description": "The bearer token is missing or wrong."},
     413: {"model": Refusal, "description": "The body is too large."},
     422: {"model": Refusal, "description": "A field is missing, of the wrong kind, or too long for the judge."},
     429: {"model": Refusal, "description": "Too many requests; Retry-After says when to come back."},
+    503: {"model": Refusal, "description": "The service is stopping, or answers too many requests."},
+    504: {"model": Refusal, "description": "The judge took longer than the time limit."},
 }
 
 
@@ -239,24 +149,33 @@ def build_app(
     rate: float = 100.0,
     burst: int = 200,
     most_bytes: int = 1_048_576,
+    body_seconds: float = 30.0,
+    answer_seconds: float = 300.0,
+    most_requests: int = 2048,
     hosts: AllowedHosts | None = None,
 ) -> FastAPI:
     """The service around a judge.
 
     Args:
         judge: loaded; the caller closes it after the server has ended.
-        token: that clients must send as `Authorization: Bearer …`, but to /health; None asks for none.
+        token: that clients must send as `Authorization: Bearer …`, but to /health and /ready; None asks for none.
         rate: requests a second that each client's address may send in the long run.
         burst: requests that it may send at once.
         most_bytes: of a request's body.
+        body_seconds: until all of the body has to be there.
+        answer_seconds: after which a question is given up.
+        most_requests: that are answered at a time.
         hosts: names by which clients may ask for it; those of the loopback by default.
+
+    Returns:
+        The application. Whoever serves it sets its `state.is_stopping` before it takes no more connections.
     """
-    metrics = _Metrics()
+    metrics = Metrics(answer_seconds)
     batchers: list[Batcher] = []
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        batchers.append(Batcher(judge, metrics.count_batch))
+        batchers.append(Batcher(judge, metrics.count))
         yield
         await batchers.pop().close()
 
@@ -268,39 +187,55 @@ def build_app(
         docs_url=None,  # FastAPI's own pages load their scripts from elsewhere.
         redoc_url=None,
     )
+    app.state.is_stopping = False
     bearer = BearerToken(token) if token else None
     described = [Security(bearer.scheme)] if bearer else []
     app.add_middleware(
-        _Guard,
+        Guard,
         hosts=hosts or AllowedHosts(LOOPBACK),
         token=bearer,
         limit=RateLimit(rate, burst),
         most_bytes=most_bytes,
+        body_seconds=body_seconds,
+        most_requests=most_requests,
         metrics=metrics,
     )
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(UserError, _refuse_mistake)
     app.add_exception_handler(TooManyWaitingError, _refuse_for_now)
+    app.add_exception_handler(_ClientLeftError, _say_nothing)
 
-    async def ask(question: Question) -> Answer:
-        answer = await batchers[0].ask(question)
-        if isinstance(answer, UserError):
-            raise answer
-        return answer
+    async def ask(question: Question, request: Request) -> Answer:
+        answering, leaving = (asyncio.create_task(work) for work in (batchers[0].ask(question), _left(request)))
+        try:
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait((answering, leaving), timeout=answer_seconds, return_when=first)
+            if answering.done():
+                answer = answering.result()
+                if isinstance(answer, UserError):
+                    raise answer
+                return answer
+            if leaving.done():
+                raise _ClientLeftError
+            raise HTTPException(504, f"The judge did not answer within {answer_seconds:g} seconds.")
+        finally:
+            answering.cancel()
+            leaving.cancel()
+            await asyncio.gather(answering, leaving, return_exceptions=True)
 
     @app.post("/v1/compare", responses=REFUSALS, dependencies=described)
-    async def compare(body: CompareRequest) -> CompareResponse:
+    async def compare(body: CompareRequest, request: Request) -> CompareResponse:
         """Says which of two responses to an instruction is better, by a majority vote."""
         texts = body.instruction, body.response_a, body.response_b
         question = PairQuestion(*texts, body.votes, body.both_orders, body.abstain_below, body.pair_id, body.reference)
-        answer = (await ask(question))._asdict()
+        answer = (await ask(question, request))._asdict()
         shown = [ShownJudgment(**judgment._asdict()) for judgment in answer.pop("judgments")]
         return CompareResponse(**answer, judgments=shown if body.judgments else None, judge=judge.digest)
 
     @app.post("/v1/score", responses=REFUSALS, dependencies=described)
-    async def score(body: ScoreRequest) -> ScoreResponse:
+    async def score(body: ScoreRequest, request: Request) -> ScoreResponse:
         """Rates a single response to an instruction from 1 to 10."""
-        answer = await ask(ResponseQuestion(body.instruction, body.response, body.votes))
+        answer = await ask(ResponseQuestion(body.instruction, body.response, body.votes), request)
         return ScoreResponse(
             score=answer.score,
             ratings=list(answer.ratings),
@@ -308,10 +243,17 @@ def build_app(
             judge=judge.digest,
         )
 
-    @app.get("/health", responses={status: REFUSALS[status] for status in (400, 429)})
+    @app.get("/health", responses={400: REFUSALS[400]})
     async def health() -> Health:
         """Says that the service is up, and which judge it has."""
         return Health(status="ok", judge=judge.name, digest=judge.digest, waiting=batchers[0].waiting)
+
+    @app.get("/ready", responses={400: REFUSALS[400], 503: {"model": Readiness, "description": "Not now."}})
+    async def ready(response: Response) -> Readiness:
+        """Says whether questions are taken: not while too many wait, nor while the service stops."""
+        status = "stopping" if app.state.is_stopping else "full" if batchers[0].is_full else "ready"
+        response.status_code = 200 if status == "ready" else 503
+        return Readiness(status=status, waiting=batchers[0].waiting)
 
     @app.get(
         "/metrics",
@@ -342,75 +284,18 @@ def _page() -> jinja2.Template:
     return environment.from_string(_DOCS.read_text(encoding="utf-8"))
 
 
-class _Metrics:
-    """What the service counts."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        kind = {"registry": self.registry}
-        self.requests = Counter("selftaught_requests", "Requests by path and status.", ["path", "status"], **kind)
-        self.seconds = Histogram("selftaught_request_seconds", "Time to the response.", ["path"], **kind)
-        self.batches = Histogram(
-            "selftaught_batch_questions", "Questions judged together.", buckets=(1, 2, 4, 8, 16, 32, 64), **kind
-        )
-        self.in_flight = Gauge("selftaught_requests_in_flight", "Requests not answered yet.", ["path"], **kind)
-        self.judgments = Counter("selftaught_judgments", "Judgments written.", **kind)
-        self.waiting = Gauge("selftaught_waiting_questions", "Questions that wait for the judge.", **kind)
-
-    def count_batch(self, answers: Sequence[Answer]) -> None:
-        self.batches.observe(len(answers))
-        self.judgments.inc(sum(len(answer.judgments) for answer in answers if not isinstance(answer, UserError)))
+class _ClientLeftError(Exception):
+    """Nobody is there to be answered."""
 
 
-class _Guard:
-    """Refuses who asks for another host, has no token or asks too often, before anything is read, and bodies that are
-    too large; and counts every request."""
+async def _left(request: Request) -> None:
+    """Returns once the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        hosts: AllowedHosts,
-        token: BearerToken | None,
-        limit: RateLimit,
-        most_bytes: int,
-        metrics: _Metrics,
-    ) -> None:
-        self._app = app
-        self._hosts = hosts
-        self._token = token
-        self._limit = limit
-        self._most_bytes = most_bytes
-        self._metrics = metrics
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started, status = time.monotonic(), 500
-
-        async def send_noting_status(message: Message) -> None:
-            nonlocal status
-            status = message.get("status", status)
-            await send(message)
-
-        path = scope["path"] if scope["path"] in _COUNTED else "other"
-        self._metrics.in_flight.labels(path).inc()
-        try:
-            receive = limited(receive, self._most_bytes)
-            await (await self._refusal(scope) or self._app)(scope, receive, send_noting_status)
-        finally:
-            self._metrics.in_flight.labels(path).dec()
-            self._metrics.requests.labels(path, str(status)).inc()
-            self._metrics.seconds.labels(path).observe(time.monotonic() - started)
-
-    async def _refusal(self, scope: Scope) -> Response | None:
-        if wait := self._limit.seconds_to_wait(scope["client"][0] if scope["client"] else ""):
-            return _come_back("Too many requests: come back later.", wait)
-        if not all(self._hosts.admits(value.decode("latin-1")) for name, value in scope["headers"] if name == b"host"):
-            return _refusal(400, "The service is not known by this host name: start it with --allow-host NAME.")
-        if self._token is None or scope["path"] in _UNGUARDED or await self._token.admits(HTTPConnection(scope)):
-            return None
-        return _refusal(401, "The bearer token is missing or wrong.", {"WWW-Authenticate": "Bearer"})
+def _say_nothing(request: Request, error: _ClientLeftError) -> Response:
+    return Response(status_code=499)
 
 
 def _refuse_invalid(request: Request, error: RequestValidationError) -> Response:
@@ -418,22 +303,13 @@ def _refuse_invalid(request: Request, error: RequestValidationError) -> Response
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
     if first["type"] == "string_pattern_mismatch":  # The pattern of `Text`.
-        return _refusal(422, f"{place[:100]}: there is nothing but white space in it")
-    return _refusal(422, f"{place[:100]}: {as_clause(first['msg'])}")
+        return refusal(422, f"{place[:100]}: there is nothing but white space in it")
+    return refusal(422, f"{place[:100]}: {as_clause(first['msg'])}")
 
 
 def _refuse_mistake(request: Request, error: UserError) -> Response:
-    return _refusal(422, str(error))
+    return refusal(422, str(error))
 
 
 def _refuse_for_now(request: Request, error: TooManyWaitingError) -> Response:
-    return _come_back("Too many questions are waiting for the judge: come back later.", 5.0)
-
-
-def _come_back(sentence: str, seconds: float) -> Response:
-    return _refusal(429, sentence, {"Retry-After": str(math.ceil(seconds))})
-
-
-def _refusal(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
-    detail = sentence.encode("utf-8", "replace").decode()
-    return JSONResponse({"detail": detail}, status, headers)
+    return come_back("Too many questions are waiting for the judge: come back later.", 5.0)

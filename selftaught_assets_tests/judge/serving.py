@@ -10,9 +10,11 @@ from fastapi import FastAPI
 
 
 @contextmanager
-def served(app: FastAPI, port: int = 0) -> Iterator[str]:
-    """Serves an application on a free port, or on this one; gives its address."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", access_log=False))
+def served(app: FastAPI, port: int = 0, server: uvicorn.Server | None = None) -> Iterator[str]:
+    """Serves an application on a free port, or on this one, or by this server; gives its address."""
+    server = server or uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 120

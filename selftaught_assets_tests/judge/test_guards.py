@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from starlette.requests import HTTPConnection
 
-from selftaught_assets.judge.service import AllowedHosts, BearerToken, RateLimit
+from selftaught_assets.judge.guards import AllowedHosts, BearerToken, RateLimit
 
 
 def admitted(token: str, *headers: bytes) -> bool:

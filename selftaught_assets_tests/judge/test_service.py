@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 
 from selftaught_assets.judge import Judge
 from selftaught_assets.judge.answers import PairQuestion, ResponseQuestion
-from selftaught_assets.judge.service import AllowedHosts, build_app
+from selftaught_assets.judge.guards import AllowedHosts
+from selftaught_assets.judge.service import build_app
 from selftaught_assets_tests import patient
 from selftaught_assets_tests.conftest import write_small_recipe
 from selftaught_assets_tests.judge.conftest import Workplace
@@ -157,7 +158,7 @@ def test_large_bodies_are_413_however_they_are_sent(seed_judge: Judge) -> None:
 
 def test_too_many_requests_are_429_with_the_time_to_come_back(seed_judge: Judge) -> None:
     with served(build_app(seed_judge, rate=0.1, burst=2)) as address:
-        answers = [patient.get(f"{address}/health") for _ in range(3)]
+        answers = [patient.get(f"{address}/metrics") for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert 9 <= int(answers[2].headers["Retry-After"]) <= 10
 
@@ -197,7 +198,7 @@ def terse(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.mark.parametrize("mode", ["positive", "negative"])
-@pytest.mark.parametrize("path", ["/v1/compare", "/v1/score", "/health", "/metrics"])
+@pytest.mark.parametrize("path", ["/v1/compare", "/v1/score", "/health", "/ready", "/metrics"])
 def test_the_service_keeps_what_its_description_promises(terse: str, path: str, mode: str) -> None:
     import schemathesis  # For two seconds, which no other test needs.
 
