@@ -289,8 +289,9 @@ class _Display:
             elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 self._print_check(event.asset_check_evaluation_data)
             elif event.event_type == dg.DagsterEventType.STEP_FAILURE:  # The other steps may take hours.
-                step = str(event.step_key).rpartition("__")[2]
-                self._console.print(f"  [red]✗[/] {step}: {escape(_reason(event))}", highlight=False, soft_wrap=True)
+                step, reason = str(event.step_key).rpartition("__")[2], _reason(event).partition("\n")[0]
+                if dg.DagsterExecutionInterruptedError.__name__ not in reason:  # A signal has its own sentence.
+                    self._console.print(f"  [red]✗[/] {step}: {escape(reason)}", highlight=False, soft_wrap=True)
         self._cursor = news.cursor
 
     def _print_materialization(self, made: dg.AssetMaterialization) -> None:

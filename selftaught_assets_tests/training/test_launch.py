@@ -126,13 +126,19 @@ def test_a_users_mistake_in_the_process_comes_back_as_its_one_sentence(
 
 
 def test_any_other_error_in_the_process_comes_back_with_its_last_line(
-    tmp_path: Path, instance: dg.DagsterInstance, base: ModelReference, examples: Path
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+    base: ModelReference,
+    examples: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    (tmp_path / "trl").mkdir()
+    (tmp_path / "trl" / "__init__.py").write_text('raise RuntimeError("half of it\\nis missing")')
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     run = Training(instance, tmp_path, base, examples).run()
     (failure,) = run.filter_events(lambda event: event.is_step_failure)
     sentence = failure.step_failure_data.error.cause.message
-    assert "The training of tiny iteration_01 failed: FileExistsError: [Errno 17] File exists" in sentence
+    assert "The training of tiny iteration_01 failed: RuntimeError: half of it is missing" in sentence
 
 
 def test_a_killed_training_leaves_no_checkpoint_and_the_next_one_removes_its_remains(
@@ -159,20 +165,22 @@ def test_a_killed_training_leaves_no_checkpoint_and_the_next_one_removes_its_rem
 
 
 def test_a_process_killed_for_memory_is_told_in_a_sentence(
-    tmp_path: Path, instance: dg.DagsterInstance, base: ModelReference, examples: Path
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+    base: ModelReference,
+    examples: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class KilledClient(dg.PipesSubprocessClient):
-        """Runs a process that dies as the kernel's memory killer leaves it."""
-
-        def run(self, **arguments: object) -> object:
-            return super().run(**arguments | {"command": ["sh", "-c", "kill -9 $$"]})
+    killed = tmp_path / "python"  # A process that dies as the kernel's memory killer leaves it.
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(killed))
 
     @dg.asset
     def checkpoint(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with pytest.raises(UserError, match="was killed, most often because memory ran out"):
             train_checkpoint(
                 context,
-                KilledClient(),
                 recipe="tiny",
                 iteration="iteration_01",
                 start=base,
