@@ -76,7 +76,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
         script = Path(sys.executable).with_name(command).read_text(encoding="utf-8").split("\n", 1)[1]
         (environment / "bin" / command).write_text(f"#!{python}\n{script}", encoding="utf-8")
         (environment / "bin" / command).chmod(0o755)
-    return Installed(environment)
+    found = Installed(environment)
+    where = found.run("python", "-c", "import selftaught_assets; print(selftaught_assets.__file__)", folder=folder)
+    assert Path(where.stdout.strip()).is_relative_to(packages), "this is the checkout, in which nothing is missing"
+    return found
 
 
 CAN_UNPLUG = shutil.which("unshare") and not subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode

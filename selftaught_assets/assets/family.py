@@ -13,7 +13,7 @@ import polars as pl
 from selftaught_assets.assets.io_manager import BASIS, DATA_VERSION, SETTINGS, as_failed_step
 from selftaught_assets.iterations import iteration_partitions
 from selftaught_assets.recipe import Recipe
-from selftaught_assets.recipe.stages import Phase
+from selftaught_assets.recipe.assets import Phase
 from selftaught_assets.runs import end_with_run
 from selftaught_assets.staleness import Basis, basis_of, stage_of
 from selftaught_assets.storage.layout import Layout

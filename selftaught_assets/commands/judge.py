@@ -238,7 +238,6 @@ def serve(
     try:
         from selftaught_assets.judge.guards import AllowedHosts
         from selftaught_assets.judge.server import Limits, network, possible_connections, server_of
-        from selftaught_assets.judge.server import serve as serve_judge
         from selftaught_assets.judge.service import build_app
     except ImportError as error:
         raise UserError(
@@ -270,8 +269,8 @@ def serve(
             hosts=hosts,
         )
         errors.print(f"Judge {escape(loaded.name)} ({loaded.digest[:12]}) is loaded.", highlight=False, soft_wrap=True)
-        with suppress(Stopped):  # uvicorn raises the signal again after it has shut down in order.
-            serve_judge(server_of(app, host, port, limits, proxies))
+        with suppress(Stopped, KeyboardInterrupt):  # uvicorn raises the signal again after it has shut down in order.
+            server_of(app, host, port, limits, proxies).run()
 
 
 def export(

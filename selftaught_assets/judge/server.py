@@ -9,7 +9,6 @@ import asyncio
 import ipaddress
 import resource
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -146,12 +145,6 @@ def server_of(
         **options,
     )
     return JudgeServer(config)
-
-
-def serve(server: JudgeServer) -> None:
-    """Serves until a signal ends it."""
-    with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has shut down in order.
-        server.run()
 
 
 def network(address: str) -> str:

@@ -11,12 +11,12 @@ from selftaught_assets.errors import UserError
 from selftaught_assets.input_files import LARGEST_SETTINGS, text_of
 from selftaught_assets.method.prompts import TEMPLATE_NAMES, PromptTemplates
 from selftaught_assets.method.scoring.held_out import HELD_OUT
+from selftaught_assets.recipe.assets import Assets
 from selftaught_assets.recipe.benchmarks import Benchmark
 from selftaught_assets.recipe.checks import Checks
 from selftaught_assets.recipe.engines import TEMPLATE_DATE, EngineSettings, Place, TransformersSettings, require_place
 from selftaught_assets.recipe.fields import BY_CONTENT, InputPath, LocalPath, Name, Section
 from selftaught_assets.recipe.stages import (
-    Assets,
     Evaluation,
     Filter,
     Instructions,

@@ -207,23 +207,37 @@ def test_a_command_of_a_page_does_what_it_says(command: Command, world: Path, tw
 # --- The other languages ----------------------------------------------------------------------------------------------
 
 
-def load_part(text: str) -> Recipe:
-    """A recipe with these sections in place of the small one's; a component has them as its attributes."""
-    sections = yaml.safe_load(text)
+def shipped_instance() -> dict[str, Any]:
+    """The settings of the shipped dagster.yaml, with those that are commented out."""
+    text = (ROOT / "dagster_home" / "dagster.yaml").read_text(encoding="utf-8")
+    (storage,) = re.findall(r"^# storage:\n(?:#   .*\n)+", text, re.MULTILINE)
+    return yaml.safe_load(text + re.sub(r"^# ", "", storage, flags=re.MULTILINE))
+
+
+def load_part(text: str) -> None:
+    """Loads sections of a recipe in place of the small one's, or as a component's attributes; or of dagster.yaml."""
+    sections, shipped = yaml.safe_load(text), shipped_instance()
+    if sections.keys() <= shipped.keys():
+        for name, settings in sections.items():
+            if shipped[name] | settings != shipped[name]:
+                raise ValueError(f"validation error: {name} is not as in the shipped dagster.yaml")
+        return
     if "type" in sections:
         assert sections["type"] == "selftaught_assets.SelfTaughtEvaluator"
         sections = sections["attributes"]
     benchmarks = [*SMALL["benchmarks"], {"name": "my_pairs", "path": "mine.jsonl"}]
-    return Recipe.model_validate(SMALL | {"benchmarks": benchmarks} | sections)
+    Recipe.model_validate(SMALL | {"benchmarks": benchmarks} | sections)
 
 
 @pytest.mark.parametrize("block", of("yaml"), ids=place)
-def test_every_yaml_block_is_part_of_a_recipe(block: Block) -> None:
+def test_every_yaml_block_is_part_of_a_recipe_or_of_dagsters_settings(block: Block) -> None:
     load_part(block.text)
 
 
-@pytest.mark.parametrize("stale", ["promotion: {rule: never}", "engines: vllm", "price: {per_day: 3}"])
-def test_a_stale_part_of_a_recipe_is_found(stale: str) -> None:
+@pytest.mark.parametrize(
+    "stale", ["promotion: {rule: never}", "engines: vllm", "price: {per_day: 3}", "run_launcher: {class: Other}"]
+)
+def test_a_stale_part_is_found(stale: str) -> None:
     with pytest.raises(ValueError, match="validation error"):
         load_part(stale)
 
