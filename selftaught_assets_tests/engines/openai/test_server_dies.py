@@ -1,8 +1,6 @@
 """The loop on a real vLLM server that dies underneath it, and its tables. The tests build on each other."""
 
 import math
-import threading
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 
 from selftaught_assets.engines import journalled
 from selftaught_assets.recipe import load_recipe
+from selftaught_assets.storage.journal import Journal
 from selftaught_assets_tests.assets.loop import Loop, open_loop, sentences
 from selftaught_assets_tests.conftest import write_small_recipe
 from selftaught_assets_tests.vllm_server import VllmServer
@@ -42,15 +41,21 @@ def test_the_death_of_a_server_is_one_sentence_and_what_it_sampled_is_kept(
     vllm_server: VllmServer, served: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journalled, "FLUSH_SECONDS", 0.0)
-    journal = served.layout.journal("judgments")
-    killer = threading.Thread(target=_kill_midway, args=(vllm_server, journal))
-    killer.start()
+    append, written = Journal.append, 0
+
+    def append_and_kill(journal: Journal, rows: pl.DataFrame) -> None:
+        nonlocal written
+        append(journal, rows)
+        if written < 50 <= written + rows.height:
+            vllm_server.kill()
+        written += rows.height
+
+    monkeypatch.setattr(Journal, "append", append_and_kill)
     failed = served.run("iteration", FIRST, ["judgments"], fails=True)
-    killer.join()
     (sentence,) = sentences(failed)
     assert "answers no request, not even a short one" in sentence
     assert not served.layout.table("judgments", FIRST).exists()
-    remembered = _remembered(journal)
+    remembered = _remembered(served.layout.journal("judgments"))
     assert 50 <= remembered.height < 8 * 32
     assert remembered["finish_reason"].is_in(["stop", "length"]).all()
 
@@ -77,13 +82,6 @@ def test_the_tables_are_as_plausible_as_those_of_the_embedded_engine(served: Loo
     assert served_pairs["generator"].unique().to_list() == pairs["generator"].unique().to_list()
     _assert_alike(served_pairs["drop_reason"].is_null(), pairs["drop_reason"].is_null())
     _assert_alike(served.table("judgments", FIRST)["is_correct"], judgments["is_correct"])
-
-
-def _kill_midway(server: VllmServer, journal: Path) -> None:
-    deadline = time.monotonic() + 600
-    while _remembered(journal).height < 50 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    server.kill()
 
 
 def _remembered(journal: Path) -> pl.DataFrame:
