@@ -12,6 +12,7 @@ from selftaught_assets.commands.console import RecipeOption, console, errors, ma
 from selftaught_assets.commands.journal import journal
 from selftaught_assets.commands.judge import export, judge, serve
 from selftaught_assets.commands.lineage import diff, trace
+from selftaught_assets.commands.model import model
 from selftaught_assets.commands.project import init, ui
 from selftaught_assets.commands.results import compare, print_results, report, results
 from selftaught_assets.commands.review import review
@@ -112,3 +113,4 @@ for command in (init, ui, plan, results, report, compare, diff, trace, review, p
     app.command()(command)
 app.add_typer(checks)
 app.add_typer(journal)
+app.add_typer(model)

@@ -62,7 +62,7 @@ def load_base(folder: Path, dtype: "torch.dtype | str", device: "torch.device | 
         model, found = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **_LOCAL
         )
-    _require_all_weights(folder, model, found)
+    require_all_weights(folder, model, found)
     _require_known_tokens(folder, model, tokenizer)
     with refused_as(f"The model {folder} cannot be loaded"):
         model.set_attn_implementation(exact_attention(model))
@@ -116,7 +116,17 @@ def exact_attention(model: "PreTrainedModel") -> str:
     return "sdpa" if model._supports_sdpa and not capped else "eager"
 
 
-def _require_all_weights(folder: Path, model: "PreTrainedModel", found: dict[str, Collection]) -> None:
+def require_all_weights(folder: Path, model: "PreTrainedModel", found: dict[str, Collection]) -> None:
+    """Refuses a model of which `transformers` made up a part.
+
+    Args:
+        folder: where its files are, for the sentence.
+        model: as loaded.
+        found: the loading information of `from_pretrained`.
+
+    Raises:
+        UserError: its files lack weights, or have others, or other shapes, than its configuration says.
+    """
     if found["mismatched_keys"]:
         name, in_files, wanted = min(found["mismatched_keys"])
         raise UserError(

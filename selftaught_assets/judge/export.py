@@ -15,7 +15,6 @@ import polars as pl
 import yaml
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.input_files import LARGEST_SETTINGS
 from selftaught_assets.iterations import iteration_key, iteration_number
 from selftaught_assets.judge.references import DESCRIPTION, PROMPTS, SEED, Description, FoundJudge, find_judge
 from selftaught_assets.method.prompts import TEMPLATE_NAMES
@@ -24,11 +23,10 @@ from selftaught_assets.method.scoring.held_out import without_held_out
 from selftaught_assets.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, GENERATION_CONFIG, copy_tokenizer
 from selftaught_assets.recipe import JudgeSettings, Recipe
 from selftaught_assets.recipe.engines import TransformersSettings
-from selftaught_assets.recipe.plain_yaml import load_yaml
 from selftaught_assets.storage.checkpoints import read_manifest
 from selftaught_assets.storage.files import folder_written_aside
 from selftaught_assets.storage.layout import Layout
-from selftaught_assets.storage.models import ModelReference, reference_model
+from selftaught_assets.storage.models import ModelReference, licence_of, reference_model
 from selftaught_assets.storage.tables import read_table
 from selftaught_assets.version import __version__
 
@@ -52,7 +50,7 @@ def card(found: FoundJudge, recipe: Recipe, layout: Layout, description: Descrip
     )
     environment.filters |= {"inline": inline, "code": code}
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    licence = _licence(model.base)
+    licence = licence_of(model.base)
     manifest = None if model.adapter is None else read_manifest(model.adapter)
     single = settings.judgments.form == "single"
     prompt = (settings.templates.score if single else settings.templates.judge).rstrip("\n")
@@ -81,23 +79,6 @@ def card(found: FoundJudge, recipe: Recipe, layout: Layout, description: Descrip
         fence="`" * max(3, 1 + _longest_run_of_backticks(prompt)),
         version=__version__,
     )
-
-
-def _licence(base: Path) -> str | None:
-    """The licence that the base model's own card states."""
-    path = base / "README.md"
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        text = file.read(LARGEST_SETTINGS).decode("utf-8", errors="replace").replace("\r\n", "\n")
-    if not text.startswith("---\n"):
-        return None
-    try:
-        heading = load_yaml(text.removeprefix("---\n").partition("\n---")[0])
-    except (yaml.YAMLError, ValueError):
-        return None
-    licence = heading.get("license") if isinstance(heading, dict) else None
-    return licence if isinstance(licence, str) and licence.strip() else None
 
 
 def _licence_fields(licence: str | None) -> dict[str, str]:

@@ -6,12 +6,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import yaml
+
 from selftaught_assets.errors import UserError
+from selftaught_assets.input_files import LARGEST_SETTINGS
 from selftaught_assets.method.identity import digest
 from selftaught_assets.model_files import (
     ADAPTER_CONFIG,
     ADAPTER_FILES,
     ADAPTER_WEIGHTS,
+    CARD,
     MODEL_FILES,
     WEIGHTS,
     WEIGHTS_INDEX,
@@ -26,6 +30,7 @@ from selftaught_assets.model_files import (
     tokenizer_content,
     weight_files,
 )
+from selftaught_assets.recipe.plain_yaml import load_yaml
 from selftaught_assets.staleness import Basis
 from selftaught_assets.storage.files import FIRST, SCHEMA_VERSION, require_readable, written_aside
 
@@ -168,6 +173,23 @@ def confirmed(model: ModelReference, remedy: str) -> ModelReference:
             f"files were replaced ({_listed(touched)}): {remedy}."
         )
     return replace(model, stamps=found.stamps)
+
+
+def licence_of(folder: Path) -> str | None:
+    """The licence that the card of a model folder states; None where it has no card, or the card says nothing."""
+    path = folder / CARD
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        text = file.read(LARGEST_SETTINGS).decode("utf-8", errors="replace").replace("\r\n", "\n")
+    if not text.startswith("---\n"):
+        return None
+    try:
+        heading = load_yaml(text.removeprefix("---\n").partition("\n---")[0])
+    except (yaml.YAMLError, ValueError):
+        return None
+    licence = heading.get("license") if isinstance(heading, dict) else None
+    return licence if isinstance(licence, str) and licence.strip() else None
 
 
 def write_pointer(path: Path, model: ModelReference, *, root: Path, basis: Basis | None = None) -> None:
