@@ -65,6 +65,13 @@ def collect_results(instance: dg.DagsterInstance, family: Family, benchmark: str
         raise UserError(f"{error} Materialize `seed_evaluation` and `evaluation` again.") from None
 
 
+def usable_pairs(family: Family, benchmark: str) -> int | None:
+    """Pairs of a benchmark that can be scored, with those that its sample leaves out; None for held-out pairs."""
+    scored = pl.col("drop_reason").is_null() | (pl.col("drop_reason") == "not_sampled")
+    usable = count_rows(family.layout.table("benchmarks"), pl.col("benchmark") == benchmark, scored)
+    return usable or None
+
+
 def _seconds(instance: dg.DagsterInstance, family: Family, iteration: str) -> float | None:
     made = [newest_materialization(instance, family.key(stage), iteration) for stage in ITERATION]
     spent = [record.metadata[SECONDS].value for record in made if record and SECONDS in record.metadata]

@@ -55,7 +55,9 @@ def build_benchmarks(family: Family) -> dg.AssetsDefinition:
         frames, items, numbers = [], [], {}
         for benchmark in family.recipe.benchmarks:
             records = read_benchmark(benchmark)
-            frame = benchmark_rows(benchmark.name, records, benchmark.format, ties=benchmark.ties)
+            frame = benchmark_rows(
+                benchmark.name, records, benchmark.format, ties=benchmark.ties, sample=benchmark.sample
+            )
             frames.append(frame)
             items.append(items_read(benchmark.name, records, benchmark.format))
             numbers |= _numbers(benchmark.name, len(records), frame)

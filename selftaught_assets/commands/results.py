@@ -47,10 +47,12 @@ def print_results(recipe: str, benchmark: str | None) -> None:
     rows: list[ResultRow] = collected["rows"]
     (votes,) = rows[0]["vote_accuracy"]
     single = collected["form"] == "single"
+    usable = collected["usable_pairs"]
+    of = "" if usable in (None, rows[0]["items"]) else f" of {usable:,}"
     asked = "by the ratings of both responses" if single else "in both orders"
     console.print(
         f"\n[bold]{collected['recipe']}[/] on the benchmark [bold]{collected['benchmark']}[/]: greedy verdicts on "
-        f"{rows[0]['items']:,} pairs {asked}, in percent\n",
+        f"{rows[0]['items']:,}{of} pairs {asked}, in percent\n",
         highlight=False,
     )
     head = ("accu-\nracy", "95 %\ninterval", "both\nright", "winner\nfirst", "winner\nsecond", "in-\nvalid")
@@ -82,15 +84,17 @@ def print_results(recipe: str, benchmark: str | None) -> None:
 
 
 def _collect(recipe: str, benchmark: str | None) -> dict[str, object]:
-    from selftaught_assets.assets.progress import collect_results
+    from selftaught_assets.assets.progress import collect_results, usable_pairs
 
     family, chosen = family_of(recipe, benchmark)
     with opened_instance() as instance:
         rows = collect_results(instance, family, chosen)
+    usable = usable_pairs(family, chosen)
     promotion = family.recipe.promotion
     promotes = promotion.compares and chosen == promotion.validation
     form = family.recipe.judgments.form
-    return {"recipe": family.recipe.name, "benchmark": chosen, "form": form, "promotes": promotes, "rows": rows}
+    named = {"recipe": family.recipe.name, "benchmark": chosen, "usable_pairs": usable}
+    return named | {"form": form, "promotes": promotes, "rows": rows}
 
 
 SHOWN_SUBSETS = 8

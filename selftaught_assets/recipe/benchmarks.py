@@ -80,6 +80,9 @@ class Benchmark(Section):
     """Label values of your own data, in the format `pairs`."""
     ties: Ties = "drop"
     """`count`: items on which people found no winner are judged too, and a tie is the right verdict."""
+    sample: int | None = Field(None, ge=1, exclude_if=lambda sample: sample is None)
+    """How many pairs to measure on, for a quick look: whole instructions, of each subset its share, the same ones in
+    every recipe. Null takes all of them."""
 
     @property
     def source(self) -> str:

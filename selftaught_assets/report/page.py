@@ -115,6 +115,7 @@ def render_page(recipe: Recipe, contents: Contents, rows: Rows, *, data: Path, m
         .render(
             version=__version__,
             recipe=recipe,
+            sampled={benchmark.name for benchmark in recipe.benchmarks if benchmark.sample is not None},
             recipe_yaml=yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
             contents=contents,
             charts=_charts(recipe, contents),

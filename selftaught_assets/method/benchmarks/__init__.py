@@ -50,7 +50,9 @@ class Change(NamedTuple):
     interval: Interval
 
 
-def benchmark_rows(name: str, records: Iterable[Record], form: str = "pairs", *, ties: Ties = "drop") -> pl.DataFrame:
+def benchmark_rows(
+    name: str, records: Iterable[Record], form: str = "pairs", *, ties: Ties = "drop", sample: int | None = None
+) -> pl.DataFrame:
     """The table of one benchmark, as `items.item_rows` makes it.
 
     Args:
@@ -58,8 +60,9 @@ def benchmark_rows(name: str, records: Iterable[Record], form: str = "pairs", *,
         records: each with the fields of its format.
         form: of the records.
         ties: what becomes of a tie.
+        sample: how many of its usable pairs to keep; None keeps all.
     """
-    return item_rows(name, FORMATS[form].items(records), ties=ties)
+    return item_rows(name, FORMATS[form].items(records), ties=ties, sample=sample)
 
 
 def items_read(name: str, records: Iterable[Record], form: str = "pairs") -> pl.DataFrame:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
-from selftaught_assets.method.identity import derive_seed, is_empty, normalized_instruction, row_ids
+from selftaught_assets.method.identity import derive_seed, draw, is_empty, normalized_instruction, row_ids
 from selftaught_assets.method.scoring.statistics import Tally
 
 Record = Mapping[str, object]
@@ -32,6 +32,7 @@ DROP_REASONS = (
     "swapped_duplicate",
     "tie",
     "incomplete_group",
+    "not_sampled",
 )
 """Why a row cannot be scored. Where several apply, the first in this order is reported.
 
@@ -39,6 +40,7 @@ DROP_REASONS = (
 a number, a list. `no_label`: none that the format knows. `equal_responses`: one is said to be better than its equal.
 `duplicate`: instruction and responses of an earlier usable row. `swapped_duplicate`: with the responses the other way
 round: the same question, since both orders are asked. `incomplete_group`: another pair of its group is unusable.
+`not_sampled`: it could be scored, but a sample was asked for that it is not in.
 """
 
 _TEXTS = ("instruction", "response_a", "response_b")
@@ -152,7 +154,7 @@ def texts(value: object) -> list[object] | tuple[object, ...]:
     return value if isinstance(value, list | tuple) and value else [None if value == [] else value]
 
 
-def item_rows(name: str, items: Iterable[Item], *, ties: Ties = "drop") -> pl.DataFrame:
+def item_rows(name: str, items: Iterable[Item], *, ties: Ties = "drop", sample: int | None = None) -> pl.DataFrame:
     """The table of one benchmark; rows that no verdict could be right about are kept with their reason.
 
     A group is dropped as a whole: best of 4 without one of the wrong answers would be another, easier task. So the
@@ -163,6 +165,7 @@ def item_rows(name: str, items: Iterable[Item], *, ties: Ties = "drop") -> pl.Da
         name: of the benchmark.
         items: in the order of the rows.
         ties: what becomes of a tie.
+        sample: how many of the usable rows to keep, see `_sampled`; None keeps all.
 
     Returns:
         benchmark, subset (the benchmark's name where it has none), item_id, group_id, instruction_id (hash of the
@@ -179,7 +182,8 @@ def item_rows(name: str, items: Iterable[Item], *, ties: Ties = "drop") -> pl.Da
     asked = rows.select(pl.coalesce("question", "instruction", pl.lit("")).alias("asked"))
     asked_ids = row_ids("instruction", asked.select(normalized_instruction("asked")).to_series())
     screened = _unusable(rows).pipe(_repeated).pipe(_of_no_use, ties)
-    return screened.with_columns(pl.Series("instruction_id", asked_ids, dtype=pl.String)).select(
+    named = screened.with_columns(pl.Series("instruction_id", asked_ids, dtype=pl.String))
+    return (named if sample is None else _sampled(named, sample)).select(
         *("benchmark", "subset", "item_id", "group_id", "instruction_id"),
         *(*_TEXTS, "label", "reference", "variant", "label_seen", "drop_reason"),
     )
@@ -235,3 +239,25 @@ def _of_no_use(rows: pl.DataFrame, ties: Ties) -> pl.DataFrame:
     beside_dropped = pl.col("drop_reason").is_not_null().any().over("group_id")
     incomplete = pl.when(beside_dropped).then(pl.lit("incomplete_group"))
     return rows.with_columns(drop_reason=pl.coalesce("drop_reason", incomplete))
+
+
+def _sampled(rows: pl.DataFrame, sample: int) -> pl.DataFrame:
+    """Keeps about `sample` of the usable rows: whole instructions, and of each subset its share.
+
+    Instructions are drawn by what they say, the same ones in every recipe, so that figures can be compared. In each
+    subset they stand in the drawn order; what counts is how far through its subset an instruction is, and those that
+    come first are kept until there are enough. A smaller sample is a part of a larger one. The last instruction is
+    kept whole, so there can be a few rows more.
+    """
+    usable = pl.col("drop_reason").is_null()
+    drawn = (
+        rows.filter(usable)
+        .group_by("instruction_id")
+        .agg(pl.col("subset").first(), size=pl.len(), draw=draw("instruction_id", 0, "benchmark sample").first())
+        .sort("subset", "draw")
+        .with_columns(through=((pl.col("size").cum_sum() - pl.col("size") / 2) / pl.col("size").sum()).over("subset"))
+        .sort("through", "draw")
+        .filter(pl.col("size").cum_sum() - pl.col("size") < sample)
+    )
+    left_out = usable & ~pl.col("instruction_id").is_in(drawn["instruction_id"].to_list())
+    return rows.with_columns(drop_reason=pl.when(left_out).then(pl.lit("not_sampled")).otherwise("drop_reason"))

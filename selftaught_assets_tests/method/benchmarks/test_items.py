@@ -167,3 +167,49 @@ def test_whatever_the_rows_hold_none_is_lost_and_every_reason_is_a_known_one(row
     kept = table.filter(pl.col("drop_reason").is_null())
     assert set(kept["label"]) <= ({"A", "B"} if ties == "drop" else {"A", "B", "TIE"})
     assert table["item_id"].to_list() == [str(number) for number in range(len(rows))]
+
+
+def numbered(*sizes: int) -> list[dict[str, object]]:
+    """As many subsets as sizes, each with so many pairs; an instruction has one to three of them."""
+    rows = []
+    for subset, size in enumerate(sizes):
+        for number in range(size):
+            instruction = f"{subset}: {number // (1 + subset % 3)}"
+            rows.append(
+                GOOD
+                | {"id": len(rows), "subset": str(subset), "instruction": instruction, "response_a": f"answer {number}"}
+            )
+    return rows
+
+
+def sampled(rows: list[dict[str, object]], sample: int) -> pl.DataFrame:
+    return benchmark_rows("b", rows, sample=sample).filter(pl.col("drop_reason").is_null())
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.integers(1, 60), st.integers(0, 20))
+def test_a_sample_keeps_whole_instructions_and_of_each_subset_its_share(sizes, sample, more):
+    rows = numbered(*sizes)
+    kept, whole = sampled(rows, sample), benchmark_rows("b", rows)
+    assert min(sample, sum(sizes)) <= kept.height <= min(sample + 2, sum(sizes))
+    assert whole.join(kept, on="instruction_id", how="semi").height == kept.height
+    assert set(kept["item_id"]) <= set(sampled(rows, sample + more)["item_id"])
+    for subset, size in enumerate(sizes):
+        expected = sample * size / sum(sizes)
+        assert abs(kept.filter(pl.col("subset") == str(subset)).height - min(expected, size)) <= 3 + len(sizes)
+
+
+def test_a_sample_is_drawn_and_not_cut_off_and_depends_on_what_is_asked_alone():
+    rows = numbered(40)
+    kept = sampled(rows, 10)["item_id"].to_list()
+    assert kept != [str(number) for number in range(10)]
+    others = [row | {"id": f"new {row['id']}"} for row in reversed(rows)]
+    assert {f"new {item}" for item in kept} == set(sampled(others, 10)["item_id"])
+
+
+def test_what_cannot_be_scored_takes_no_place_in_a_sample():
+    rows = [GOOD | {"id": f"bad {number}", "label": None} for number in range(50)] + numbered(4)
+    table = benchmark_rows("b", rows, sample=3)
+    assert table["drop_reason"].value_counts(sort=True).to_dict(as_series=False) == {
+        "drop_reason": ["no_label", None, "not_sampled"],
+        "count": [50, 3, 1],
+    }
