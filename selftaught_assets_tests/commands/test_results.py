@@ -105,6 +105,14 @@ def test_results_show_each_judge_with_interval_and_both_p_values(recipe: Path) -
     assert costs[3:5] == ["123,456", "123,456"]
 
 
+def test_results_say_of_how_many_pairs_a_benchmark_is_a_sample(recipe: Path) -> None:
+    whole = pl.DataFrame({"benchmark": "tiny", "drop_reason": [None] * 230 + ["not_sampled"] * 2_755 + ["tie"] * 99})
+    whole.write_parquet(recipe.parent / "data" / "small" / "benchmarks.parquet")
+    assert "greedy verdicts on 230 of 2,985 pairs" in " ".join(said("results", recipe=recipe).split())
+    assert json.loads(said("results", "--json", recipe=recipe))["usable_pairs"] == 2_985
+    assert " on 10 pairs " in " ".join(said("results", "--benchmark", "short", recipe=recipe).split())
+
+
 def test_results_show_the_scores_that_the_benchmark_defines(recipe: Path) -> None:
     shown = " ".join(said("results", "--benchmark", "rewardbench", recipe=recipe).split())
     for name in ("chat", "safety", "reasoning"):
