@@ -66,7 +66,7 @@ def test_empty_pool(refused: Callable[..., str], tmp_path: Path, content: str) -
     path = tmp_path / "mine.jsonl"
     path.write_text(content)
     sentence = refused("instruction_pool", pool={"path": "mine.jsonl"})
-    assert sentence == f"The pool {path} is empty: it needs at least one line with 'instruction'."
+    assert sentence == f"The pool {path} is empty: it needs at least one record with 'instruction'."
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_field_of_another_name_is_the_one_that_the_recipe_says(refused: Callable
 def test_both_lines_of_a_repeated_id_are_named(refused: Callable[..., str], tmp_path: Path) -> None:
     path = _lines(tmp_path / "mine.jsonl", *(json.dumps({"id": id, "instruction": f"{id}"}) for id in (7, 8, 7)))
     sentence = refused("instruction_pool", pool={"path": "mine.jsonl", "id_field": "id"})
-    assert sentence == f"{path}, line 3: the id 7 is already on line 1; ids must differ."
+    assert sentence == f"{path}, line 3: the id 7 is already in {path}, line 1; ids must differ."
 
 
 @pytest.mark.parametrize("id", ["null", "NaN", '" "'])

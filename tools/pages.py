@@ -260,7 +260,8 @@ def _plain_type(schema: dict[str, Any]) -> str:
         return f"list of {_plain_type(schema['items'])}"
     if schema["type"] == "object":
         keys = schema.get("propertyNames", {}).get("enum")
-        return f"mapping from {_choice(keys) if keys else 'text'} to {_plain_type(schema['additionalProperties'])}"
+        held = schema.get("patternProperties", {"": schema.get("additionalProperties")})
+        return f"mapping from {_choice(keys) if keys else 'text'} to {_plain_type(next(iter(held.values())))}"
     names = {"string": "text", "number": "number", "integer": "whole number", "boolean": "true or false"}
     name = names.get(schema["type"], schema["type"])
     name = {"path": "path", "date": "date"}.get(schema.get("format", ""), name)

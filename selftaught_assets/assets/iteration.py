@@ -69,6 +69,7 @@ def build_instructions(family: Family) -> dg.AssetsDefinition:
                 seed=family.recipe.seed,
                 max_characters=settings.max_characters,
                 categories=settings.categories,
+                shares=settings.shares,
             )
         except ValueError as error:
             raise UserError(str(error)) from None

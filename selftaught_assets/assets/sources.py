@@ -1,21 +1,15 @@
 """What the user brings: the pool of instructions, the seed model, the benchmarks."""
 
-import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
 import dagster as dg
 import polars as pl
 
 from selftaught_assets.assets.family import Family, account, table_output
-from selftaught_assets.errors import UserError
 from selftaught_assets.method.benchmarks import benchmark_rows, items_read
-from selftaught_assets.method.benchmarks.items import is_missing
-from selftaught_assets.method.instructions import fields_that_differ, pool_rows, with_input
-from selftaught_assets.recipe.stages import Pool
-from selftaught_assets.storage.inputs import Line, read_benchmark, read_jsonl
+from selftaught_assets.method.pool import fields_that_differ, pool_rows, source_name
+from selftaught_assets.recipe.pool import Pool
+from selftaught_assets.storage.inputs import read_benchmark
 from selftaught_assets.storage.models import reference_model, write_pointer
+from selftaught_assets.storage.pools import pool_records, read_pool
 from selftaught_assets.storage.stored import VERSION_LENGTH
 from selftaught_assets.storage.tables import write_table
 
@@ -25,24 +19,22 @@ GROUP = "sources"
 def build_instruction_pool(family: Family) -> dg.AssetsDefinition:
     @family.asset(group=GROUP, kinds={"polars", "parquet"})
     def instruction_pool(context: dg.AssetExecutionContext) -> dg.Output[pl.DataFrame]:
-        """The unlabelled instructions that the recipe names, one row per line of the file.
+        """The unlabelled instructions that the recipe names, one row per record of its sources.
 
         Empty texts and repetitions stay in the table, with the reason why no stage reads them.
         """
         pool = family.recipe.pool
-        lines = list(_pool_lines(pool))
-        if not lines:
-            raise UserError(
-                f"The pool {pool.path} is empty: it needs at least one line with {pool.instruction_field!r}."
-            )
-        frame = pool_rows(_pool_record(pool, number, line) for number, line in lines)
-        differ = _unread_differences(pool, [line for _, line in lines])
+        frame = pool_rows(pool_records(pool))
+        differ = _unread_differences(pool)
         for field, count in differ.items():
             context.log.warning(
                 f"{count} of {frame.height} rows have the instruction of an earlier one and another {field!r}, which "
                 f"is not read: if that text belongs to the instruction, set `pool.input_field: {field}`."
             )
         numbers = {f"repetitions_that_differ_in/{field}": count for field, count in differ.items()}
+        if pool.sources:
+            kept = frame.filter(pl.col("drop_reason").is_null()).group_by(source_name()).len().sort("source")
+            numbers |= {f"kept_of/{name}": count for name, count in kept.iter_rows()}
         return table_output(frame, rows_in=frame.height, **numbers)
 
     return instruction_pool
@@ -83,38 +75,17 @@ def build_seed_model(family: Family) -> dg.AssetsDefinition:
     return seed_model
 
 
-def _pool_lines(pool: Pool) -> Iterator[Line]:
-    fields = (pool.instruction_field, pool.input_field, pool.id_field, pool.category_field)
-    lines = read_jsonl(pool.path, tuple(field for field in fields if field is not None))
-    return lines if pool.id_field is None else _with_unique_ids(pool.path, pool.id_field, lines)
+def _unread_differences(pool: Pool) -> dict[str, int]:
+    """Fields that the recipe does not read, in which at least a tenth of all rows differ from their first like.
 
-
-def _pool_record(pool: Pool, number: int, line: dict[str, Any]) -> dict[str, object]:
-    def text(field: str) -> str:
-        if not isinstance(line[field], str):
-            raise UserError(f"{pool.path}, line {number}: {field!r} must be text, not {reprlib.repr(line[field])}.")
-        return line[field]
-
-    instruction = text(pool.instruction_field)
-    if pool.input_field is not None and line[pool.input_field] is not None:
-        instruction = with_input(instruction, text(pool.input_field))
-    category = None if pool.category_field is None else line[pool.category_field]
-    return {
-        "line": number,
-        "pool_id": None if pool.id_field is None else str(line[pool.id_field]),
-        "instruction": instruction,
-        "source": pool.path.name,
-        "category": None if is_missing(category) else str(category),
-    }
-
-
-def _unread_differences(pool: Pool, lines: Sequence[Mapping[str, object]]) -> dict[str, int]:
-    """Fields that the recipe does not read, in which at least a tenth of all rows differ from their first like."""
-    read = {pool.instruction_field, pool.input_field, pool.id_field, pool.category_field}
-    if pool.input_field is not None:
+    Of a pool with one source of single texts: conversations differ in everything else, and so do sources.
+    """
+    if pool.sources or pool.fields.input is not None or pool.fields.is_conversation:
         return {}
-    differ = fields_that_differ(lines, pool.instruction_field)
-    return {field: count for field, count in differ.items() if field not in read and 10 * count >= len(lines)}
+    read = {pool.instruction_field, pool.id_field, pool.category_field, *pool.keep}
+    records = [record.values for record in read_pool(pool)]
+    differ = fields_that_differ(records, pool.instruction_field)
+    return {field: count for field, count in differ.items() if field not in read and 10 * count >= len(records)}
 
 
 def _numbers(name: str, records: int, frame: pl.DataFrame) -> dict[str, int]:
@@ -123,16 +94,3 @@ def _numbers(name: str, records: int, frame: pl.DataFrame) -> dict[str, int]:
     numbers = {"records": records, "rows": accounts.rows_in, "rows_kept": accounts.kept}
     numbers |= {f"dropped_{reason}": count for reason, count in accounts.dropped.items()}
     return {f"{name}_{number}": count for number, count in numbers.items()}
-
-
-def _with_unique_ids(path: Path, field: str, lines: Iterable[Line]) -> Iterator[Line]:
-    first_lines: dict[str, int] = {}
-    for number, line in lines:
-        if is_missing(line[field]):
-            raise UserError(f"{path}, line {number}: the {field} is missing; leave `id_field` out if there are no ids.")
-        first = first_lines.setdefault(str(line[field]), number)
-        if first != number:
-            raise UserError(
-                f"{path}, line {number}: the {field} {line[field]!r} is already on line {first}; ids must differ."
-            )
-        yield number, line

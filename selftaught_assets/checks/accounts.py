@@ -9,14 +9,14 @@ import polars as pl
 
 from selftaught_assets.checks.rules import KEPT, RowRule, Subject, Suite, Tables, Where, in_set, not_null, unique
 from selftaught_assets.errors import UserError
-from selftaught_assets.method import instructions, judging, pairs, single, training_set
+from selftaught_assets.method import instructions, judging, pairs, pool, single, training_set
 from selftaught_assets.method.benchmarks import items as benchmark_items
 from selftaught_assets.method.judging import NO_ORDER, ORDERS, POSITIONS, SETTLES
 from selftaught_assets.method.scoring.accuracy import Decoding
 from selftaught_assets.method.scoring.held_out import held_out_items
 from selftaught_assets.recipe import Recipe
-from selftaught_assets.storage.inputs import read_jsonl
 from selftaught_assets.storage.layout import Layout
+from selftaught_assets.storage.pools import read_pool
 from selftaught_assets.storage.tables import read_table
 
 _PRESENT = Where((("present", True),), stored=())
@@ -59,11 +59,11 @@ def _accounts(recipe: Recipe) -> list[_Account]:
     asked = pl.DataFrame({"chosen_position": POSITIONS}) if recipe.judgments.positions == "both" else None
     asked = pl.DataFrame({"rated": single.RATED}) if is_single else asked
     item = ("item_id", "benchmark")
-    pool_reasons = instructions.POOL_DROP_REASONS
+    pool_reasons = pool.POOL_DROP_REASONS
     return [
         _Account(
             "instruction_pool",
-            ("line",),
+            ("source", "line"),
             lambda _: _pool_lines(recipe),
             id="instruction_id",
             unique_among="kept",
@@ -77,8 +77,8 @@ def _accounts(recipe: Recipe) -> list[_Account]:
         ),
         _Account(
             "instructions",
-            ("line",),
-            lambda subject: subject.tables["instruction_pool"].select("line"),
+            ("source", "line"),
+            lambda subject: subject.tables["instruction_pool"].select("source", "line"),
             upstream=("instruction_pool",),
             id="instruction_id",
             unique_among="kept",
@@ -226,7 +226,8 @@ def _kept(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _pool_lines(recipe: Recipe) -> pl.DataFrame:
-    return pl.DataFrame({"line": [number for number, _ in read_jsonl(recipe.pool.path, ())]}, schema={"line": pl.Int64})
+    lines = [(record.source, record.line) for record in read_pool(recipe.pool)]
+    return pl.DataFrame(lines, {"source": pl.String, "line": pl.Int64}, orient="row")
 
 
 def _items_read(layout: Layout) -> pl.DataFrame:

@@ -16,14 +16,14 @@ compares two columns row by row; datasketch and rensa are measured in
 docs/decisions/0010-libraries-and-our-own-code.md.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from selftaught_assets.method.identity import draw, is_empty, normalized_instruction, row_ids
+from selftaught_assets.method.identity import draw, normalized_instruction
+from selftaught_assets.method.pool import repeated, source_name
 
 CHARACTERS = 2_000
 BATCH = 10_000
@@ -243,64 +243,9 @@ def _bitmap(runs: np.ndarray) -> np.ndarray:
     return occurs
 
 
-POOL_DROP_REASONS = ("empty", "duplicate")
 SELECTION_DROP_REASONS = ("too_long", "other_category", "not_selected")
 
 _CATEGORIES_LISTED = 10
-
-_POOL_SCHEMA = {
-    "line": pl.Int64,
-    "pool_id": pl.String,
-    "instruction": pl.String,
-    "source": pl.String,
-    "category": pl.String,
-}
-
-
-def pool_rows(records: Iterable[Mapping[str, object]]) -> pl.DataFrame:
-    """The table of the instruction pool (paper section 3, "Initialization").
-
-    An instruction that repeats an earlier line, but for white space and case, is dropped: the same instruction twice
-    would count twice in training and could stand on both sides of the split.
-
-    Args:
-        records: one mapping for each row with `line` (its number in the file), `instruction`, `pool_id` (the user's own
-            id), `source` (where it is from) and `category`; these three may be None or absent.
-
-    Returns:
-        instruction_id, line, pool_id, instruction, source, category, drop_reason (empty, duplicate; null = kept), in
-        the order of the records.
-    """
-    pool = pl.DataFrame(list(records), schema=_POOL_SCHEMA)
-    reason = pl.when(is_empty("instruction")).then(pl.lit("empty")).when(_is_repeated()).then(pl.lit("duplicate"))
-    ids = pl.Series("instruction_id", row_ids("instruction", pool["instruction"]), dtype=pl.String)
-    return pool.select(ids, *_POOL_SCHEMA, reason.alias("drop_reason"))
-
-
-def with_input(instruction: str, given: str | None) -> str:
-    """An instruction with the text that it is about, as Alpaca's data has them apart: {"instruction", "input"}."""
-    return f"{instruction}\n\nInput:\n{given}" if given and given.strip() else instruction
-
-
-def fields_that_differ(records: Iterable[Mapping[str, object]], instruction_field: str) -> dict[str, int]:
-    """In which other fields rows differ that have one instruction.
-
-    Where many do, the instruction is not the whole of what is asked: a text that belongs to it stands in that field.
-
-    Args:
-        records: as the user's file has them.
-        instruction_field: which field holds the instruction.
-
-    Returns:
-        By the name of a field with text: in how many rows it differs from the first row with the same instruction.
-    """
-    firsts: dict[object, Mapping[str, object]] = {}
-    differ: Counter[str] = Counter()
-    for record in records:
-        first = firsts.setdefault(record[instruction_field], record)
-        if first is not record:
-            differ.update(name for name, value in record.items() if isinstance(value, str) and value != first.get(name))
-    return dict(differ.most_common())
 
 
 def select_instructions(
@@ -312,6 +257,7 @@ def select_instructions(
     seed: int,
     max_characters: int,
     categories: Sequence[str] | None,
+    shares: Mapping[str, float] | None = None,
 ) -> pl.DataFrame:
     """Selects `count` instructions for an iteration (paper section 3, "Instruction Selection").
 
@@ -330,6 +276,8 @@ def select_instructions(
         seed: the same in every iteration of a recipe.
         max_characters: longer instructions are left out.
         categories: only these values of `category`; None takes all, and rows without a category belong to none.
+        shares: what part of `count` each source of the pool gives, by its name, in proportion; None draws from all
+            of them together. A source that has too few gives what it has.
 
     Returns:
         Every row of `pool`, in its order, with `drop_reason` null where it is selected.
@@ -344,7 +292,7 @@ def select_instructions(
         raise ValueError(f"No row of the pool has the category {unknown[0]!r}; its categories are {listed}{more}.")
     unwanted = pl.lit(False) if categories is None else ~pl.col("category").is_in(list(categories)).fill_null(False)
     wanted = pool.with_columns(
-        pl.when(pl.col("drop_reason") == "empty")
+        pl.when(pl.col("drop_reason") != "duplicate")
         .then("drop_reason")
         .when(pl.col("instruction").str.len_chars() > max_characters)
         .then(pl.lit("too_long"))
@@ -352,12 +300,15 @@ def select_instructions(
         .then(pl.lit("other_category"))
         .alias("drop_reason")
     )
-    repeated = pl.when(_is_repeated(pl.col("drop_reason").is_null())).then(pl.lit("duplicate"))
-    screened = wanted.with_columns(pl.coalesce("drop_reason", repeated))
-    usable = pl.col("drop_reason").is_null()
-    place = pl.when(usable).then(draw("instruction_id", seed, "selection")).rank("ordinal") - 1
-    first = 0 if schedule == "fixed" else (iteration - 1) * count
-    selected = place.is_between(first, first + count, closed="left").fill_null(False)
+    later = pl.when(repeated(wanted, pl.col("drop_reason").is_null())).then(pl.lit("duplicate"))
+    screened = wanted.with_columns(pl.coalesce("drop_reason", later))
+    usable, source = pl.col("drop_reason").is_null(), source_name()
+    place = pl.when(usable).then(draw("instruction_id", seed, "selection")).rank("ordinal")
+    taken = pl.lit(count)
+    if shares is not None:
+        place, taken = place.over(source), source.replace_strict(_quotas(count, shares), return_dtype=pl.Int64)
+    first = pl.lit(0) if schedule == "fixed" else (iteration - 1) * taken
+    selected = ((place > first) & (place <= first + taken)).fill_null(False)
     frame = screened.with_columns(
         pl.when(usable & ~selected).then(pl.lit("not_selected")).otherwise("drop_reason").alias("drop_reason")
     )
@@ -365,12 +316,16 @@ def select_instructions(
         left = screened["drop_reason"].null_count()
         raise ValueError(
             f"Iteration {iteration} has no instruction left: {left} of the pool's {pool.height} instructions are "
-            f"usable, and earlier iterations take {min(first, left)}."
+            f"usable, and earlier iterations take {min((iteration - 1) * count, left)}."
         )
     return frame
 
 
-def _is_repeated(among: pl.Expr | None = None) -> pl.Expr:
-    """Whether an earlier line has the same instruction, of those among which it is looked for."""
-    lines = pl.col("line") if among is None else pl.col("line").filter(among)
-    return pl.col("line") > lines.min().over(normalized_instruction("instruction"))
+def _quotas(count: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """`count` in proportion to the shares, in whole numbers that add up to it: the largest fractions are rounded up."""
+    exact = {name: count * share / sum(shares.values()) for name, share in shares.items()}
+    quotas = {name: int(number) for name, number in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: quotas[name] - exact[name])
+    for name in by_remainder[: count - sum(quotas.values())]:
+        quotas[name] += 1
+    return quotas

@@ -4,7 +4,7 @@ from pydantic import Field, field_validator, model_validator
 
 from selftaught_assets.method.benchmarks import FORMATS
 from selftaught_assets.method.benchmarks.items import Ties, label_text
-from selftaught_assets.recipe.fields import InputPath, Section
+from selftaught_assets.recipe.fields import InputPath, Section, added
 
 
 class Fields(Section):
@@ -80,7 +80,7 @@ class Benchmark(Section):
     """Label values of your own data, in the format `pairs`."""
     ties: Ties = "drop"
     """`count`: items on which people found no winner are judged too, and a tie is the right verdict."""
-    sample: int | None = Field(None, ge=1, exclude_if=lambda sample: sample is None)
+    sample: int | None = added(None, ge=1)
     """How many pairs to measure on, for a quick look: whole instructions, of each subset its share, the same ones in
     every recipe. Null takes all of them."""
 

@@ -15,6 +15,11 @@ from selftaught_assets.model_files import CONFIG, MODEL_FILES, file_digest, file
 from selftaught_assets.paths import is_address
 
 
+def added(default: Any, **constraints: Any) -> Any:
+    """A field that recipes of earlier versions lack: unless it is set, a section counts as the same as without it."""
+    return Field(default, exclude_if=lambda value: value == default, **constraints)
+
+
 class Section(BaseModel):
     """A section of a recipe: it never changes, and has no unknown fields."""
 

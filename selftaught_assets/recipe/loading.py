@@ -219,7 +219,10 @@ def _with_absolute_paths(section: BaseModel, folder: Path) -> BaseModel:
 
 
 def _require_paths(recipe: Recipe, path: Path) -> None:
-    needed = {"pool.path": recipe.pool.path, "seed_model": recipe.seed_model, "prompts": recipe.prompts}
+    needed = {"seed_model": recipe.seed_model, "prompts": recipe.prompts}
+    if recipe.pool.path is not None:
+        needed["pool.path"] = recipe.pool.path
+    needed |= {f"pool.sources.{s.name}.path": s.path for s in recipe.pool.sources if s.path is not None}
     needed |= {f"benchmarks.{b.name}.path": b.path for b in recipe.benchmarks if b.path is not None}
     if recipe.judgments.first_annotator is not None:
         needed["judgments.first_annotator"] = recipe.judgments.first_annotator

@@ -16,13 +16,13 @@ from selftaught_assets.recipe.benchmarks import Benchmark
 from selftaught_assets.recipe.checks import Checks
 from selftaught_assets.recipe.engines import TEMPLATE_DATE, EngineSettings, Place, TransformersSettings, require_place
 from selftaught_assets.recipe.fields import BY_CONTENT, InputPath, LocalPath, Name, Section
+from selftaught_assets.recipe.pool import Pool
 from selftaught_assets.recipe.stages import (
     Evaluation,
     Filter,
     Instructions,
     Judgments,
     Pairs,
-    Pool,
     Price,
     PromotionSettings,
     Training,
@@ -135,6 +135,14 @@ class Recipe(JudgeSettings):
     @model_validator(mode="after")
     def _the_journal_has_a_place(self) -> "Recipe":
         require_place(self.journal)
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_those_of_the_sources(self) -> "Recipe":
+        shares, names = self.instructions.shares, [source.name for source in self.pool.sources]
+        if shares is not None and sorted(shares) != sorted(names):
+            listed = ", ".join(names) or "none, since it is one source"
+            raise ValueError(f"instructions.shares must name each source of the pool once, and they are: {listed}")
         return self
 
     @model_validator(mode="after")

@@ -9,31 +9,10 @@ from selftaught_assets.method.costs import Prices
 from selftaught_assets.method.scoring.comparison import Rule
 from selftaught_assets.method.verdicts import VerdictFormat
 from selftaught_assets.recipe.engines import SamplingParameters
-from selftaught_assets.recipe.fields import InputPath, Section
+from selftaught_assets.recipe.fields import InputPath, Name, Section, added
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Schedule = Literal["fixed", "fresh"]
-
-
-class Pool(Section):
-    """Unlabelled instructions: a JSONL file with one object per line."""
-
-    path: InputPath
-    """Relative to the recipe, like every path in it."""
-    instruction_field: str = "instruction"
-    """The field that holds the text."""
-    input_field: str | None = None
-    """A text that the instruction is about, as in Alpaca's data; where it is not empty, it follows the instruction."""
-    id_field: str | None = None
-    """Your own ids, which must differ; `selftaught trace` finds them."""
-    category_field: str | None = None
-    """Needed for `instructions.categories`."""
-
-    @model_validator(mode="after")
-    def _reads_different_fields(self) -> "Pool":
-        if self.input_field == self.instruction_field:
-            raise ValueError("pool.input_field and pool.instruction_field are one field")
-        return self
 
 
 class Price(Section):
@@ -82,6 +61,9 @@ class Instructions(Section):
     """Longer instructions are left out."""
     categories: tuple[str, ...] | None = None
     """Only these values of the pool's category field; null takes all."""
+    shares: dict[Name, Annotated[float, Field(gt=0)]] | None = added(None)
+    """What part of the instructions each source of the pool gives, by its name, in proportion; a source that has too
+    few gives what it has. Null draws from all sources together."""
 
 
 class Pairs(Section):

@@ -18,10 +18,10 @@ _LABEL = "The right verdict in this order: A, B or TIE."
 
 _POOL = {
     "instruction_id": Column(_INSTRUCTION_ID),
-    "line": Column("Number of the line in the pool's file, from 1."),
+    "line": Column("Number of the line, row or entry in its file, from 1."),
     "pool_id": Column("Its id in the pool's file; null without one."),
     "instruction": Column("The instruction, followed by the text of `pool.input_field`, if the recipe names it."),
-    "source": Column("Name of the pool's file."),
+    "source": Column("Name of the pool's file, or of the source; where that has several files, with the file's."),
     "category": Column("Its category in the pool's file; null without one."),
     "drop_reason": Column(_DROP_REASON),
 }

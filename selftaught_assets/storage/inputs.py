@@ -101,6 +101,11 @@ class Record(NamedTuple):
     """What tells its file from the others of the folder, or its split from the others; None where there is one only."""
     values: dict[str, Any]
 
+    @property
+    def number(self) -> int:
+        """Of its line, row or entry, from 1."""
+        return int(self.where.rpartition(" ")[2])
+
 
 def read_records(path: Path, required: tuple[str, ...], files: str | None = None) -> Iterator[Record]:
     """The records of a file, or of the files of a folder in the order of their names.

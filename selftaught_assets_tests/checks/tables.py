@@ -11,9 +11,10 @@ from pathlib import Path
 import polars as pl
 
 from selftaught_assets.method.benchmarks import benchmark_rows
-from selftaught_assets.method.instructions import pool_rows, select_instructions
+from selftaught_assets.method.instructions import select_instructions
 from selftaught_assets.method.judging import benchmark_requests, judging_requests, judgments_table, until_settled
 from selftaught_assets.method.pairs import build_pairs
+from selftaught_assets.method.pool import pool_rows
 from selftaught_assets.method.scoring.accuracy import verdict_table
 from selftaught_assets.method.scoring.held_out import held_out_items
 from selftaught_assets.method.training_set import filtered_set

@@ -6,14 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.assets.family import account
-from selftaught_assets.method.instructions import (
-    POOL_DROP_REASONS,
-    SELECTION_DROP_REASONS,
-    fields_that_differ,
-    pool_rows,
-    select_instructions,
-    with_input,
-)
+from selftaught_assets.method.instructions import SELECTION_DROP_REASONS, select_instructions
+from selftaught_assets.method.pool import fields_that_differ, pool_rows, with_input
 from selftaught_assets_tests.method.tables import kept, seeds
 
 
@@ -47,7 +41,6 @@ def selected(table: pl.DataFrame = NUMBERED, **changes: object) -> set[str]:
 def test_empty_lines_and_repetitions_of_the_pool_are_dropped_with_their_reason():
     table = pool("Sort a", " \n", "sort   A", "Sort b")
     assert table["drop_reason"].to_list() == [None, "empty", "duplicate", None]
-    assert set(POOL_DROP_REASONS) == {"empty", "duplicate"}
 
 
 def test_several_empty_lines_are_all_called_empty():
@@ -185,3 +178,40 @@ def test_a_category_that_no_row_has_is_named_with_those_that_there_are():
         select(table, categories=["math", "codnig"])
     with pytest.raises(ValueError, match=r"has the category 'math'; its categories are none\."):
         select(pool("a"), categories=["math"])
+
+
+def of_sources(**sizes: int) -> pl.DataFrame:
+    return pool_rows(
+        {"line": line, "instruction": f"{source}: {line}", "source": f"{source}/part"}
+        for source, size in sizes.items()
+        for line in range(1, size + 1)
+    )
+
+
+def counted(table: pl.DataFrame) -> dict[str, int]:
+    return dict(kept(table)["source"].value_counts().iter_rows())
+
+
+@given(st.integers(1, 30), st.lists(st.floats(0.01, 1), min_size=3, max_size=3), seeds)
+def test_each_source_gives_its_share(count, shares, seed):
+    named = dict(zip("abc", shares, strict=True))
+    chosen = select(of_sources(a=60, b=60, c=60), count=count, seed=seed, shares=named)
+    assert kept(chosen).height == count
+    for name, share in named.items():
+        exact = count * share / sum(shares)
+        assert abs(counted(chosen).get(f"{name}/part", 0) - exact) < 1
+
+
+def test_a_source_that_has_too_few_gives_what_it_has():
+    chosen = select(of_sources(a=2, b=60), count=20, shares={"a": 1, "b": 1})
+    assert counted(chosen) == {"a/part": 2, "b/part": 10}
+
+
+def test_fresh_instructions_of_shares_are_never_the_same():
+    table = of_sources(a=12, b=12)
+    chosen = [
+        kept(select(table, count=6, schedule="fresh", iteration=iteration, shares={"a": 2, "b": 1}))
+        for iteration in (1, 2, 3)
+    ]
+    assert [counted(one) for one in chosen] == [{"a/part": 4, "b/part": 2}] * 3
+    assert pl.concat(chosen)["instruction_id"].is_duplicated().sum() == 0

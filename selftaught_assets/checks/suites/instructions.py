@@ -43,7 +43,7 @@ def instruction_suites(recipe: Recipe) -> list[Suite]:
     made += [few_repetitions(recipe), count_reached(recipe)]
     chosen = recipe.instructions.categories
     shared = [asset for asset in ASSETS if asset == "instruction_pool" or chosen is None or len(chosen) > 1]
-    return [*made, *(category_share(recipe, asset) for asset in shared if recipe.pool.category_field is not None)]
+    return [*made, *(category_share(recipe, asset) for asset in shared if recipe.pool.has_categories)]
 
 
 def usable_text(recipe: Recipe, asset: str) -> Suite:
