@@ -23,8 +23,8 @@ CHECK = dg.AssetCheckKey(dg.AssetKey("table"), "check")
 def internals() -> Iterator[tuple[str, str, str | None]]:
     """File, module and name of each import of a private module, also of those that are only named."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            file = str(path.relative_to(ROOT))
+        file, source = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)) if "dagster._" in source else ():
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dagster._"):
                 yield from ((file, node.module, alias.name) for alias in node.names)
             elif isinstance(node, ast.Import):

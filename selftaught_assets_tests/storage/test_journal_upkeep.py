@@ -91,6 +91,7 @@ def many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "TARGET_BYTES", 7_000)
 
 
+@pytest.mark.slow
 @given(SHARDS)
 def test_merging_never_changes_what_is_found(written: list[list[tuple[str, int, bool]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -105,6 +106,7 @@ def test_merging_never_changes_what_is_found(written: list[list[tuple[str, int, 
         assert compact(journal).dropped == 0
 
 
+@pytest.mark.slow
 @given(SHARDS, STEPS)
 def test_a_kill_at_any_moment_loses_nothing(written: list[list[tuple[str, int, bool]]], step: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

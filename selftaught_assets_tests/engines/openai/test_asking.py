@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.engines.conftest import by_sample, byte_ids, request
 from selftaught_assets_tests.engines.openai.conftest import settings, threads_of_the_engine
 from selftaught_assets_tests.engines.scripted_server import (
+    Asked,
     Reply,
     ScriptedServer,
     completion,
@@ -129,13 +131,20 @@ def test_as_many_requests_are_in_flight_as_the_recipe_allows(opened) -> None:
 
 
 def test_a_completion_is_there_as_soon_as_it_is_finished(opened) -> None:
-    engine, server = opened(ScriptedServer(lambda asked: Reply(after=8.0 if asked is server.completions()[0] else 0)))
-    started = time.monotonic()
+    others_are_there, waited = threading.Event(), []
+
+    def keeps_the_first(asked: Asked) -> Reply:
+        if asked is server.completions()[0]:
+            waited.append(others_are_there.wait(30))
+        return Reply()
+
+    engine, server = opened(ScriptedServer(keeps_the_first), timeout_seconds=120)
     completions = engine.generate([request("abc", n=30)])
     for _ in range(29):
         next(completions)
-    assert time.monotonic() - started < 7.0
+    others_are_there.set()
     assert len(list(completions)) == 1
+    assert waited == [True]
 
 
 def test_requests_go_on_while_the_consumer_is_busy(opened) -> None:

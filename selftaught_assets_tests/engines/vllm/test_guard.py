@@ -13,12 +13,18 @@ from selftaught_assets_tests.engines.processes import alive, wait_for
 
 PARENT = """
 import subprocess, sys, time
+import psutil
 from selftaught_assets.engines.vllm.guard import guarded_start
+
+def until_the_guard_has_looked():
+    (guard,) = [child for child in psutil.Process().children() if "guard.py" in " ".join(child.cmdline())]
+    before = guard.num_ctx_switches().voluntary  # It sleeps after each look.
+    while guard.num_ctx_switches().voluntary < before + 3:
+        time.sleep(0.02)
 
 bystander = subprocess.Popen(["sleep", "600"])
 with guarded_start() as release:
     started = subprocess.Popen({command})
-    time.sleep(2)
     {inside}
 print(bystander.pid, started.pid, flush=True)
 {after}
@@ -27,7 +33,7 @@ time.sleep(600)
 
 
 def run_parent(
-    command: Sequence[str] = ("sleep", "600"), *, inside: str = "", after: str = ""
+    command: Sequence[str] = ("sleep", "600"), *, inside: str = "pass", after: str = ""
 ) -> tuple[subprocess.Popen, list[psutil.Process]]:
     """A parent with a process that was there before, and one that it started under guard, with this command."""
     script = PARENT.format(command=list(command), inside=inside, after=after)
@@ -38,7 +44,8 @@ def run_parent(
 
 def test_what_started_under_guard_ends_with_a_parent_that_is_killed_and_nothing_else_does() -> None:
     """Also what that has started in its turn, as vLLM's engine starts its worker."""
-    parent, (bystander, started) = run_parent(["sh", "-c", "sleep 600; true"])
+    inside = "while not psutil.Process(started.pid).children(): time.sleep(0.01)\n    until_the_guard_has_looked()"
+    parent, (bystander, started) = run_parent(["sh", "-c", "sleep 600; true"], inside=inside)
     (below,) = started.children()
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
@@ -50,7 +57,7 @@ def test_what_started_under_guard_ends_with_a_parent_that_is_killed_and_nothing_
 
 
 def test_a_parent_killed_in_the_middle_of_the_start_leaves_nothing_either() -> None:
-    inside = "print(bystander.pid, started.pid, flush=True); time.sleep(600)"
+    inside = "until_the_guard_has_looked(); print(bystander.pid, started.pid, flush=True); time.sleep(600)"
     parent, (bystander, started) = run_parent(inside=inside)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
