@@ -197,6 +197,7 @@ def terse(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield address
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 @pytest.mark.parametrize("path", ["/v1/compare", "/v1/score", "/health", "/ready", "/metrics"])
 def test_the_service_keeps_what_its_description_promises(terse: str, path: str, mode: str) -> None:

@@ -24,6 +24,8 @@ HOSTILE = (
 )
 AWAY = ["net::ERR_FAILED", "net::ERR_CONNECTION_REFUSED"]
 """What the browser itself reports while the server is away."""
+RETRY_MILLISECONDS = 2000
+"""Of review.js: after so long it asks a server again that was away. The page's clock is put forward instead."""
 
 
 def _review(layout: Layout, kind: Kind = "pairs") -> Review:
@@ -138,6 +140,7 @@ def test_a_reload_in_the_middle_loses_neither_answers_nor_a_note_nor_what_was_no
     layout = layout_with_pairs(tmp_path)
     with _opened(browser, _review(layout)) as watched:
         page = watched.page
+        page.clock.install()
         page.keyboard.press("a")
         _wait_for_answers(page, layout, 1)
         page.route("**/api/answers", lambda route: route.abort())
@@ -150,6 +153,7 @@ def test_a_reload_in_the_middle_loses_neither_answers_nor_a_note_nor_what_was_no
         page.get_by_text("1 not stored yet").wait_for()
         assert page.get_by_label("Note").input_value() == "half a thou"
         page.unroute("**/api/answers")
+        page.clock.fast_forward(RETRY_MILLISECONDS)
         answers = _wait_for_answers(page, layout, 2)
         watched.assert_clean(known=AWAY)
     assert [answer.answer for answer in answers] == ["A", "B"]
@@ -161,6 +165,7 @@ def test_what_was_answered_while_the_server_was_away_is_sent_when_it_is_back(
     layout = layout_with_pairs(tmp_path)
     with watched_page(browser) as watched:
         page = watched.page
+        page.clock.install()
         with served(build_app(_review(layout))) as address:
             page.goto(address)
             page.get_by_role("button", name="unsure").wait_for()
@@ -168,6 +173,7 @@ def test_what_was_answered_while_the_server_was_away_is_sent_when_it_is_back(
         page.keyboard.press("b")
         page.get_by_text("2 not stored yet").wait_for()
         with served(build_app(_review(layout)), int(address.rpartition(":")[2])):
+            page.clock.fast_forward(RETRY_MILLISECONDS)
             answers = _wait_for_answers(page, layout, 2)
         watched.assert_clean(known=AWAY)
     assert [answer.answer for answer in answers] == ["A", "B"]
