@@ -1,5 +1,6 @@
 """What tests of several rooms share: a small recipe on the real seed model, and where real data lies."""
 
+import atexit
 import gc
 import logging
 import os
@@ -36,6 +37,11 @@ os.environ |= {
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before anyone imports torch: workers with two threads each would slow one another many times.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+QUICK_PYTHON = str(Path(__file__).resolve().parent / "quick_python")
+"""Python imports what is in there at the start of each process that tests start."""
+if QUICK_PYTHON not in os.environ.get("PYTHONPATH", ""):  # As it is in the workers of pytest-xdist.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (QUICK_PYTHON, os.environ.get("PYTHONPATH"))))
 
 # Dagster commits each event to a disk, and a journal each shard: a third of the time of a run, which in memory is none.
 MEMORY, GIBIBYTES_NEEDED = Path("/dev/shm"), 4
@@ -98,12 +104,11 @@ class Garbage:
             gc.collect()
             gc.freeze()
 
-    def pytest_unconfigure(self) -> None:
-        gc.unfreeze()  # Else libraries report at the end that it has leaked.
-
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Garbage())
+    # Else libraries report at the end that it has leaked. Not before: pytest collects all garbage when it is done.
+    atexit.register(gc.unfreeze)
 
 
 def write_small_recipe(folder: Path, **overrides: Any) -> Path:

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from selftaught_assets_tests import forks
 from selftaught_assets_tests.ports import unused_port
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCATION = "selftaught_assets"
-_QUICK_DAGSTER = Path(__file__).resolve().parent / "quick_dagster"
 
 _LAUNCH_BACKFILL = """
 mutation Launch($params: LaunchBackfillParams!) {
@@ -63,7 +63,7 @@ class DagsterDev:
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self._home = home
-        path = os.pathsep.join(filter(None, (str(_QUICK_DAGSTER), str(ROOT), os.environ.get("PYTHONPATH"))))
+        path = os.pathsep.join((os.environ["PYTHONPATH"], str(ROOT)))
         own = {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONPATH": path}
         self._environment = os.environ | own | dict(environment)
         self.port = unused_port()
@@ -75,7 +75,7 @@ class DagsterDev:
         self._process = subprocess.Popen(
             [str(Path(sys.executable).with_name("dagster")), *arguments],
             cwd=ROOT,
-            env=self._environment,
+            env=self._environment | forks.address(),
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -134,7 +134,7 @@ class DagsterDev:
             assert found["__typename"] == "PartitionBackfill", found
             if found["status"] in ENDED:
                 return found["status"]
-            time.sleep(0.2)
+            time.sleep(0.5)
         raise AssertionError(f"backfill {backfill} did not end within {seconds} s")
 
     def reload(self) -> None:

@@ -26,12 +26,33 @@ import dagster._core.pipes.subprocess as pipes
 
 from selftaught_assets.runs import PRELOADED
 
+ADDRESS = "SELFTAUGHT_TESTS_FORKSERVER"
+"""The environment variable that names the forkserver which a process shares with the one that started it."""
+GIVE_WAY_SECONDS = 3.0
+"""How long a forked run waits before it makes room for its predecessor. The ten seconds of a user would be idle."""
+
 
 def context() -> ForkServerContext:
     """Starts processes from the one forkserver that this process and those that it forks have in common."""
     forked = multiprocessing.get_context("forkserver")
     forked.set_forkserver_preload([*PRELOADED, __name__])
     return forked
+
+
+def address() -> dict[str, str]:
+    """A variable for a process that is to share the forkserver of this one, and must end before it (`share`)."""
+    context()
+    forkserver.ensure_running()
+    return {ADDRESS: forkserver._forkserver._forkserver_address}
+
+
+def share() -> None:
+    """Uses the forkserver that the environment names. What it starts has the variables of the process that asks."""
+    shared = forkserver._forkserver
+    shared._forkserver_address = os.environ[ADDRESS]
+    shared._forkserver_alive_fd = os.open(os.devnull, os.O_RDONLY)  # It is another's to end.
+    shared.ensure_running = resource_tracker.ensure_running
+    ForkServerContext.Process = _InThisEnvironment
 
 
 @contextmanager
@@ -127,6 +148,7 @@ class _InThisEnvironment(ForkServerProcess):
     def run(self) -> None:
         os.environ.clear()
         os.environ.update(self._environment)
+        ForkServerContext.Process = _InThisEnvironment  # Of what it starts in its turn.
         super().run()
 
 
@@ -143,6 +165,7 @@ def _run_module(arguments: list[str], cwd: str, environment: dict[str, str], par
 
 def _prepare() -> None:
     """In the forkserver: what trainings have imported, and what its children do."""
+    from selftaught_assets.assets import publication
     from selftaught_assets.startup import importing
     from selftaught_assets.training.__main__ import PACKAGES, QUIET
 
@@ -154,6 +177,7 @@ def _prepare() -> None:
     os.environ.clear()
     os.environ.update(before)
     atexit.register(gc.unfreeze)  # Else Triton's bindings report at the end that all of it has leaked.
+    publication.GIVE_WAY_SECONDS = GIVE_WAY_SECONDS
     # Else a child would start a forkserver of its own for its steps.
     forkserver._forkserver.ensure_running = resource_tracker.ensure_running
     pipes.Popen = _ForkedTraining

@@ -71,7 +71,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     subprocess.run([*pip, *install], check=True, capture_output=True, env=outside())
     packages = environment / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     # A path in a .pth file does not make Python read the .pth files there, of which one names this checkout.
-    (packages / "requirements.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    seldom = "import gc; gc.set_threshold(100_000, 50, 50)"  # As quick_python has it.
+    (packages / "requirements.pth").write_text(f"{sysconfig.get_path('purelib')}\n{seldom}\n", encoding="utf-8")
     for command in ("dagster", "dg"):
         script = Path(sys.executable).with_name(command).read_text(encoding="utf-8").split("\n", 1)[1]
         (environment / "bin" / command).write_text(f"#!{python}\n{script}", encoding="utf-8")

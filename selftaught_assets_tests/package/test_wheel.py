@@ -125,7 +125,7 @@ def test_the_lines_of_the_model_card_run(installed: Installed, exported: Path) -
 
 @pytest.fixture(scope="module")
 def team(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of Dagster's, as create-dagster makes it, with two judges scaffolded by `dg`."""
+    """A project of Dagster's, as create-dagster makes it, with a judge scaffolded by `dg`, and its copy."""
     folder = tmp_path_factory.mktemp("team")
     (folder / "pyproject.toml").write_text(
         '[project]\nname = "team"\nversion = "0"\n\n'
@@ -140,8 +140,8 @@ def team(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path
         "    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)\n",
         encoding="utf-8",
     )
-    for name in ("support_judge", "search_judge"):
-        installed.run("dg", "scaffold", "defs", COMPONENT, name, folder=folder)
+    installed.run("dg", "scaffold", "defs", COMPONENT, "support_judge", folder=folder)
+    shutil.copytree(folder / "team" / "defs" / "support_judge", folder / "team" / "defs" / "search_judge")
     return folder
 
 
