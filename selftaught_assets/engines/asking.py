@@ -143,16 +143,33 @@ def votes_until_decided(
 
     def vote(waiting: pl.DataFrame) -> pl.DataFrame:
         complete, batches = sample(waiting), []
-        for (is_greedy,), part in waiting.group_by(pl.col("n") == 1, maintain_order=True):
-            sampling = _sampling(settings, "greedy" if is_greedy else "vote")
-            completions = complete(judge_tasks(settings, part, "end", "first"), sampling)
-            verdicts = parse_verdicts(completions["text"], settings.verdicts.format, ties=settings.verdicts.ties)
+        for part, tasks, sampling in vote_tasks(settings, waiting):
             indices = part.select("question", "order", sample_index=pl.int_ranges("first", "end"))
-            cast = indices.explode("sample_index").hstack(completions.select("text", "finish_reason", "error"))
-            batches.append(cast.with_columns(verdicts))
+            completions = complete(tasks, sampling).select("text", "finish_reason", "error")
+            batches.append(votes_cast(settings, indices.explode("sample_index").hstack(completions)))
         return pl.concat(batches)
 
     return sample_until_decided(requests, vote)
+
+
+def vote_tasks(
+    settings: JudgeSettings, requests: pl.DataFrame
+) -> Iterator[tuple[pl.DataFrame, Tasks, SamplingParameters]]:
+    """The tasks of the next votes on `judging.undecided` requests, greedy ones apart: requests, tasks, and how.
+
+    Raises:
+        UserError: later, as `judge_tasks`.
+    """
+    for (is_greedy,), part in requests.group_by(pl.col("n") == 1, maintain_order=True):
+        sampling = _sampling(settings, "greedy" if is_greedy else "vote")
+        yield part, judge_tasks(settings, part, "end", "first"), sampling
+
+
+def votes_cast(settings: JudgeSettings, completions: pl.DataFrame) -> pl.DataFrame:
+    """Completions (`judging.VOTE_SCHEMA` but for the verdict) as votes."""
+    return completions.with_columns(
+        parse_verdicts(completions["text"], settings.verdicts.format, ties=settings.verdicts.ties)
+    )
 
 
 def _sampling(settings: JudgeSettings, decoding: Decoding) -> SamplingParameters:

@@ -1,6 +1,6 @@
 """What a judge can be asked, and what it answers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Literal, NamedTuple
 
@@ -164,35 +164,58 @@ def answer(
         UserError: a question asks for a score and the recipe has no prompt for it, or for an impossible number of
             votes; or the disk is full.
     """
-    answers: dict[int, Answer] = {}
+    problems = {number: problem for number, question in enumerate(questions) if (problem := question_problem(question))}
+    asked = {number: question for number, question in enumerate(questions) if number not in problems}
+    requests = question_requests(settings, asked)
+    votes = votes_until_decided(settings, requests, _sampling(engine, journal, settings, len(asked), on_progress))
+    answers = answers_of(settings, requests, votes)
+    refused = {number: UserError(f"The judge cannot be asked: {problem}.") for number, problem in problems.items()}
+    return [(answers | refused)[number] for number in range(len(questions))]
+
+
+def question_requests(settings: JudgeSettings, questions: Mapping[int, Question]) -> pl.DataFrame:
+    """What to ask the judge about questions without a `question_problem`, by number: `asking.use_requests`.
+
+    Raises:
+        UserError: for an impossible number of votes, or confidence.
+    """
     rows = []
-    for number, question in enumerate(questions):
-        if problem := question_problem(question):
-            answers[number] = UserError(f"The judge cannot be asked: {problem}.")
-            continue
+    for number, question in questions.items():
         row = question._asdict()
         require_settings(row["votes"], row.get("abstain_below", 0.0))
         rows.append({"question": number} | row)
     asked = pl.DataFrame(rows, _QUESTIONS).with_columns(
-        n="votes", stops_early=(pl.col("abstain_below") == 0).fill_null(False)
+        n="votes",
+        stops_early=(pl.col("abstain_below") == 0).fill_null(False),
+        is_pair=pl.col("response").is_null(),
     )
-    requests = use_requests(settings, asked)
-    votes = votes_until_decided(settings, requests, _sampling(engine, journal, settings, len(rows), on_progress))
-    answers |= _failures(votes)
+    return use_requests(settings, asked)
+
+
+def answers_of(settings: JudgeSettings, requests: pl.DataFrame, votes: pl.DataFrame) -> dict[int, Answer]:
+    """The answers to questions on which all votes are cast.
+
+    Args:
+        settings: for the form of the judgments.
+        requests: `question_requests`.
+        votes: `judging.VOTE_SCHEMA` on them.
+    """
+    answers: dict[int, Answer] = dict(_failures(votes))
     requests, votes = (frame.filter(~pl.col("question").is_in(list(answers))) for frame in (requests, votes))
-    alone = pl.col("question").is_in(asked.filter(pl.col("response").is_not_null())["question"].implode())
+    pairs = requests.filter("is_pair")
+    is_of_pair = pl.col("question").is_in(pairs["question"].implode())
     votes = votes.sort("question", "sample_index", "order")
-    for (number,), part in votes.filter(alone).group_by("question"):
+    for (number,), part in votes.filter(~is_of_pair).group_by("question"):
         answers[number] = score_of(part["text"], parse_ratings(part["text"]))
-    given, counted = _counted(settings, requests.filter(~alone), votes.filter(~alone))
+    given, counted = _counted(settings, pairs, votes.filter(is_of_pair))
     judgments = given.group_by("question", maintain_order=True).agg(pl.struct("order", "text", "verdict"))
+    abstain_below = dict(pairs.select("question", "abstain_below").iter_rows())
     for (number, shown), row in zip(judgments.iter_rows(), counted.iter_rows(named=True), strict=True):
         said = tuple(Judgment(one["order"], one["text"], Verdict(one["verdict"] or Verdict.INVALID)) for one in shown)
         counts = [row[name] for name in COUNTS]
-        answers[number] = comparison(
-            Verdict(row["verdict"] or Verdict.INVALID), counts, said, questions[number].abstain_below
-        )
-    return [answers[number] for number in range(len(questions))]
+        verdict = Verdict(row["verdict"] or Verdict.INVALID)
+        answers[number] = comparison(verdict, counts, said, abstain_below[number])
+    return answers
 
 
 def comparison(

@@ -295,36 +295,46 @@ Vote = Callable[[pl.DataFrame], pl.DataFrame]
 def sample_until_decided(requests: pl.DataFrame, vote: Vote) -> pl.DataFrame:
     """The votes on each question until its verdict is certain: that of all n votes, whatever the others would be.
 
-    A question ends as well where a judgment is missing for good (`UNASKED_REASONS`).
-
     Args:
-        requests: question (a number), order (AB, and BA where both are asked), n (votes in each order), stops_early
-            (where it is false all n are cast), and whatever `vote` needs.
+        requests: as for `undecided`, and whatever `vote` needs.
         vote: casts votes.
 
     Returns:
         `VOTE_SCHEMA`, batch after batch.
     """
     votes = VOTE_SCHEMA.to_frame()
+    while not (wanted := undecided(requests, votes)).is_empty():
+        votes = pl.concat([votes, vote(wanted).select(VOTE_SCHEMA.names())])
+    return votes
+
+
+def undecided(requests: pl.DataFrame, votes: pl.DataFrame) -> pl.DataFrame:
+    """The requests of the questions whose verdict is not certain yet, with the votes that are cast on each next.
+
+    A question ends as well where a judgment is missing for good (`UNASKED_REASONS`).
+
+    Args:
+        requests: question (a number), order (AB, and BA where both are asked), n (votes in each order), stops_early
+            (where it is false all n are cast), and any further columns.
+        votes: `VOTE_SCHEMA` that were cast so far.
+
+    Returns:
+        Rows of `requests` with `first` and `end`, the sample indices of the next votes, in their order.
+    """
     orders = pl.col("orders")
     batch = (next_batch(pl.col("to_come")) + orders - 1) // orders
-    while True:
-        is_decided = pl.col("stops_early") & pl.col("verdict").is_not_null()
-        waiting = count_questions(requests, votes).filter(pl.col("to_come") > 0, ~pl.col("is_broken"), ~is_decided)
-        if waiting.is_empty():
-            return votes
-        end = pl.when("stops_early").then(pl.col("cast") + batch).otherwise("n")
-        indices = waiting.select("question", first="cast", end=end)
-        votes = pl.concat(
-            [votes, vote(requests.join(indices, on="question", maintain_order="left")).select(VOTE_SCHEMA.names())]
-        )
+    is_decided = pl.col("stops_early") & pl.col("verdict").is_not_null()
+    waiting = count_questions(requests, votes).filter(pl.col("to_come") > 0, ~pl.col("is_broken"), ~is_decided)
+    end = pl.when("stops_early").then(pl.col("cast") + batch).otherwise("n")
+    indices = waiting.select("question", first="cast", end=end)
+    return requests.join(indices, on="question", maintain_order="left")
 
 
 def count_questions(requests: pl.DataFrame, votes: pl.DataFrame) -> pl.DataFrame:
     """The votes on each question, over its orders together, and its verdict as soon as that is certain.
 
     Args:
-        requests: as in `sample_until_decided`.
+        requests: as for `undecided`.
         votes: `VOTE_SCHEMA` that were cast so far.
 
     Returns:
