@@ -9,7 +9,7 @@ in use a question ends once its verdict is certain, which is then that of all vo
 leaves the others their answers.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import polars as pl
 
@@ -17,6 +17,7 @@ from selftaught_assets.engines.journalled import GenerationTask, Tasks
 from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.method.identity import row_ids
 from selftaught_assets.method.judging import (
+    VOTE_SCHEMA,
     benchmark_requests,
     in_both_orders,
     request_messages,
@@ -142,34 +143,51 @@ def votes_until_decided(
     """
 
     def vote(waiting: pl.DataFrame) -> pl.DataFrame:
-        complete, batches = sample(waiting), []
-        for part, tasks, sampling in vote_tasks(settings, waiting):
-            indices = part.select("question", "order", sample_index=pl.int_ranges("first", "end"))
-            completions = complete(tasks, sampling).select("text", "finish_reason", "error")
-            batches.append(votes_cast(settings, indices.explode("sample_index").hstack(completions)))
-        return pl.concat(batches)
+        return cast_votes(settings, waiting, sample(waiting))
 
     return sample_until_decided(requests, vote)
 
 
-def vote_tasks(
-    settings: JudgeSettings, requests: pl.DataFrame
-) -> Iterator[tuple[pl.DataFrame, Tasks, SamplingParameters]]:
-    """The tasks of the next votes on `judging.undecided` requests, greedy ones apart: requests, tasks, and how.
+def cast_votes(
+    settings: JudgeSettings,
+    requests: pl.DataFrame,
+    complete: Sample,
+    is_wanted: Callable[[int], bool] = lambda question: True,
+) -> pl.DataFrame:
+    """The next votes on `judging.undecided` requests, as `judging.VOTE_SCHEMA`.
+
+    Args:
+        settings: for how the judge is asked.
+        requests: what to ask, with the sample indices `first` to `end` - 1.
+        complete: completes tasks.
+        is_wanted: whether a question still is, asked when the turn of one of its requests comes. Who says no once has
+            to stay with it; such requests have no votes.
 
     Raises:
-        UserError: later, as `judge_tasks`.
+        UserError: the recipe has no template for a request, or it cannot be rendered.
     """
+    batches = [VOTE_SCHEMA.to_frame()]
     for (is_greedy,), part in requests.group_by(pl.col("n") == 1, maintain_order=True):
-        sampling = _sampling(settings, "greedy" if is_greedy else "vote")
-        yield part, judge_tasks(settings, part, "end", "first"), sampling
+        tasks, begun = judge_tasks(settings, part, "end", "first"), []
+        wanted = Tasks(tasks.samples, _begun(tasks, part["question"], is_wanted, begun))
+        completions = complete(wanted, _sampling(settings, "greedy" if is_greedy else "vote"))
+        indices = part[begun].select("question", "order", sample_index=pl.int_ranges("first", "end"))
+        cast = indices.explode("sample_index", empty_as_null=False).hstack(
+            completions.select("text", "finish_reason", "error")
+        )
+        verdicts = parse_verdicts(cast["text"], settings.verdicts.format, ties=settings.verdicts.ties)
+        batches.append(cast.with_columns(verdicts).select(VOTE_SCHEMA.names()))
+    return pl.concat(batches)
 
 
-def votes_cast(settings: JudgeSettings, completions: pl.DataFrame) -> pl.DataFrame:
-    """Completions (`judging.VOTE_SCHEMA` but for the verdict) as votes."""
-    return completions.with_columns(
-        parse_verdicts(completions["text"], settings.verdicts.format, ties=settings.verdicts.ties)
-    )
+def _begun(
+    tasks: Tasks, questions: Iterable[int], is_wanted: Callable[[int], bool], begun: list[int]
+) -> Iterator[GenerationTask]:
+    """The tasks of questions that are wanted when their turn comes; notes their places."""
+    for place, (question, task) in enumerate(zip(questions, tasks, strict=True)):
+        if is_wanted(question):
+            begun.append(place)
+            yield task
 
 
 def _sampling(settings: JudgeSettings, decoding: Decoding) -> SamplingParameters:

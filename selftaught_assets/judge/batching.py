@@ -1,20 +1,23 @@
-"""Concurrent questions, answered together: one thread owns the judge, and what arrives while it works waits.
+"""Concurrent questions, answered together: one thread owns the judge; what arrives while it works joins soon.
 
-An answer does not depend on the batch, since a sample's random stream does not (engines/asking.py).
+An answer does not depend on who else asks (judge/voting.py). Who arrives first joins first.
 """
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from selftaught_assets.errors import UserError
 from selftaught_assets.judge.answers import Answer, Question
-from selftaught_assets.judge.judge import Judge
+from selftaught_assets.judge.voting import Voting
 
 GATHERING_SECONDS = 0.01
-"""How long an idle judge waits for more questions after the first."""
+GATHERING_SHARE = 0.05
+"""Who has an answer often asks the next question at once. So a round begins when as many questions wait as answers were
+given after the last one, or when none has come for so long: in seconds, or in parts of the last round's time."""
 MOST_TOGETHER = 64
 MOST_WAITING = 1024
 _logger = logging.getLogger(__name__)
@@ -25,13 +28,23 @@ class TooManyWaitingError(Exception):
 
 
 class Batcher:
-    """Answers questions in batches. Create, use and close it in one event loop."""
+    """Answers questions in rounds of votes. Create, use and close it in one event loop."""
 
-    def __init__(self, judge: Judge, on_batch: Callable[[Sequence[Answer]], None]) -> None:
-        """`on_batch` gets the answers of each batch before they are handed out; what it raises the event loop logs."""
-        self._judge = judge
-        self._on_batch = on_batch
-        self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
+    def __init__(self, voting: Voting, on_round: Callable[[int, Collection[Answer]], None]) -> None:
+        """Takes a voting that nobody else uses.
+
+        Args:
+            voting: of the judge.
+            on_round: told after each round how many questions were judged together, and the answers, before they are
+                handed out; what it raises the event loop logs.
+        """
+        self._voting = voting
+        self._on_round = on_round
+        self._numbers = itertools.count()
+        self._answers: dict[int, asyncio.Future[Answer]] = {}
+        """Of all questions that somebody waits for."""
+        self._waiting: dict[int, Question] = {}
+        """Those of them that are not with the judge yet."""
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judge")
         self._work = asyncio.create_task(self._answer_for_ever())
@@ -49,64 +62,74 @@ class Batcher:
     async def ask(self, question: Question) -> Answer:
         """The answer to one question, judged together with whatever else is asked meanwhile.
 
-        Whoever cancels this takes the question back, unless its batch has begun.
+        Whoever cancels this takes the question back: votes that have not begun are not cast.
 
         Raises:
             TooManyWaitingError: the queue is full.
-            UserError: the judge cannot be asked such a question.
+            UserError: the engine failed.
         """
         if self.is_full:
             raise TooManyWaitingError
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, answer))
+        number = next(self._numbers)
+        self._answers[number] = answer = asyncio.get_running_loop().create_future()
+        self._waiting[number] = question
         self._arrived.set()
         try:
             return await answer
-        except asyncio.CancelledError:
-            self._waiting = [one for one in self._waiting if one[1] is not answer]
-            raise
+        finally:
+            del self._answers[number]
+            self._waiting.pop(number, None)
 
     async def close(self) -> None:
-        """Answers what is waiting, then ends the thread."""
-        while self._waiting:
-            await asyncio.wait([answer for _, answer in self._waiting])
+        """Answers what is asked already, then ends the thread."""
+        while self._answers:
+            await asyncio.wait(list(self._answers.values()))
+            await asyncio.sleep(0)  # Who has an answer leaves by himself.
         self._work.cancel()
         with suppress(asyncio.CancelledError):
             await self._work
         self._thread.shutdown()
 
     async def _answer_for_ever(self) -> None:
+        loop = asyncio.get_running_loop()
+        given, took = MOST_TOGETHER, 0.0
         while True:
-            if not self._waiting:
+            if not self._answers:
                 self._arrived.clear()
                 await self._arrived.wait()
-                await asyncio.sleep(GATHERING_SECONDS)
-            batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
-            wanted = [(question, answer) for question, answer in batch if not answer.done()]
-            if wanted:
-                (defect,) = await asyncio.gather(self._answer(wanted), return_exceptions=True)
-                if defect is not None:
-                    _logger.error("A batch of questions was not answered.", exc_info=defect)
-                    for _, answer in wanted:
-                        if not answer.done():
-                            answer.set_exception(defect)
-
-    async def _answer(self, batch: Sequence[tuple[Question, "asyncio.Future[Answer]"]]) -> None:
-        ask = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._judge.answer, [question for question, _ in batch]
-        )
-        (answers,) = await asyncio.gather(ask, return_exceptions=True)
-        if isinstance(answers, UserError) and len(batch) > 1:  # One question must not spoil the others.
-            for one in batch:
-                await self._answer([one])
-            return
-        failed = isinstance(answers, BaseException)
-        if not failed:
-            asyncio.get_running_loop().call_soon(self._on_batch, answers)
-        for place, (_, answer) in enumerate(batch):
-            if answer.done():  # The client has gone.
+            await self._gather(given, max(GATHERING_SECONDS, GATHERING_SHARE * took))
+            room = MOST_TOGETHER - (len(self._answers) - len(self._waiting))
+            asked = {number: self._waiting.pop(number) for number in list(self._waiting)[: max(room, 0)]}
+            judged = self._answers.keys() - self._waiting.keys()
+            if not judged:
                 continue
-            if failed:
-                answer.set_exception(answers)
+            started = loop.time()
+            # Whether somebody waits for an answer is looked up in the judge's thread, too.
+            work = loop.run_in_executor(self._thread, self._voting.round, asked, self._answers.__contains__)
+            (found,) = await asyncio.gather(work, return_exceptions=True)
+            took = loop.time() - started
+            if isinstance(found, BaseException):
+                given = self._fail(judged, found)
             else:
-                answer.set_result(answers[place])
+                given = len(found)
+                loop.call_soon(self._on_round, len(judged), found.values())
+                for number, answer in found.items():
+                    if number in self._answers and not self._answers[number].done():
+                        self._answers[number].set_result(answer)
+            await asyncio.sleep(0)  # Who has an answer leaves by himself.
+
+    async def _gather(self, expected: int, seconds: float) -> None:
+        while len(self._waiting) < expected:
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), seconds)
+            except TimeoutError:
+                return
+
+    def _fail(self, numbers: Collection[int], defect: BaseException) -> int:
+        if not isinstance(defect, UserError):
+            _logger.error("Questions were not answered.", exc_info=defect)
+        for number in numbers:
+            if number in self._answers and not self._answers[number].done():
+                self._answers[number].set_exception(defect)
+        return len(numbers)

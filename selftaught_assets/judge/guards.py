@@ -9,7 +9,7 @@ import hmac
 import ipaddress
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 
 from fastapi import HTTPException, Response
 from fastapi.responses import JSONResponse
@@ -142,7 +142,7 @@ class Metrics:
         )
         self.batches = Histogram(
             "selftaught_batch_questions",
-            "Questions judged together.",
+            "Questions judged together in a round of votes.",
             buckets=(1, 2, 4, 8, 16, 32, 64),
             **kind,
         )
@@ -150,9 +150,9 @@ class Metrics:
         self.judgments = Counter("selftaught_judgments", "Judgments written.", **kind)
         self.waiting = Gauge("selftaught_waiting_questions", "Questions that wait for the judge.", **kind)
 
-    def count(self, answers: Sequence[Answer]) -> None:
-        """Counts the answers of one batch."""
-        self.batches.observe(len(answers))
+    def count(self, together: int, answers: Collection[Answer]) -> None:
+        """Counts a round of votes: how many questions were judged together, and the answers that it led to."""
+        self.batches.observe(together)
         self.judgments.inc(sum(len(answer.judgments) for answer in answers if not isinstance(answer, UserError)))
 
 

@@ -28,6 +28,7 @@ from selftaught_assets.judge.answers import (
     require_settings,
 )
 from selftaught_assets.judge.references import find_judge, judge_in_folder, needs_no_recipe
+from selftaught_assets.judge.voting import Voting
 from selftaught_assets.method.votes import Standing, games, standings
 from selftaught_assets.recipe import DEFAULT_RECIPE, JudgeSettings, engine_settings, load_recipe
 from selftaught_assets.storage.journal import Journal, MemoryJournal
@@ -253,8 +254,12 @@ class Judge:
         return pairs.hstack(pl.DataFrame(rows, schema=schema))
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
-        """Answers questions of both kinds together; nothing is kept on disk. For services."""
+        """Answers questions of both kinds together; nothing is kept on disk."""
         return answer(self._engine, MemoryJournal(), self.settings, questions, lambda progress: None)
+
+    def voting(self) -> Voting:
+        """Answers questions that come while others are judged, for services; nobody else asks the judge meanwhile."""
+        return Voting(self._engine, self.settings)
 
     def close(self) -> None:
         """Gives the model's memory back."""

@@ -1,7 +1,6 @@
 """The judge over HTTP: a FastAPI application around one loaded judge.
 
-Answers are those of `Judge`; nothing is kept on disk. A question whose client has left is taken back, unless its batch
-has begun.
+Answers are those of `Judge`; nothing is kept on disk. A question whose client has left is taken back.
 """
 
 import asyncio
@@ -175,7 +174,7 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        batchers.append(Batcher(judge, metrics.count))
+        batchers.append(Batcher(judge.voting(), metrics.count))
         yield
         await batchers.pop().close()
 
