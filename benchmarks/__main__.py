@@ -18,6 +18,7 @@ NAMES = (
     "trace",
     "pipeline_null",
     "judgments_memory",
+    "service",
     "loop",
 )
 

@@ -13,6 +13,10 @@ EXPECTED = {
     "data_plane": {"data_plane", "data_plane_growth"},
     "journal_index": {"journal_index"},
     "judgments_memory": {"judgments_memory", "judgments_begin"},
+    "service": {
+        *("service_20", "service_20_width", "service_20_p50", "service_20_p99"),
+        *("service_1_width", "service_1_p50", "service_1_p99"),
+    },
     "trace": {"trace", "trace_hundredth"},
 }
 
