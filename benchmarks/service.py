@@ -76,7 +76,7 @@ def run(*, small: bool, rounds: int) -> dict[str, Result]:
 
 def milliseconds(percent: int, found: Sequence[Served], offline: float) -> Result:
     """A percentile of the time to an answer, the median of the rounds; beside the mean time of a batch offline."""
-    times = [quantiles(one.milliseconds, n=100)[percent - 1] for one in found]
+    times = [quantiles(one.milliseconds, n=100, method="inclusive")[percent - 1] for one in found]
     print(f"p{percent}: {median(times):,.0f} ms ({min(times):,.0f} to {max(times):,.0f}); offline {offline:,.0f} ms")
     n = sum(len(one.milliseconds) for one in found)
     value, baseline = round(median(times), 1), round(offline, 1)
