@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,10 +23,42 @@ _END = 500
 
 
 class UserError(Exception):
-    """A mistake in the input or the environment. Its text is one sentence: what is wrong, where, what to do."""
+    """A mistake in the input or the environment. Its text is one sentence: what is wrong, where, what to do.
+
+    It may quote what a stranger wrote, and be shown by any terminal: characters that act on one are spelled out.
+    """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(sentence if len(sentence) <= LONGEST else f"{sentence[: LONGEST - _END]} … {sentence[-_END:]}")
+        cut = sentence if len(sentence) <= LONGEST else f"{sentence[: LONGEST - _END]} … {sentence[-_END:]}"
+        super().__init__(visible(cut))
+
+
+_JOINERS = "\u200c\u200d"
+"""Invisible, but Persian and emoji are written with them, and they move nothing."""
+_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+"""Categories of characters that are not shown but do something: control, format (among them the overrides of the
+direction of writing), surrogates, private use, separators of lines and paragraphs."""
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    r"""The text with every character shown that would act on the terminal: U+202E as `\u202e`, an escape as `\x1b`.
+
+    Args:
+        text: of a model or a user.
+        lines: keep line breaks and tabs; else a line break is `↵`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_visible(character, lines) for character in text)
+
+
+def _visible(character: str, lines: bool) -> str:
+    if character == "\n":
+        return character if lines else "↵"
+    if (character == "\t" and lines) or character in _JOINERS or unicodedata.category(character) not in _UNSAFE:
+        return character
+    number = ord(character)
+    return f"\\x{number:02x}" if number <= 0xFF else f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
 
 
 def of_the_environment(error: OSError, target: object = None, problem: str = "cannot be used") -> UserError | None:
@@ -69,12 +102,15 @@ def refused_as(problem: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        # A panic of a library in Rust, such as tokenizers, is no Exception, and of a class that cannot be imported.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         _LOG.debug("%s", problem, exc_info=True)
         raise UserError(f"{problem}: {reason_of(error)}") from error
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """What an exception says, in one line, cut where it is too long to read."""
     text = " ".join(str(error).split())
     if not text or isinstance(error, _WITHOUT_SENTENCE):

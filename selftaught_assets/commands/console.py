@@ -7,15 +7,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from selftaught_assets.errors import UserError, as_clause, reason_of, refused_as
+from selftaught_assets.errors import UserError, as_clause, reason_of, refused_as, visible
 from selftaught_assets.paths import local_path
 
 if TYPE_CHECKING:
@@ -58,8 +59,16 @@ def _substituted(error: UnicodeError) -> tuple[str, int]:
     ), error.end
 
 
-console = Console()
-errors = Console(stderr=True)
+class SafeConsole(Console):
+    """Shows what acts on a terminal, in the names of files and judges too."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The text without such characters, with its markup."""
+        return super().render_str(visible(text, lines=True), **options)
+
+
+console = SafeConsole()
+errors = SafeConsole(stderr=True)
 
 RecipeOption = Annotated[
     str, typer.Option("--recipe", "-r", help="A recipe's name, or the path of a .yaml file.", show_default=True)

@@ -1,7 +1,6 @@
 """The commands `trace` and `diff`: where a row comes from, and what differs between two iterations."""
 
 import json
-import unicodedata
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from selftaught_assets.commands.console import BenchmarkOption, JsonOption, RecipeOption, console, new_table, percent
+from selftaught_assets.errors import visible
 
 if TYPE_CHECKING:
     from selftaught_assets.lineage import Model, Node, Trace
@@ -19,22 +19,6 @@ if TYPE_CHECKING:
 
 SHORT = 12
 """Digits of a digest that are shown."""
-
-_JOINERS = "\u200c\u200d"
-"""Invisible, but Persian and emoji are written with them, and they move nothing."""
-_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-"""Categories of characters that are not shown but do something: control, format (among them the overrides of the
-direction of writing), surrogates, private use, separators of lines and paragraphs."""
-
-
-def visible(text: str, *, lines: bool = False) -> str:
-    r"""The text with every character shown that would act on the terminal: U+202E as `\u202e`, an escape as `\x1b`.
-
-    Args:
-        text: of a model or a user.
-        lines: keep line breaks and tabs; else a line break is `↵`.
-    """
-    return "".join(_visible(character, lines) for character in text)
 
 
 def line(node: "Node", full: bool) -> Text:
@@ -68,15 +52,6 @@ def sampling_text(sampling: Mapping[str, Any] | None) -> str:
     if sampling is None:
         return ""
     return f", T {sampling['temperature']:g}, top-p {sampling['top_p']:g}"
-
-
-def _visible(character: str, lines: bool) -> str:
-    if character == "\n":
-        return character if lines else "↵"
-    if (character == "\t" and lines) or character in _JOINERS or unicodedata.category(character) not in _UNSAFE:
-        return character
-    number = ord(character)
-    return f"\\x{number:02x}" if number <= 0xFF else f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
 
 
 def _style(node: "Node") -> str:

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.markup import escape
 
 from selftaught_assets.cli import main
-from selftaught_assets.commands.console import opened_instance, use_dagster_home
+from selftaught_assets.commands.console import SafeConsole, new_table, opened_instance, use_dagster_home
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.layout import default_data_root
 from selftaught_assets_tests.commands.test_results import recipe as recipe
@@ -105,3 +106,16 @@ def test_data_folder_may_be_in_ones_home(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("SELFTAUGHT_DATA", "~nobody-of-this-name/data")
     with pytest.raises(UserError, match="SELFTAUGHT_DATA is '~nobody"):
         default_data_root()
+
+
+def test_nothing_that_a_stranger_wrote_acts_on_the_terminal() -> None:
+    text = "a\x1b[2J\x1b]0;title\x07b\x9b31m\u202ec\r\u2028"
+    shown = "a\\x1b[2J\\x1b]0;title\\x07b\\x9b31m\\u202ec\\x0d\\u2028"
+    assert str(UserError(f"{text}\n.")) == f"{shown}↵."
+    printed = SafeConsole(file=io.StringIO(), width=200)
+    printed.print(f"[bold]{escape(text)}[/]\n", highlight=False, soft_wrap=True)
+    table = new_table("name")
+    table.add_row(escape(text))
+    printed.print(table)
+    assert printed.file.getvalue().count(shown.partition("title")[0]) == 2
+    assert not set(printed.file.getvalue()) & set("\x1b\x07\x9b\u202e\r\u2028")

@@ -11,8 +11,7 @@ from typer.testing import CliRunner
 
 from selftaught_assets.cli import app
 from selftaught_assets.commands.console import console
-from selftaught_assets.commands.lineage import visible
-from selftaught_assets.errors import UserError
+from selftaught_assets.errors import UserError, visible
 from selftaught_assets.storage.layout import Layout
 from selftaught_assets.storage.tables import write_table
 from selftaught_assets_tests.conftest import write_small_recipe
