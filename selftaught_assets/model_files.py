@@ -8,8 +8,10 @@ import json
 import shutil
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 from selftaught_assets.errors import UserError, refused_as
+from selftaught_assets.input_files import LARGEST_SETTINGS, MEBIBYTE, content_of, opened, text_of
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -53,8 +55,25 @@ TOKENIZER_FILES = (
 MODEL_FILES = (CONFIG, GENERATION_CONFIG, "*.safetensors", WEIGHTS_INDEX, *TOKENIZER_FILES)
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
 
+LARGEST_JSON = 256 * MEBIBYTE
+"""Of a file of a model folder. The largest tokenizers have a tenth of it."""
+_LARGEST_CONFIG = 8 * MEBIBYTE
+_MOST_LAYERS = 1_000
+"""By a configuration. The deepest models have a fifth of it; a billion would be made one by one."""
+_DEEPEST = 100
+"""Levels of JSON that are read; of those of a model there are ten."""
+
 Stamp = tuple[int, int, int, int]
 """Size, time of the last change of the content and of the entry (nanoseconds), inode."""
+
+
+class Tensor(NamedTuple):
+    """What a file of weights says of one of them."""
+
+    dtype: str
+    """As safetensors names it, such as BF16."""
+    shape: tuple[int, ...]
+
 
 _WITHOUT_EFFECT = {"_name_or_path", "name_or_path", "_commit_hash", "transformers_version"}
 _CONFIG_WITHOUT_EFFECT = _WITHOUT_EFFECT | {"use_cache"}
@@ -110,9 +129,11 @@ def config_content(folder: Path) -> dict[str, object]:
     """What counts of a model's configuration.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: it is missing or damaged, or of more layers than any model has.
     """
-    config = read_json(folder / CONFIG, "a model folder needs the config.json that save_pretrained writes")
+    remedy = "a model folder needs the config.json that save_pretrained writes"
+    config = read_json(folder / CONFIG, remedy, most=_LARGEST_CONFIG)
+    _require_few_layers(folder, config)
     return _without(config, _CONFIG_WITHOUT_EFFECT)
 
 
@@ -123,7 +144,7 @@ def end_of_sequence(folder: Path) -> object:
         UserError: it is damaged.
     """
     path = folder / GENERATION_CONFIG
-    return read_json(path, "copy the model again").get("eos_token_id") if path.is_file() else None
+    return read_json(path, "copy the model again").get("eos_token_id") if path.exists() else None
 
 
 def tokenizer_content(folder: Path) -> dict[str, object]:
@@ -136,13 +157,19 @@ def tokenizer_content(folder: Path) -> dict[str, object]:
     if not files_of(folder, VOCABULARIES):
         raise UserError(f"The model folder {folder} has no tokenizer: add the tokenizer.json that belongs to it.")
     settings = read_json(files[TOKENIZER_CONFIG], "copy the model again") if TOKENIZER_CONFIG in files else {}
-    if CHAT_TEMPLATE not in files and not settings.get("chat_template"):
+    given = settings.get("chat_template")
+    if CHAT_TEMPLATE not in files and not given:
         raise UserError(
             f"The model folder {folder} has no chat template: use an instruction-tuned model, or add {CHAT_TEMPLATE}."
         )
-    if CHAT_TEMPLATE in files:
-        with refused_as(f"The chat template {files[CHAT_TEMPLATE]} cannot be read"):
-            files[CHAT_TEMPLATE].read_text(encoding="utf-8")
+    if given is not None and not isinstance(given, str | list | dict):
+        raise UserError(f"{files[TOKENIZER_CONFIG]} has a chat_template that is no text: copy the model again.")
+    if len(str(given)) > LARGEST_SETTINGS:
+        raise UserError(f"{files[TOKENIZER_CONFIG]} has a chat_template that nobody wrote by hand: copy it again.")
+    for name, path in files.items():
+        if name.endswith(".jinja"):
+            with refused_as(f"The chat template {path} cannot be read"):
+                text_of(path, LARGEST_SETTINGS)
     digests = {name: file_digest(path) for name, path in files.items() if name != TOKENIZER_CONFIG}
     return digests | {TOKENIZER_CONFIG: _without(settings, _TOKENIZER_CONFIG_WITHOUT_EFFECT)}
 
@@ -186,8 +213,8 @@ def weight_files(folder: Path) -> list[Path]:
     raise UserError(f"The model folder {folder} has no weights: it needs {WEIGHTS}, or shards and their index.")
 
 
-def require_whole_safetensors(path: Path) -> set[str]:
-    """The names of the tensors in a file, which has all of their bytes.
+def require_whole_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file, which has all of their bytes.
 
     Raises:
         UserError: it is missing or damaged.
@@ -196,32 +223,58 @@ def require_whole_safetensors(path: Path) -> set[str]:
 
     if not path.is_file():
         raise UserError(f"The weights {path} do not exist: copy the model again.")
+    opened(path).close()  # A file that may not be read does not exist to safetensors.
     try:
         with safe_open(path, framework="numpy") as tensors:
-            return set(tensors.keys())
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118  It is no dict.
+            return {name: Tensor(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
     except SafetensorError as error:
         raise UserError(f"{path} is not a complete safetensors file ({error}): copy it again.") from None
 
 
-def read_json(path: Path, remedy: str) -> dict[str, object]:
+def read_json(path: Path, remedy: str, most: int = LARGEST_JSON) -> dict[str, object]:
     """A JSON object from a file.
 
     Args:
         path: of the file.
         remedy: how the sentence about a missing or damaged one ends.
+        most: bytes that are read.
 
     Raises:
         UserError: it is missing or damaged.
     """
+    if not path.exists():
+        raise UserError(f"{path} does not exist: {remedy}.")
+    text = content_of(path, most)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {remedy}.") from None
+        content = json.loads(text.decode("utf-8"))
+        _require_shallow(content)
     except (ValueError, RecursionError):  # No JSON, no UTF-8, or nested without end.
         raise UserError(f"{path} is not valid JSON: {remedy}.") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a JSON object: {remedy}.")
     return content
+
+
+def _require_shallow(content: object) -> None:
+    """Raises RecursionError for what is nested deeper than those who look through it later can go."""
+    level = [[content]]
+    for _ in range(_DEEPEST):
+        parts = (value.values() if isinstance(value, dict) else value for value in level)
+        level = [part for some in parts for part in some if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise RecursionError
+
+
+def _require_few_layers(folder: Path, config: dict[str, object]) -> None:
+    for section in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for name, value in section.items():
+            if name.endswith(("layer", "layers")) and type(value) is int and value > _MOST_LAYERS:
+                raise UserError(
+                    f"{folder / CONFIG} has {name} {value:,}, of which at most {_MOST_LAYERS:,} can be: copy the model "
+                    "again."
+                )
 
 
 def file_digest(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The one list of the files that a model is made of."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,7 +8,15 @@ import pytest
 import transformers
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.model_files import MODEL_FILES, TOKENIZER_FILES, copy_tokenizer, files_of, read_json
+from selftaught_assets.model_files import (
+    MODEL_FILES,
+    TOKENIZER_FILES,
+    config_content,
+    copy_tokenizer,
+    files_of,
+    read_json,
+    tokenizer_content,
+)
 
 _DECLARED = re.compile(r"^[A-Z_]*FILES?(?:_NAMES?)?\s*=\s*(\{.*?\}|\"[^\"]+\")", re.DOTALL | re.MULTILINE)
 
@@ -49,7 +58,32 @@ def test_folders_and_names_that_only_resemble_those_on_the_list_are_no_files_of_
     assert files_of(tmp_path, MODEL_FILES) == {}
 
 
-def test_json_that_is_nested_without_end_is_damaged(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"a": ' + "[" * 100_000)
+@pytest.mark.parametrize("text", ["[" * 100_000, f"{'[' * 900}{']' * 900}}}"], ids=["without end", "deeply"])
+def test_json_that_is_nested_too_deeply_is_damaged(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text('{"a": ' + text)
     with pytest.raises(UserError, match=r"config.json is not valid JSON: copy the model again\.$"):
         read_json(tmp_path / "config.json", "copy the model again")
+
+
+@pytest.mark.parametrize("config", [{"num_hidden_layers": 10**9}, {"text_config": {"n_layer": 1001}}])
+def test_more_layers_than_any_model_has_are_refused_before_they_are_made(tmp_path: Path, config: dict) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"config\.json has n\w+ 1,0.* of which at most 1,000 can be"):
+        config_content(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "template", "said"),
+    [
+        ({"chat_template": 5}, None, "a chat_template that is no text"),
+        ({"chat_template": "x" * 2**21}, None, "a chat_template that nobody wrote by hand"),
+        ({}, "x" * 2**21, "chat_template.jinja is larger than 1 MiB"),
+    ],
+)
+def test_a_chat_template_that_is_none_is_refused(tmp_path: Path, settings: dict, template: str, said: str) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    if template is not None:
+        (tmp_path / "chat_template.jinja").write_text(template)
+    with pytest.raises(UserError, match=said):
+        tokenizer_content(tmp_path)

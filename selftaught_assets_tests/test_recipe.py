@@ -7,6 +7,7 @@ import yaml
 
 from selftaught_assets.definitions import build_definitions
 from selftaught_assets.errors import UserError
+from selftaught_assets.method import limits
 from selftaught_assets.recipe import PROMPTS_FOLDER, RECIPES_FOLDER, Recipe, engine_settings, load_recipe
 from selftaught_assets.recipe.benchmarks import Benchmark
 from selftaught_assets.recipe.engines import OpenAISettings, TransformersSettings, VllmSettings
@@ -45,9 +46,9 @@ MERGES = "\n".join(
         ("pool: &pool [*pool]\n", "an alias (*) stands for what it is a part of"),
         (f"pool: {'[' * 1_500}\n", "it is nested too deeply"),
         (f"pool: {'{a: ' * 1_500}\n", "it is nested too deeply"),
-        (f"seed: 0x{'f' * 100_000}\n", "a number has 100,002 digits"),
+        (f"seed: 0x{'f' * 90_000}\n", "a number has 90,002 digits"),
         (f"seed: 1{':59' * 30_000}\n", "a number has 90,001 digits"),
-        ("name: a\n" * 30_000, "it has 240,000 characters, of which at most 200,000 are read"),
+        ("name: a\n" * 30_000, "it has 240,000 characters, of which at most 100,000 are read"),
     ],
     ids=["aliases", "merges", "circle", "lists", "mappings", "hexadecimal", "sexagesimal", "long"],
 )
@@ -58,8 +59,26 @@ def test_yaml_that_stands_for_more_than_can_be_read_is_refused_at_once(tmp_path:
     assert len(str(refused.value)) < 1_000
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 'a' * 1000000000 }}",
+        "{{ 9 ** 9 ** 9 }}",
+        "{{ 'a'.center(1000000000) }}",
+    ],
+)
+def test_a_template_of_a_component_that_never_ends_is_one_sentence(
+    tmp_path: Path, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SECONDS", 0.2)
+    (tmp_path / "defs.yaml").write_text(yaml.safe_dump({"type": "any", "attributes": {"seed": template}}))
+    with pytest.raises(UserError, match=r"cannot be filled in \(known here: env\): ."):
+        load_recipe(str(tmp_path / "defs.yaml"))
+
+
 def test_a_value_that_a_message_quotes_is_cut(tmp_path: Path) -> None:
-    path = write_small_recipe(tmp_path, seed="x" * 100_000)
+    path = write_small_recipe(tmp_path, seed="x" * 90_000)
     with pytest.raises(UserError, match=r"`seed` is 'xxx.*…: input should be a valid integer") as refused:
         load_recipe(str(path))
     assert len(str(refused.value)) < 1_000
@@ -169,6 +188,12 @@ def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: 
         ({"verdicts": {"format": "stars"}}, "`verdicts.format` is 'stars'"),
         ({"verdicts": {"format": "json"}, "prompts": str(PROMPTS_FOLDER)}, "json needs `prompts` of its own"),
         ({"seed_model": "nowhere"}, "`seed_model` names"),
+        ({"pool": {"path": "a\0b"}}, "`pool.path` is 'a\\x00b': no file can have such a name"),
+        ({"training": {"learning_rate": float("inf")}}, "`training.learning_rate` is inf: input should be a finite"),
+        ({"evaluation": {"sampling": {"temperature": float("inf")}}}, "`evaluation.sampling.temperature` is inf"),
+        ({"price": {"per_hour": float("inf")}}, "`price.per_hour` is inf"),
+        ({"name": "\x1b[2J\u202e"}, "`name` is '\\x1b[2J\\u202e': string should match"),
+        ({"\x1b[2J": 1}, "unknown field `\\x1b[2J`"),
         ({"journal": "s4://bucket/prefix"}, "`journal` is 's4://bucket/prefix', but fsspec knows no storage s4://"),
         ({"journal": "s3:///prefix"}, "`journal` is 's3:///prefix', which names no bucket"),
         ({"name": "Not A Name"}, "`name` is 'Not A Name'"),

@@ -13,16 +13,14 @@ import re
 from array import array
 from collections.abc import Callable, Collection, Hashable, Sequence
 from datetime import date as Date
-from functools import cached_property, lru_cache
-from itertools import pairwise
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment
-
 from selftaught_assets.engines.protocol import Prompt
+from selftaught_assets.engines.tokenizer_files import require_bounded_tokenizer
 from selftaught_assets.errors import UserError, refused_as
-from selftaught_assets.method.limits import limited
+from selftaught_assets.method.limits import MOST_CHARACTERS, BoundedSandbox, EndlessError, limited
 from selftaught_assets.recipe.engines import TEMPLATE_DATE
 from selftaught_assets.startup import import_quickly
 
@@ -34,6 +32,7 @@ Messages = Sequence[dict[str, str]]
 
 _MARKS = (0xF0000, 0xFFFFD)
 """Characters for private use, first and last: one that no content holds marks where contents begin and end."""
+_LARGEST_ID = 2**31
 _REMEMBERED_TOKENS = 2**23
 """Of the prompts that are remembered: RewardBench in both orders."""
 _READS_THE_DATE = re.compile(r"\b(strftime_now|date_string)\b")
@@ -51,11 +50,12 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     """The tokenizer of a model folder, without the model: never from the network, never code.
 
     Raises:
-        UserError: `transformers` cannot load it.
+        UserError: `transformers` cannot load it, or it is far larger than any in use.
     """
     import_quickly("transformers.models.auto.tokenization_auto")
     from transformers import AutoTokenizer
 
+    require_bounded_tokenizer(folder)
     with refused_as(f"The tokenizer of {folder} cannot be loaded"):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
@@ -122,7 +122,7 @@ def end_tokens(tokenizer: "PreTrainedTokenizerBase", configured: int | Sequence[
         UserError: `configured` is no token id, or the chat template cannot be applied.
     """
     numbers = list(configured) if isinstance(configured, list | tuple) else [configured]
-    if any(type(number) is not int for number in numbers if number is not None):
+    if any(type(number) is not int or abs(number) > _LARGEST_ID for number in numbers if number is not None):
         raise UserError(
             f"The generation configuration of {tokenizer.name_or_path} has eos_token_id {configured!r}, which is not "
             "a token id: write a number, or a list of numbers."
@@ -193,6 +193,16 @@ def special_token_pattern(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[st
     return _finds_any(_called_special(tokenizer) | _named_by_template(tokenizer))
 
 
+def plain_ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """The tokens of a text, with those that its special tokens stand for, and no others.
+
+    Raises:
+        UserError: the tokenizer cannot read it.
+    """
+    with refused_as(f"The tokenizer of {tokenizer.name_or_path} cannot read a text"):
+        return tokenizer(text, add_special_tokens=False, split_special_tokens=False)["input_ids"]
+
+
 def _pieces(
     tokenizer: "PreTrainedTokenizerBase", messages: Messages, date: Date, *, add_generation_prompt: bool
 ) -> list[str]:
@@ -219,6 +229,8 @@ def _pieces(
                         return pieces
                     read_otherwise = read_otherwise or pieces  # What it writes depends on what it reads.
         except UserError as error:
+            if isinstance(error.__cause__, EndlessError):
+                raise  # The other form would take as long.
             refusal = refusal or error
     if read_otherwise is not None:
         return read_otherwise
@@ -256,8 +268,8 @@ def _templated(
             "chat_template.jinja to its folder."
         )
     with refused_as(f"The chat template of {tokenizer.name_or_path} refuses the messages"):
-        _require_no_power(_template_text(tokenizer))
-        return limited(
+        _bound_templates()
+        text = limited(
             tokenizer.apply_chat_template,
             list(messages),
             tokenize=False,
@@ -265,15 +277,19 @@ def _templated(
             strftime_now=date.strftime,  # Instead of the clock that transformers gives to templates.
             date_string=date.strftime("%d %b %Y"),
         )
+        if len(text) > MOST_CHARACTERS:
+            raise EndlessError(
+                f"it writes {len(text):,} characters, of which no model reads more than {MOST_CHARACTERS:,}"
+            )
+        return text
 
 
-@lru_cache(maxsize=8)
-def _require_no_power(template: str) -> None:
-    """Raises ValueError where a template computes a power: one of two short numbers may take years, in one step."""
-    tokens = [(kind, text) for _, kind, text in Environment().lex(template) if kind != "whitespace"]
-    for (_, before), token in pairwise(tokens):
-        if token == ("operator", "**") and before not in ("(", ","):  # There it stands for named arguments.
-            raise ValueError("it computes a power (`**`), which may never end")
+@cache
+def _bound_templates() -> None:
+    """Lets `transformers` run chat templates in our sandbox, which refuses more: it takes none from outside."""
+    from transformers.utils import chat_template_utils
+
+    chat_template_utils.ImmutableSandboxedEnvironment = BoundedSandbox
 
 
 @lru_cache(maxsize=8)
@@ -341,7 +357,7 @@ class _SpecialTokens:
         Raises:
             UserError: contents cannot be kept plain text.
         """
-        ids = self._tokenizer("".join(pieces), add_special_tokens=False, split_special_tokens=False)["input_ids"]
+        ids = plain_ids(self._tokenizer, "".join(pieces))
         expected = self._written(pieces[::2])
         if self._among(ids) == expected and not self._named_in(pieces[1::2]):
             return ids
@@ -398,8 +414,7 @@ class _SpecialTokens:
     def _written(self, template: list[str]) -> list[int]:
         """The special tokens that the template writes, around whatever contents."""
         if self._written_by[0] != template:
-            harmless = self._tokenizer("a".join(template), add_special_tokens=False, split_special_tokens=False)
-            self._written_by = template, self._among(harmless["input_ids"])
+            self._written_by = template, self._among(plain_ids(self._tokenizer, "a".join(template)))
         return self._written_by[1]
 
     def _among(self, ids: Sequence[int]) -> list[int]:

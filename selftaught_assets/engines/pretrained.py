@@ -3,15 +3,25 @@
 Both libraries go on when a file lacks weights, and draw random ones; a name that fits nothing is a line on stderr.
 """
 
+import copy
 import logging
+import math
+import subprocess
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from selftaught_assets.engines import chat
-from selftaught_assets.errors import UserError, refused_as
-from selftaught_assets.model_files import adapter_config_content
+from selftaught_assets.errors import UserError, refused_as, visible
+from selftaught_assets.model_files import (
+    ADAPTER_WEIGHTS,
+    Tensor,
+    adapter_config_content,
+    require_whole_safetensors,
+    weight_files,
+)
 from selftaught_assets.startup import import_quickly
 from selftaught_assets.storage.models import require_no_adapter_beside
 
@@ -24,6 +34,11 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _NAMES_SHOWN = 3
+_MOST_ROOM = 16
+"""Weights of a model for each number in its files: eight four-bit ones are stored as one number."""
+_NO_NUMBERS = ("BOOL", "C", "I", "U")
+"""How the names of dtypes begin that weights which are not quantised cannot have."""
+_PATTERN_SECONDS = 10
 _BUFFERS = ("inv_freq", "masked_bias", "position_ids")
 """Last parts of names that older files have for numbers which are computed today."""
 
@@ -48,6 +63,7 @@ def load_base(folder: Path, dtype: "torch.dtype | str", device: "torch.device | 
             lies beside the weights, or texts can have tokens that the model does not know.
     """
     import_quickly("torch", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto")
+    import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     require_no_adapter_beside(folder)
@@ -58,6 +74,12 @@ def load_base(folder: Path, dtype: "torch.dtype | str", device: "torch.device | 
         raise UserError(
             f"The model {folder} ({config.model_type}) has an encoder: use a decoder-only model, as chat models are."
         )
+    held = {name: tensor for path in weight_files(folder) for name, tensor in require_whole_safetensors(path).items()}
+    if getattr(config, "quantization_config", None) is None:
+        _require_numbers(folder, held)
+    with refused_as(f"The model {folder} cannot be loaded"), torch.device("meta"):
+        described = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype).num_parameters()
+    _require_room(folder, described, held)
     with refused_as(f"The model {folder} cannot be loaded"), _without_report():
         model, found = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **_LOCAL
@@ -78,10 +100,14 @@ def with_adapter(base: "PreTrainedModel", folder: Path, *, trainable: bool) -> "
     from peft import LoraConfig, PeftModelForCausalLM
 
     adapter_config_content(folder)  # Refuses other kinds of adapters before PEFT sees them.
+    held = require_whole_safetensors(folder / ADAPTER_WEIGHTS)
+    _require_numbers(folder, held)
     where = base.name_or_path or f"a {base.config.model_type}"
     with refused_as(f"The adapter {folder} does not fit the base model {where}"):
         config = LoraConfig.from_pretrained(str(folder))
         config.inference_mode = not trainable
+        _require_patterns_that_end([config.target_modules, config.exclude_modules], base)
+        _require_ranks([config.r, *config.rank_pattern.values()], held)
         adapted = PeftModelForCausalLM(base, config)
         # The adapter is there under this name, so that its weights are all that is loaded now.
         found = adapted.load_adapter(str(folder), "default", is_trainable=trainable, torch_device=str(base.device))
@@ -114,6 +140,46 @@ def exact_attention(model: "PreTrainedModel") -> str:
     """
     capped = model.config.get_text_config().to_dict().get("attn_logit_softcapping") is not None
     return "sdpa" if model._supports_sdpa and not capped else "eager"
+
+
+def _require_numbers(folder: Path, held: dict[str, Tensor]) -> None:
+    """Whole numbers would be taken for weights as they are, without the scales that give them a meaning."""
+    for name, tensor in held.items():
+        if name.endswith(".weight") and tensor.dtype.startswith(_NO_NUMBERS):
+            raise UserError(
+                f"The weights of {folder} are no numbers to compute with: {name} has dtype {tensor.dtype}, and no "
+                "configuration says how it is quantised. Save them as floating-point numbers."
+            )
+
+
+def _require_room(folder: Path, described: int, held: dict[str, Tensor]) -> None:
+    """Weights that are missing are made before they are missed: a configuration may mean more than there is memory."""
+    numbers = sum(math.prod(tensor.shape) for tensor in held.values())
+    if described > _MOST_ROOM * max(numbers, 1_000_000):
+        raise UserError(
+            f"The weights of {folder} do not fit its config.json, by which the model has {described:,} numbers; they "
+            f"are {numbers:,}. Copy the whole model again."
+        )
+
+
+def _require_ranks(ranks: Collection[object], held: dict[str, Tensor]) -> None:
+    """Raises ValueError for more than the weights have: such ranks are made before it shows that they do not fit."""
+    largest = max((side for tensor in held.values() for side in tensor.shape), default=0)
+    if any(isinstance(rank, int) and rank > largest for rank in ranks):
+        raise ValueError(f"its weights have at most {largest} rows, so they are not of rank {max(ranks)}")
+
+
+def _require_patterns_that_end(patterns: Collection[object], base: "PreTrainedModel") -> None:
+    """Tries an adapter's patterns on the names that PEFT tries them on, where that can be ended; else ValueError."""
+    names = "\n".join(name for name, _ in base.named_modules())
+    for pattern in patterns:
+        if isinstance(pattern, str):
+            code = "import re, sys; [re.fullmatch(sys.argv[1], name) for name in sys.stdin.read().split()]"
+            command = [sys.executable, "-I", "-c", code, pattern]
+            try:
+                subprocess.run(command, input=names, text=True, timeout=_PATTERN_SECONDS, capture_output=True)
+            except subprocess.TimeoutExpired:
+                raise ValueError(f"the pattern {pattern!r} does not end: list the modules instead") from None
 
 
 def require_all_weights(folder: Path, model: "PreTrainedModel", found: dict[str, Collection]) -> None:
@@ -191,7 +257,7 @@ def _adapter_names(keys: Collection[str]) -> set[str]:
 
 
 def _some(names: Collection[str]) -> str:
-    shown = sorted(names)[:_NAMES_SHOWN]
+    shown = [visible(name) for name in sorted(names)[:_NAMES_SHOWN]]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
 

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from pydantic import ValidationError
 
 from selftaught_assets.errors import UserError, as_clause
+from selftaught_assets.input_files import LARGEST_SETTINGS, content_of
 from selftaught_assets.iterations import iteration_key
 from selftaught_assets.model_files import ADAPTER_CONFIG
 from selftaught_assets.recipe import JudgeSettings, Recipe
@@ -171,10 +172,11 @@ def judge_in_folder(folder: Path, recipe: Recipe | None = None) -> FoundJudge:
 
 def _read_description(folder: Path) -> Description | None:
     path = folder / DESCRIPTION
-    if not path.is_file():
+    if not path.exists():
         return None
+    content = content_of(path, LARGEST_SETTINGS)
     try:
-        return read_record(Description, path.read_bytes(), path)
+        return read_record(Description, content, path)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))

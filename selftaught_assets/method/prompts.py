@@ -26,13 +26,8 @@ from typing import NamedTuple
 
 import jinja2
 from jinja2 import meta
-from jinja2.filters import do_indent
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
-from selftaught_assets.method.limits import limited
-
-MOST_CHARACTERS = 20_000_000
-"""Of a prompt; no model reads as much."""
+from selftaught_assets.method.limits import MOST_CHARACTERS, BoundedSandbox, limited
 
 _HOLE = "\0"
 _TAG_NAME = re.compile(r"</?([A-Za-z][A-Za-z0-9_.-]*+)")
@@ -225,45 +220,9 @@ def _said(error: BaseException) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
-_GROWING_FILTERS = {"batch", "center", "format", "slice"}
-_GROWING_METHODS = {"center", "expandtabs", "format", "format_map", "ljust", "rjust", "zfill"}
-"""What makes a long text or list of a short one and a number, in one call that cannot be ended."""
-_LARGEST, _WIDEST = 1_000_000, 1_000
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Refuses, beside what reaches out, what takes memory or time without end in one step."""
-
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def __init__(self) -> None:
-        super().__init__(undefined=jinja2.StrictUndefined, autoescape=False)
-        known = {name: found for name, found in self.filters.items() if name not in _GROWING_FILTERS}
-        self.filters = known | {"indent": _indented}
-
-    def wrap_str_format(self, value: object) -> None:
-        """`format` is no exception to what is safe, as it is in Jinja2's own sandbox."""
-
-    def is_safe_attribute(self, obj: object, attr: str, value: object) -> bool:
-        return attr not in _GROWING_METHODS and super().is_safe_attribute(obj, attr, value)
-
-    def call_binop(self, context: object, operator: str, left: object, right: object) -> object:
-        for number in (left, right):
-            if not isinstance(number, int | float) or abs(number) > _LARGEST or (operator == "**" and number > 16):
-                raise SecurityError(f"`{operator}` is for numbers that are not large")
-        return super().call_binop(context, operator, left, right)
-
-
-def _indented(text: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-    """Jinja2's filter, for what a line has room for."""
-    if (width if isinstance(width, int) else len(width)) > _WIDEST:
-        raise SecurityError(f"`indent` is for at most {_WIDEST} characters")
-    return do_indent(text, width, first, blank)
-
-
 @lru_cache(maxsize=64)
 def _compile(name: str, source: str) -> _Template:
-    environment = _Sandbox()
+    environment = BoundedSandbox(undefined=jinja2.StrictUndefined)
     try:
         used = meta.find_undeclared_variables(environment.parse(source))
         template = limited(environment.from_string, source)

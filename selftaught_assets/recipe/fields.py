@@ -21,9 +21,9 @@ def added(default: Any, **constraints: Any) -> Any:
 
 
 class Section(BaseModel):
-    """A section of a recipe: it never changes, and has no unknown fields."""
+    """A section of a recipe: it never changes, and has no unknown fields and no infinite numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$")]
@@ -59,6 +59,8 @@ def _serialized(path: Path, info: SerializationInfo) -> str | None:
 def _on_disk(value: Any) -> Any:
     if isinstance(value, str | Path) and is_address(value):
         raise ValueError("this is an address, and only files and folders of this machine can be read here")
+    if "\0" in str(value):
+        raise ValueError("no file can have such a name")
     return value
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 from jinja2 import StrictUndefined, Undefined
 from jinja2.nativetypes import NativeEnvironment
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from selftaught_assets.errors import UserError, refused_as, shortened
 from selftaught_assets.input_files import LARGEST_SETTINGS, text_of
+from selftaught_assets.method.limits import BoundedSandbox, limited
 from selftaught_assets.method.prompts import require_templates
 from selftaught_assets.recipe.engines import EngineSettings
 from selftaught_assets.recipe.plain_yaml import RepeatedError, load_yaml
@@ -121,7 +121,7 @@ def _file_of(name_or_path: str) -> Path:
     )
 
 
-class _Environment(ImmutableSandboxedEnvironment, NativeEnvironment):
+class _Environment(BoundedSandbox, NativeEnvironment):
     """Values keep their types, and a file that comes from others runs nothing."""
 
 
@@ -134,7 +134,7 @@ def _filled_in(value: Any, path: Path, scope: Mapping[str, Any]) -> Any:
     if not isinstance(value, str) or not _TEMPLATE.search(value):
         return value
     with refused_as(f"Recipe {path}: {value!r} cannot be filled in (known here: {', '.join(sorted(scope))})"):
-        found = _Environment(undefined=StrictUndefined).from_string(value).render(scope)
+        found = limited(_Environment(undefined=StrictUndefined).from_string(value).render, scope)
         if isinstance(found, Undefined):
             str(found)  # Which a strict one refuses.
     return found

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-MOST_CHARACTERS = 200_000
-"""Of a text. The longest recipe that is shipped has a tenth of it."""
+MOST_CHARACTERS = 100_000
+"""Of a text. The longest recipe that is shipped has a fifth of it."""
 _MOST_MEANT = 500_000
 """Characters and values that a text may stand for once its aliases are filled in."""
 _LONGEST_NUMBER = 1_000

@@ -215,8 +215,12 @@ def test_an_unusable_template_is_the_users_mistake(template: str | None, sentenc
     "template",
     [
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% set t = namespace(x='aaaaaaaaa') %}{% for i in range(40) %}{% set t.x = t.x ~ t.x %}{% endfor %}",
         "{{ 9 ** 9 ** 9 }}",
         "{% set n = 9 %}{{ n **n**n }}",
+        "{{ 'a' * 1000000000 }}",
+        "{{ [1] | tojson(indent=1000000000) }}",
+        "{% for i in range(600) %}{{ 'a' * 10000 }}{% endfor %}",
     ],
 )
 def test_a_template_without_end_is_one_sentence_in_any_thread(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +229,7 @@ def test_a_template_without_end_is_one_sentence_in_any_thread(template: str, mon
     tokenizer.chat_template = in_template("{{ message['content'] }}" + template)
     with (
         ThreadPoolExecutor(1) as thread,
-        pytest.raises(UserError, match=r"^The chat template of .* never end") as refused,
+        pytest.raises(UserError, match=r"^The chat template of .* refuses the messages: .") as refused,
     ):
         thread.submit(chat.render, tokenizer, user("hi")).result()
     assert "Traceback" not in str(refused.value)

@@ -12,7 +12,8 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import BartConfig, BartForConditionalGeneration, PreTrainedTokenizerFast
 
-from selftaught_assets.engines import chat
+from selftaught_assets.engines import chat, pretrained
+from selftaught_assets.engines.embedded.engine import suitable_decoder
 from selftaught_assets.engines.pretrained import exact_attention, load_base, merged, with_adapter
 from selftaught_assets.errors import UserError
 from selftaught_assets.storage.models import reference_adapter, reference_model
@@ -117,6 +118,22 @@ def test_a_shape_that_does_not_fit_is_named_with_both_shapes(copy: Copy) -> None
         load(copy(vocab_size=300))
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.complex64])
+def test_weights_that_are_no_floating_point_numbers_are_refused(copy: Copy, dtype: torch.dtype) -> None:
+    with pytest.raises(UserError, match=r"are no numbers to compute with: lm_head\.weight has dtype"):
+        load(copy(lambda weights: {name: weight.to(dtype) for name, weight in weights.items()}))
+
+
+@pytest.mark.parametrize("sizes", [{"vocab_size": 2**31}, {"intermediate_size": 2**30}])
+def test_a_configuration_of_a_far_larger_model_is_refused_before_its_weights_are_made(
+    copy: Copy, sizes: dict[str, int]
+) -> None:
+    with pytest.raises(
+        UserError, match=r"do not fit its config\.json, by which the model has [\d,]+ numbers; they are"
+    ):
+        load(copy(**sizes))
+
+
 def test_an_index_that_leaves_out_a_shard_is_refused(copy: Copy) -> None:
     folder = copy()
     weights = load_file(folder / "model.safetensors")
@@ -163,6 +180,24 @@ def test_a_tokenizer_of_a_newer_release_is_one_sentence(copy: Copy) -> None:
         chat.load_tokenizer(folder)
 
 
+def test_a_text_that_makes_a_tokenizer_panic_is_one_sentence(copy: Copy) -> None:
+    folder = copy()
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    split = {"type": "Split", "pattern": {"Regex": "(a+|[^b]+)+$"}, "behavior": "Isolated", "invert": False}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"pre_tokenizer": split}))
+    with pytest.raises(UserError, match=r"The tokenizer of .* cannot read a text: Onig"):
+        chat.render(chat.load_tokenizer(folder), [{"role": "user", "content": "a" * 50 + "b"}])
+
+
+def test_a_tokenizer_that_makes_no_tokens_is_one_sentence(copy: Copy) -> None:
+    folder = copy()
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    nothing = {"type": "Replace", "pattern": {"Regex": "."}, "content": ""}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"normalizer": nothing}))
+    with pytest.raises(UserError, match="makes no tokens of a text"):
+        suitable_decoder(*load_base(folder, torch.float32, "cpu"))
+
+
 def test_a_template_that_is_not_utf_8_is_one_sentence(copy: Copy) -> None:
     folder = copy()
     (folder / "chat_template.jinja").write_bytes(b"{# caf\xe9 #}{{ messages }}")
@@ -179,7 +214,7 @@ def test_whatever_a_template_raises_is_one_sentence(tokenizer: PreTrainedTokeniz
         chat.render(other, [{"role": "user", "content": "a"}])
 
 
-@pytest.mark.parametrize("configured", ["1", [1, "2"], 1.0, True])
+@pytest.mark.parametrize("configured", ["1", [1, "2"], 1.0, True, 10**30])
 def test_an_end_that_is_no_token_id_is_one_sentence(tokenizer: PreTrainedTokenizerFast, configured: object) -> None:
     with pytest.raises(UserError, match=r"has eos_token_id .*, which is not a token id"):
         chat.end_tokens(tokenizer, configured)
@@ -292,12 +327,24 @@ def test_an_adapter_made_for_half_of_the_layers_is_no_fault(adapter_copy: Copy, 
         (dict, {"modules_to_save": ["lm_head"]}),
         (dict, {"target_modules": ["query_key_value"]}),
         (dict, {"r": "four"}),
+        (dict, {"r": 10**9}),
+        (dict, {"rank_pattern": {"q_proj": 10**9}}),
+        (dict, {"target_modules": "(([a-z_.0-9]+)+)+#"}),
+        (dict, {"exclude_modules": "(([a-z_.0-9]+)+)+#"}),
     ],
-    ids=["rank", "shape", "saved module's shape", "saved module missing", "targets", "type"],
+    ids=[
+        *("rank", "shape", "saved module's shape", "saved module missing", "targets", "type"),
+        *("huge rank", "huge rank of a pattern", "pattern without end", "exclusion without end"),
+    ],
 )
 def test_whatever_peft_raises_is_one_sentence(
-    adapter_copy: Copy, model_folder: Path, change: Callable[[Weights], Weights], configuration: dict[str, object]
+    adapter_copy: Copy,
+    model_folder: Path,
+    change: Callable[[Weights], Weights],
+    configuration: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(pretrained, "_PATTERN_SECONDS", 0.2)
     with pytest.raises(UserError, match=r"The adapter .* does not fit the base model .*: .") as raised:
         merged(load(model_folder), adapter_copy(change, **configuration))
     assert "\n" not in str(raised.value)
@@ -316,3 +363,9 @@ def test_attention_whose_scores_are_capped_is_not_left_to_sdpa(model_folder: Pat
     uncapped.config.attn_logit_softcapping = None
     assert (exact_attention(capped), exact_attention(uncapped)) == ("eager", "sdpa")
     assert load(model_folder).config._attn_implementation == "sdpa"
+
+
+def test_whole_numbers_in_an_adapter_are_refused(adapter_copy: Copy, model_folder: Path) -> None:
+    folder = adapter_copy(lambda weights: {name: weight.to(torch.int32) for name, weight in weights.items()})
+    with pytest.raises(UserError, match="are no numbers to compute with"):
+        merged(load(model_folder), folder)

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from jinja2 import StrictUndefined, TemplateError
 
 from selftaught_assets.method import limits
-from selftaught_assets.method.limits import limited
+from selftaught_assets.method.limits import BoundedSandbox, EndlessError, limited
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def _grow() -> None:
 
 
 def test_a_loop_is_ended_and_what_follows_is_undisturbed() -> None:
-    with pytest.raises(ValueError, match=r"takes more than 0 s or 2 GiB, as if it never ended"):
+    with pytest.raises(ValueError, match=r"takes more than 0 s or 512 MiB, as if it never ended"):
         limited(_loop)
     assert limited(sum, [1, 2]) == 3
 
@@ -43,7 +44,7 @@ def test_a_loop_in_another_thread_is_ended_while_others_go_on() -> None:
         loops = [threads.submit(limited, _loop) for _ in range(2)]
         quick = threads.submit(lambda: [limited(str, number) for number in range(20_000)][-1])
         assert quick.result() == "19999"
-        assert [type(loop.exception()) for loop in loops] == [ValueError] * 2
+        assert [type(loop.exception()) for loop in loops] == [EndlessError] * 2
 
 
 def test_memory_that_grows_without_end_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +52,44 @@ def test_memory_that_grows_without_end_is_given_back(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(limits, "MOST_BYTES", 200 * 1024**2)
     with pytest.raises(ValueError, match="takes more than"):
         limited(_grow)
+
+
+def test_memory_that_another_thread_takes_is_not_held_against_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MOST_BYTES", 1024**2)
+    held: list[bytes] = []
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(limited, time.sleep, 0.3)
+        while not waiting.done():
+            held.append(b"x" * 1024**2)
+            time.sleep(0.01)
+        waiting.result()
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 'ab' * 1000000 }}",
+        "{{ [0] * 10000000 }}",
+        "{{ 10000000 * 'a' }}",
+        "{{ '%09999999d' % 1 }}",
+        "{{ 'a'.replace('a', 'b' * 9999).replace('b', 'c' * 9999) }}",
+        "{{ ('a' * 9999) | replace('a', 'b' * 9999) }}",
+        "{{ ('b' * 9999).join('a' * 9999) }}",
+        "{{ ('a' * 9999) | join('b' * 9999) }}",
+        "{{ [1] | tojson(indent=1000000000) }}",
+        "{{ 'a'.center(1000000000) }}",
+        "{{ lipsum(n=100000000) }}",
+        "{{ 9 ** 9 ** 9 }}",
+    ],
+)
+def test_what_grows_without_end_in_one_step_is_refused_at_once(template: str) -> None:
+    with pytest.raises(TemplateError):
+        BoundedSandbox(undefined=StrictUndefined).from_string(template).render()
+
+
+def test_what_chat_templates_do_is_allowed() -> None:
+    template = "{{ '-' * 3 }}{{ ['a'] * 2 }}{{ 7 % 2 }}{{ ','.join('ab') }}{{ [1] | tojson(indent=4) }}{{ 'a'|join }}"
+    assert BoundedSandbox().from_string(template).render() == "---['a', 'a']1a,b[\n    1\n]a"
 
 
 def test_waiting_is_not_held_against_a_call() -> None:

@@ -227,7 +227,9 @@ def _passages(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase | No
         vocabulary = model.get_input_embeddings().num_embeddings
         prompts = [tuple(draws.integers(0, vocabulary, min(length, room)).tolist()) for length in lengths]
         return _Passages(prompts, draws.integers(0, vocabulary, (len(prompts), _ROWS, _STEPS)))
-    words = tokenizer(_TEXT, add_special_tokens=False)["input_ids"]
+    words = chat.plain_ids(tokenizer, _TEXT)
+    if not words:
+        raise UserError(f"The tokenizer of {tokenizer.name_or_path} makes no tokens of a text: copy the model again.")
     texts = words, words[_SHORT:] + words[:_SHORT], words
     prompts = [_prompt(tokenizer, text, length)[-room:] for text, length in zip(texts, lengths, strict=True)]
     same = min(map(len, prompts[:2]))
