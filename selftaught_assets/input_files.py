@@ -18,7 +18,7 @@ from selftaught_assets.errors import UserError
 MEBIBYTE = 1024**2
 LONGEST_LINE = 64 * MEBIBYTE
 LARGEST_FILE = 1024 * MEBIBYTE
-"""Of those that are read as a whole."""
+"""Of those that are read as a whole, also when they are unpacked."""
 LARGEST_UNPACKED = 16 * LARGEST_FILE
 LARGEST_SETTINGS = MEBIBYTE
 """Of a recipe, a prompt, a card: what people write by hand."""

@@ -15,6 +15,8 @@ from selftaught_assets import input_files
 from selftaught_assets.errors import UserError
 from selftaught_assets.input_files import MEBIBYTE, content_of, files_below, lines_of
 from selftaught_assets.judge.pair_files import read_pairs
+from selftaught_assets.judge.references import judge_in_folder
+from selftaught_assets.model_files import config_content, end_of_sequence
 from selftaught_assets.recipe import Recipe, load_recipe
 from selftaught_assets.recipe.fields import content_of as digest_of
 from selftaught_assets.storage import inputs
@@ -56,10 +58,18 @@ def test_a_table_that_unpacks_to_more_than_memory_is_refused_by_its_own_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pl.select(instruction=pl.repeat("x" * 1000, 10_000)).write_parquet(tmp_path / "bomb.parquet")
-    for limit in ("MOST_ROWS", "LARGEST_UNPACKED"):
-        with monkeypatch.context() as patched, pytest.raises(UserError, match=r"has 10,000 rows .*; split it\.$"):
+    for limit in ("MOST_CELLS", "LARGEST_FILE"):
+        with monkeypatch.context() as patched, pytest.raises(UserError, match=r"has 10,000 cells .*; split it\.$"):
             patched.setattr(inputs, limit, 9_999)
             list(read_records(tmp_path / "bomb.parquet", ()))
+
+
+def test_a_text_that_stands_in_many_rows_counts_in_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = pl.Series("instruction", ["x" * 1000] * 1000, dtype=pl.Categorical)
+    texts.to_frame().write_parquet(tmp_path / "bomb.parquet")
+    monkeypatch.setattr(inputs, "LARGEST_FILE", 100_000)
+    with pytest.raises(UserError, match=r"has 1,000 cells of 1,000,000 bytes"):
+        list(read_records(tmp_path / "bomb.parquet", ()))
 
 
 def _pipe(path: Path) -> None:
@@ -78,6 +88,9 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "pairs": ("pairs.jsonl", read_pairs),
     "CSV pairs": ("pairs.csv", read_pairs),
     "Parquet pairs": ("pairs.parquet", read_pairs),
+    "configuration": ("config.json", lambda path: config_content(path.parent)),
+    "end tokens": ("generation_config.json", lambda path: end_of_sequence(path.parent)),
+    "exported judge": ("judge.json", lambda path: judge_in_folder(path.parent)),
 }
 
 

@@ -21,6 +21,8 @@ from selftaught_assets.storage.journal import Journal, MemoryJournal
 VOTES = 32
 """Votes for each order where nothing else is said: the paper's number."""
 MOST_VOTES = 1024
+MOST_CHARACTERS = 1_000_000
+"""Of each text: longer ones are one question's fault, where too long a prompt is the template's."""
 
 Order = Literal["AB", "BA", "A", "B"]
 """What was shown: the responses as given, or swapped; in the single form one of them by itself."""
@@ -117,6 +119,8 @@ def text_problem(name: str, text: object) -> str | None:
         return f"{name} must be text, not {type(text).__name__}"
     if not text.strip():
         return f"{name} is empty"
+    if len(text) > MOST_CHARACTERS:
+        return f"{name} has {len(text):,} characters, of which at most {MOST_CHARACTERS:,} are read"
     if any("\ud800" <= character <= "\udfff" for character in text):
         return f"{name} holds half of a surrogate pair, which is no text"
     return None

@@ -181,8 +181,9 @@ def _require_fields(path: Path, columns: Sequence[str]) -> None:
     for name in PAIR_FIELDS:
         if name not in columns:
             raise UserError(f"{path} has no column {name!r}; it has {', '.join(columns)}.")
-    if repeated := [name for name in columns if columns.count(name) > 1]:
-        raise UserError(f"{path} has two columns {repeated[0]!r}: rename one.")
+    seen: set[str] = set()
+    if repeated := next((name for name in columns if name in seen or seen.add(name)), None):
+        raise UserError(f"{path} has two columns {repeated!r}: rename one.")
 
 
 def _problem(fields: dict[str, Any]) -> str | None:
@@ -244,8 +245,8 @@ def _column(name: str, values: list[Any]) -> pl.Series:
 def _names(records: Iterable[dict[str, Any]]) -> list[str]:
     """All fields, those of the input first."""
     seen = dict.fromkeys(name for record in records for name in record)
-    own = [name for name in seen if name not in VERDICT_SCHEMA and name != "judgments"]
-    return own + [name for name in seen if name not in own]
+    added = {*VERDICT_SCHEMA, "judgments"}
+    return sorted(seen, key=lambda name: name in added)
 
 
 def _cell(value: object) -> str:

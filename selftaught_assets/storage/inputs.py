@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
+from polars import selectors as cs
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.input_files import LARGEST_UNPACKED, content_of, files_below, lines_of
+from selftaught_assets.input_files import LARGEST_FILE, content_of, files_below, lines_of
 from selftaught_assets.method.benchmarks import FORMATS
 from selftaught_assets.method.benchmarks.items import is_missing, label_of
 from selftaught_assets.method.benchmarks.own import LABEL_AS_GIVEN, renamed
@@ -85,8 +86,8 @@ def require_eight_bits(path: Path, beginning: bytes) -> None:
 def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(fields)
     if len(values) < len(fields):
-        names = [name for name, _ in fields]
-        repeated = next(name for name in values if names.count(name) > 1)
+        seen: set[str] = set()
+        repeated = next(name for name, _ in fields if name in seen or seen.add(name))
         raise ValueError(f"the field {repeated!r} occurs twice")
     return values
 
@@ -168,7 +169,8 @@ def _parquet(path: Path, required: tuple[str, ...]) -> _Placed:
     return ((f"row {number}", row) for number, row in enumerate(frame.iter_rows(named=True), start=1))
 
 
-MOST_ROWS = 20_000_000
+MOST_CELLS = 20_000_000
+"""Of a table; each becomes an object of Python."""
 
 
 def read_parquet(path: Path) -> pl.DataFrame:
@@ -184,19 +186,19 @@ def read_parquet(path: Path) -> pl.DataFrame:
     try:
         said = read_metadata(io.BytesIO(content))
         unpacked = sum(said.row_group(number).total_byte_size for number in range(said.num_row_groups))
-        _require_room(path, said.num_rows, unpacked)
+        _require_room(path, said.num_rows * said.num_columns, unpacked)
         frame = pl.read_parquet(content)
     except (pl.exceptions.PolarsError, ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
-    texts = frame.select(pl.col(pl.String).str.len_bytes().sum().cast(pl.Int64))
-    _require_room(path, frame.height, sum(texts.row(0)) if texts.width else 0)  # A text may stand in many rows.
+    texts = frame.select(cs.string(include_categorical=True).cast(pl.String).str.len_bytes().sum().cast(pl.Int64))
+    _require_room(path, frame.height * frame.width, sum(texts.row(0)) if texts.width else 0)  # One may stand in many.
     return frame
 
 
-def _require_room(path: Path, rows: int, size: int) -> None:
-    if rows > MOST_ROWS or size > LARGEST_UNPACKED:
+def _require_room(path: Path, cells: int, size: int) -> None:
+    if cells > MOST_CELLS or size > LARGEST_FILE:
         raise UserError(
-            f"{path} has {rows:,} rows of {size:,} bytes: at most {MOST_ROWS:,} and {LARGEST_UNPACKED:,} are read; "
+            f"{path} has {cells:,} cells of {size:,} bytes: at most {MOST_CELLS:,} and {LARGEST_FILE:,} are read; "
             "split it."
         )
 

@@ -63,6 +63,32 @@ def test_a_name_and_a_reference_are_read_where_a_row_has_them(tmp_path: Path) ->
     assert _problems(pairs)[2] == (3, "pair_id must be text, not int")
 
 
+def test_a_text_that_no_judge_reads_is_an_error_of_its_row(tmp_path: Path) -> None:
+    rows = [GOOD, GOOD | {"response_b": "x" * 1_000_001}, GOOD | {"reference": "x" * 1_000_001}]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert _problems(read_pairs(tmp_path / "pairs.jsonl")) == [
+        (1, None),
+        (2, "response_b has 1,000,001 characters, of which at most 1,000,000 are read"),
+        (3, "reference has 1,000,001 characters, of which at most 1,000,000 are read"),
+    ]
+
+
+def test_many_columns_are_read_and_written_in_one_go(tmp_path: Path) -> None:
+    names = ["instruction", "response_a", "response_b", *(f"column_{number}" for number in range(60_000))]
+    (tmp_path / "pairs.csv").write_text(",".join(names) + "\n" + ",".join("x" for _ in names) + "\n")
+    pairs = read_pairs(tmp_path / "pairs.csv")
+    write_verdicts(tmp_path / "out.csv", pairs, _verdicts(pairs))
+    assert (tmp_path / "out.csv").read_text().split("\n")[0].split(",")[: len(names)] == names
+    (tmp_path / "twice.csv").write_text(",".join([*names, "column_9"]) + "\n")
+    with pytest.raises(UserError, match="has two columns 'column_9'"):
+        read_pairs(tmp_path / "twice.csv")
+
+
+def test_a_repeated_field_among_many_is_found_at_once(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text("{" + ",".join(f'"f{number}": 1' for number in range(60_000)) + ', "f9": 2}')
+    assert _problems(read_pairs(tmp_path / "pairs.jsonl")) == [(1, "not valid JSON (the field 'f9' occurs twice)")]
+
+
 def test_lines_end_at_newlines_only(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(GOOD | {"response_a": "one\u2028two\u0085\x0cthree"}, ensure_ascii=False) + "\n")
