@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import polars as pl
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from selftaught_assets import input_files
 from selftaught_assets.errors import UserError
 from selftaught_assets.input_files import MEBIBYTE, content_of, files_below, lines_of
+from selftaught_assets.judge import pair_files
+from selftaught_assets.judge.judge import PAIR_FIELDS
 from selftaught_assets.judge.pair_files import read_pairs
 from selftaught_assets.judge.references import judge_in_folder
 from selftaught_assets.model_files import config_content, end_of_sequence
@@ -70,6 +73,19 @@ def test_a_text_that_stands_in_many_rows_counts_in_each(tmp_path: Path, monkeypa
     monkeypatch.setattr(inputs, "LARGEST_FILE", 100_000)
     with pytest.raises(UserError, match=r"has 1,000 cells of 1,000,000 bytes"):
         list(read_records(tmp_path / "bomb.parquet", ()))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("module", [inputs, pair_files])
+def test_a_text_of_a_table_is_no_longer_than_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, module: ModuleType
+) -> None:
+    for reader in (inputs, pair_files):
+        monkeypatch.setattr(reader, "LONGEST_LINE", 999)
+    table, path = pl.DataFrame({name: ["x" * 1000] for name in PAIR_FIELDS}), tmp_path / f"pairs.{suffix}"
+    table.write_parquet(path) if suffix == "parquet" else table.write_csv(path)
+    with pytest.raises(UserError, match=r"has a text of more than|field larger than field limit \(999\)"):
+        list(read_records(path, ())) if module is inputs else read_pairs(path)
 
 
 def _pipe(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 import polars as pl
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.input_files import bounded_lines, content_of, lines_of
+from selftaught_assets.input_files import LONGEST_LINE, bounded_lines, content_of, lines_of
 from selftaught_assets.judge.answers import OPTIONAL_TEXTS, text_problem
 from selftaught_assets.judge.judge import JUDGMENTS_DTYPE, PAIR_FIELDS, VERDICT_SCHEMA
 from selftaught_assets.storage.files import written_aside
@@ -72,7 +72,10 @@ def read_pairs(path: Path) -> Pairs:
     else:
         content = content_of(path)
         require_eight_bits(path, content)
-        pairs = Pairs(list(_csv_rows(path, io.BytesIO(content))), None)
+        try:
+            pairs = Pairs(list(_csv_rows(path, io.BytesIO(content))), None)
+        except csv.Error as error:
+            raise UserError(f"{path} is not valid CSV ({error}).") from None
     if not pairs.rows:
         raise UserError(f"{path} holds no pairs.")
     return pairs
@@ -139,7 +142,7 @@ def _jsonl_rows(lines: Iterable[bytes]) -> Iterable[Row]:
 
 
 def _csv_rows(path: Path, file: BinaryIO) -> Iterable[Row]:
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(LONGEST_LINE)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     reader = csv.reader(text)
     header = next(reader, None)

@@ -7,7 +7,6 @@ import codecs
 import csv
 import io
 import json
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
-from polars import selectors as cs
 
 from selftaught_assets.errors import UserError
-from selftaught_assets.input_files import LARGEST_FILE, content_of, files_below, lines_of
+from selftaught_assets.input_files import LARGEST_FILE, LONGEST_LINE, MEBIBYTE, content_of, files_below, lines_of
 from selftaught_assets.method.benchmarks import FORMATS
 from selftaught_assets.method.benchmarks.items import is_missing, label_of
 from selftaught_assets.method.benchmarks.own import LABEL_AS_GIVEN, renamed
@@ -190,7 +188,10 @@ def read_parquet(path: Path) -> pl.DataFrame:
         frame = pl.read_parquet(content)
     except (pl.exceptions.PolarsError, ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
-    texts = frame.select(cs.string(include_categorical=True).cast(pl.String).str.len_bytes().sum().cast(pl.Int64))
+    sizes = frame.select(pl.col(pl.String).str.len_bytes(), pl.col(pl.Categorical, pl.Enum).cat.len_bytes())
+    texts = sizes.select(pl.all().sum().cast(pl.Int64))
+    if max((size or 0 for size in sizes.max().row(0)), default=0) > LONGEST_LINE:
+        raise UserError(f"{path} has a text of more than {LONGEST_LINE // MEBIBYTE} MiB: split it.")
     _require_room(path, frame.height * frame.width, sum(texts.row(0)) if texts.width else 0)  # One may stand in many.
     return frame
 
@@ -210,7 +211,7 @@ def _csv(path: Path, required: tuple[str, ...]) -> _Placed:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}, line {line}: not valid UTF-8 ({error.reason}): save it as CSV UTF-8.") from None
-    csv.field_size_limit(sys.maxsize)  # A response may be longer than the module's 131,072 characters.
+    csv.field_size_limit(LONGEST_LINE)  # A response may be longer than the module's 131,072 characters.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
     try:

@@ -116,7 +116,7 @@ def test_a_model_that_cannot_be_loaded_is_told_when_it_is_needed(seed: ModelRefe
     for name in ("tokenizer.json", "tokenizer_config.json", "config.json", "chat_template.jinja"):
         (tmp_path / name).write_bytes((seed.base / name).read_bytes())
     broken = ModelReference(tmp_path, None, "digest")
-    with open_when_needed(CPU, broken) as engine, pytest.raises(UserError, match="cannot be loaded"):
+    with open_when_needed(CPU, broken) as engine, pytest.raises(UserError, match="has no weights"):
         generate(engine, Journal(tmp_path / "journal"), TASKS, SAMPLING, print)
 
 
