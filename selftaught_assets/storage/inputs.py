@@ -185,15 +185,21 @@ def read_parquet(path: Path) -> pl.DataFrame:
         said = read_metadata(io.BytesIO(content))
         unpacked = sum(said.row_group(number).total_byte_size for number in range(said.num_row_groups))
         _require_room(path, said.num_rows * said.num_columns, unpacked)
+        if unpacked > LONGEST_LINE * said.num_rows:
+            raise _too_long(path)
         frame = pl.read_parquet(content)
     except (pl.exceptions.PolarsError, ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
     sizes = frame.select(pl.col(pl.String).str.len_bytes(), pl.col(pl.Categorical, pl.Enum).cat.len_bytes())
     texts = sizes.select(pl.all().sum().cast(pl.Int64))
     if max((size or 0 for size in sizes.max().row(0)), default=0) > LONGEST_LINE:
-        raise UserError(f"{path} has a text of more than {LONGEST_LINE // MEBIBYTE} MiB: split it.")
+        raise _too_long(path)
     _require_room(path, frame.height * frame.width, sum(texts.row(0)) if texts.width else 0)  # One may stand in many.
     return frame
+
+
+def _too_long(path: Path) -> UserError:
+    return UserError(f"{path} has a row or a text of more than {LONGEST_LINE // MEBIBYTE} MiB: split it.")
 
 
 def _require_room(path: Path, cells: int, size: int) -> None:
