@@ -20,7 +20,15 @@ import yaml
 from selftaught_assets.engines import chat
 from selftaught_assets.engines.pretrained import require_all_weights
 from selftaught_assets.errors import UserError, refused_as
-from selftaught_assets.model_files import CARD, CONFIG, MODEL_FILES, files_of, read_json, weight_files
+from selftaught_assets.model_files import (
+    CARD,
+    CONFIG,
+    MODEL_FILES,
+    files_of,
+    read_json,
+    require_whole_safetensors,
+    weight_files,
+)
 from selftaught_assets.startup import import_quickly
 from selftaught_assets.storage.files import folder_written_aside
 from selftaught_assets.storage.models import licence_of, reference_model
@@ -98,13 +106,9 @@ def _described(folder: Path) -> Imported:
 
 def _parameters(folder: Path) -> int:
     """Of the weight files; weights that two layers share are there once."""
-    from safetensors import safe_open
-
-    count = 0
-    for path in weight_files(folder):
-        with safe_open(path, framework="numpy") as tensors:
-            count += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    return count
+    return sum(
+        prod(tensor.shape) for path in weight_files(folder) for tensor in require_whole_safetensors(path).values()
+    )
 
 
 def _takes_system(tokenizer: "PreTrainedTokenizerBase") -> bool:

@@ -43,19 +43,33 @@ class Voting:
         Returns:
             The answers of the questions that are decided now, or cannot be asked. The others stay open.
 
-        Raises:
-            UserError: the engine failed. As after any exception, nothing is open any more.
+        After an exception nothing is open any more.
         """
         new, answers = self._admit(asked)
         requests, votes = _wanted(is_wanted, pl.concat([self._requests, new]), self._votes)
         self._forget()
+        return answers | self._vote(requests, votes, is_wanted)
+
+    def _vote(self, requests: pl.DataFrame, votes: pl.DataFrame, is_wanted: Callable[[int], bool]) -> dict[int, Answer]:
+        """The answers to the questions that the next votes decide; the others are open."""
         further = self._further(undecided(requests, votes))
-        cast = cast_votes(self._settings, further, self._complete, is_wanted)
+        try:
+            cast = cast_votes(self._settings, further, self._complete, is_wanted)
+        except UserError as error:
+            numbers = requests["question"].unique(maintain_order=True).to_list()
+            if len(numbers) == 1:
+                return {numbers[0]: error}
+            answers: dict[int, Answer] = {}
+            for number in numbers:  # One that the chat template refuses must not spoil the others.
+                is_it = pl.col("question") == number
+                answers |= self._vote(requests.filter(is_it), votes.filter(is_it), is_wanted)
+            return answers
         requests, votes = _wanted(is_wanted, requests, pl.concat([votes, cast]))
         votes = _counted(requests.filter(_is_of(further.filter("is_ahead"))), votes)
         is_open = _is_of(undecided(requests, votes))
-        answers |= answers_of(self._settings, requests.filter(~is_open), votes.filter(~is_open))
-        self._requests, self._votes = requests.filter(is_open), votes.filter(is_open)
+        answers = answers_of(self._settings, requests.filter(~is_open), votes.filter(~is_open))
+        self._requests = pl.concat([self._requests, requests.filter(is_open)])
+        self._votes = pl.concat([self._votes, votes.filter(is_open)])
         return answers
 
     def _forget(self) -> None:

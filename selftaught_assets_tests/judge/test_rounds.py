@@ -4,7 +4,6 @@ import random
 from collections.abc import Iterable, Iterator
 from datetime import date as Date
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ class Dice:
     """Throws its judgments, and counts them. Takes a request when it has completed the one before."""
 
     model_digest = identity = "dice"
+    REFUSED = "loaded dice"
 
     def __init__(self, capacity: int = 1024) -> None:
         self.capacity = capacity
@@ -31,6 +31,8 @@ class Dice:
         self.is_broken = False
 
     def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+        if self.REFUSED in messages[-1]["content"]:
+            raise UserError("The dice do not take it.")
         return Prompt(messages[-1]["content"], ())
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
@@ -141,11 +143,24 @@ def test_what_cannot_be_asked_is_refused_alone() -> None:
     assert not {type(answers[0]), type(answers[3])} & {UserError}
 
 
+def test_a_question_that_the_engine_refuses_spoils_no_other() -> None:
+    judge = _judge(Dice())
+    voting = judge.voting()
+    voting.round({number: _pair(number) for number in range(20)}, lambda _: True)
+    asked = {20: _pair(20), 21: PairQuestion("Count to 21", Dice.REFUSED, "21", votes=VOTES), 22: _pair(22)}
+    answers, new = {}, asked
+    while len(answers) < 3:
+        answers |= {place: answer for place, answer in voting.round(new, lambda _: True).items() if place >= 20}
+        new = {}
+    assert str(answers[21]) == "The dice do not take it."
+    assert [answers[20], answers[22]] == judge.answer([_pair(20), _pair(22)])
+
+
 def test_an_engine_that_fails_takes_the_open_questions_along_and_no_others() -> None:
     dice = Dice()
     voting = _judge(dice).voting()
     dice.is_broken = True
-    with pytest.raises(UserError, match="The dice are lost"):
-        voting.round({0: _pair(0)}, lambda _: True)
+    answers = voting.round({0: _pair(0), 1: _pair(1)}, lambda _: True)
+    assert [str(answers[place]) for place in (0, 1)] == ["The dice are lost."] * 2
     dice.is_broken = False
-    assert voting.round({1: _pair(1, votes=1)}, lambda _: True).keys() == {1}
+    assert voting.round({2: _pair(2, votes=1)}, lambda _: True).keys() == {2}
