@@ -37,7 +37,7 @@ class NullEngine:
 
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
 
-    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE, *_: object) -> Prompt:
         from selftaught_assets.engines import chat
 
         return chat.render(self._tokenizer, messages, date)

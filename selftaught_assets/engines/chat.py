@@ -14,10 +14,11 @@ from array import array
 from collections.abc import Callable, Collection, Hashable, Sequence
 from datetime import date as Date
 from functools import cache, cached_property, lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from selftaught_assets.engines.protocol import Prompt
+from selftaught_assets.engines.protocol import Choice, Prompt
 from selftaught_assets.engines.tokenizer_files import require_bounded_tokenizer
 from selftaught_assets.errors import UserError, refused_as
 from selftaught_assets.method.limits import MOST_CHARACTERS, BoundedSandbox, EndlessError, limited
@@ -60,18 +61,28 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def render(tokenizer: "PreTrainedTokenizerBase", messages: Messages, date: Date = TEMPLATE_DATE) -> Prompt:
+def render(
+    tokenizer: "PreTrainedTokenizerBase",
+    messages: Messages,
+    date: Date = TEMPLATE_DATE,
+    reply: str = "",
+    choices: Sequence[str] = (),
+) -> Prompt:
     """The conversation with the turn handed to the assistant.
 
     Args:
         tokenizer: of the model.
         messages: the turns so far.
         date: what a template that asks for the date is told, on every day.
+        reply: what the assistant has said of its turn already: plain text, in the tokens that `training_example` gives.
+        choices: if there are any, what its completion may be.
 
     Raises:
         UserError: the tokenizer has no chat template; or the template refuses the messages, or drops or changes what
-            they say; or the tokenizer cannot keep it plain text.
+            they say; or the tokenizer cannot keep it plain text; or one token does not tell the choices apart.
     """
+    if reply or choices:
+        return _continued(tokenizer, render(tokenizer, messages, date), date, reply, choices)
     specials = _special_tokens(tokenizer)
     if specials.reads_the_date:
         _say_the_date(tokenizer.name_or_path, date)
@@ -82,6 +93,33 @@ def render(tokenizer: "PreTrainedTokenizerBase", messages: Messages, date: Date 
         specials.rendered.add(told, known)
     text, token_ids = known
     return Prompt(text, tuple(token_ids), tuple(messages))
+
+
+def _continued(
+    tokenizer: "PreTrainedTokenizerBase", prompt: Prompt, date: Date, reply: str, choices: Sequence[str]
+) -> Prompt:
+    """The prompt with a reply behind it, as far as the tokens of all choices agree."""
+    pieces = _pieces(tokenizer, prompt.messages, date, add_generation_prompt=True)
+    specials = _special_tokens(tokenizer)
+    written = [specials.continued(pieces, reply + choice) for choice in choices or ("",)]
+    common = beginning(written)
+    firsts = [ids[len(common)] for ids in written if len(ids) > len(common)]
+    if choices and len(set(firsts)) < len(choices):
+        raise UserError(
+            f"The tokenizer of {tokenizer.name_or_path} does not tell {', '.join(choices)} apart by one token, so none "
+            "of them can be drawn: set `verdicts.elicit: never`, or another `verdicts.format`."
+        )
+    return prompt._replace(
+        text=prompt.text + reply,
+        token_ids=(*prompt.token_ids, *common),
+        reply=reply,
+        choices=tuple(map(Choice, choices, firsts)),
+    )
+
+
+def beginning(of: Sequence[Sequence[Any]]) -> list[Any]:
+    """What several sequences begin with alike."""
+    return [some[0] for some in takewhile(lambda some: len(set(some)) == 1, zip(*of, strict=False))]
 
 
 def training_example(
@@ -380,11 +418,12 @@ class _SpecialTokens:
         context = pieces[-1] if last < 0 else prompt[last:]
         text = self._drawn.sub(lambda found: names[found.group()], completion) if self._drawn else completion
 
-        before, whole, alone = (
-            renaming.encode(part, add_special_tokens=False).ids for part in (context, context + text, text)
-        )
-        ways = [*([whole[len(before) :]] if whole[: len(before)] == before else []), alone]
-        ids = next((ids for ids in ways if self._decoded(ids) == completion), ways[0])
+        before, whole = (renaming.encode(part, add_special_tokens=False).ids for part in (context, context + text))
+        behind = whole[len(before) :] if whole[: len(before)] == before else None
+        ids = behind
+        if behind is None or self._decoded(behind) != completion:
+            alone = renaming.encode(text, add_special_tokens=False).ids
+            ids = alone if behind is None or self._decoded(alone) == completion else behind
         drawn = [self._ids[string] for string in self._drawn.findall(completion)] if self._drawn else []
         if self._among(ids) != drawn:
             raise self._not_kept()

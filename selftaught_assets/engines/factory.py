@@ -61,9 +61,11 @@ class DeferredEngine:
         self._loaded = ExitStack()
         self._engine: Engine | None = None
 
-    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+    def render(
+        self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE, reply: str = "", choices: Sequence[str] = ()
+    ) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
-        return chat.render(self._tokenizer, messages, date)
+        return chat.render(self._tokenizer, messages, date, reply, choices)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Loads the model if it is not, and completes the requests as its engine does.

@@ -32,6 +32,10 @@ class GenerationTask:
     n: int
     seed: int
     first: int = 0
+    reply: str = ""
+    """What the assistant has said of its turn already."""
+    choices: tuple[str, ...] = ()
+    """If there are any, what its completion may be."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Tasks:
     """Completions that all of them ask for."""
     each: Iterable[GenerationTask]
     """Gone through once."""
+    elicits: bool = False
+    """Whether they ask for the verdicts of judgments that were sampled before."""
 
     def __iter__(self) -> Iterator[GenerationTask]:
         return iter(self.each)
@@ -137,8 +143,10 @@ def generate(
 
 def completion_key(identity: str, request: Request) -> str:
     """What a completion depends on, but for its sample index: the model and the code, never a model's name or path."""
+    prompt, choices = request.prompt, request.prompt.choices
+    sampling, seed = request.sampling.model_dump(), request.seed
     return digest(
-        "completion", SAMPLING_CODE, identity, request.prompt.token_ids, request.sampling.model_dump(), request.seed
+        "completion", SAMPLING_CODE, identity, prompt.token_ids, sampling, seed, *([choices] if choices else [])
     )
 
 
@@ -169,7 +177,7 @@ class _Wanted:
     def requests(self) -> Iterator[Request]:
         """A request, named by its key, for what is missing of each task, in their order."""
         for task in self._tasks:
-            prompt = self._engine.render(task.messages, self._date)
+            prompt = self._engine.render(task.messages, self._date, task.reply, task.choices)
             unnamed = Request("", prompt, self._sampling, task.seed, ())
             key = completion_key(self._engine.identity, unnamed)
             self._rows.append((task.request_id, key, task.first, task.n))

@@ -4,7 +4,7 @@ Each engine computes in the dtype that the recipe or the machine chooses. What t
 that dtype too, since bfloat16 and float32 answer differently.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date as Date
 from typing import Literal, NamedTuple, Protocol
@@ -23,6 +23,13 @@ FinishReason = Literal["stop", "length", "prompt_too_long", "failed"]
 """`failed`: the engine gave up on this sample for good; `error` says why, and a later run asks for it again."""
 
 
+class Choice(NamedTuple):
+    """A text that a completion may be, and the token behind its prompt that tells it from the other choices."""
+
+    text: str
+    token: int
+
+
 class Prompt(NamedTuple):
     """A rendered conversation: as text for people, as token ids for engines and servers that take those."""
 
@@ -30,6 +37,12 @@ class Prompt(NamedTuple):
     token_ids: tuple[int, ...]
     messages: tuple[dict[str, str], ...] = ()
     """What was rendered, for servers that insist on rendering it themselves."""
+    reply: str = ""
+    """What the assistant has said of its turn already; the completion continues it."""
+    choices: tuple[Choice, ...] = ()
+    """Where there are any, the completion is one of their texts. One token is drawn: of theirs alone, each as likely as
+    the model holds it to be among them. The token ids of the prompt then end before it, behind what all have in
+    common."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +56,14 @@ class Request:
     request_id: str
     prompt: Prompt
     sampling: SamplingParameters
+    """Where the prompt has choices, its temperature alone."""
     seed: int
     sample_indices: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.prompt.choices:
+            alone = SamplingParameters(temperature=self.sampling.temperature, top_p=1, max_tokens=1)
+            object.__setattr__(self, "sampling", alone)
 
 
 class Completion(NamedTuple):
@@ -73,10 +92,19 @@ class Engine(Protocol):
     capacity: int
     """Samples that it works on together; fewer leave it partly idle."""
 
-    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+    def render(
+        self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE, reply: str = "", choices: Sequence[str] = ()
+    ) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text.
 
-        `date` is what a template that asks for the date is told.
+        Args:
+            messages: the turns so far.
+            date: what a template that asks for the date is told.
+            reply: what the assistant has said of its turn already, as plain text.
+            choices: if there are any, what its completion may be.
+
+        Raises:
+            UserError: the template or the tokenizer refuses them, or one token does not tell the choices apart.
         """
         ...
 

@@ -11,7 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 TRIAL_TOKENS = 1
-"""The engine's trial at its start asks for so many; no test asks for as few."""
+"""The engine's trial at its start asks for so many; no test asks for as few, but where one of several is drawn."""
+RESTRICTED = ("allowed_token_ids", "logit_bias")
+"""Fields that leave the server only some tokens to draw from."""
 
 
 class Reply(NamedTuple):
@@ -58,8 +60,7 @@ class ScriptedServer:
 
     def completions(self) -> list[Asked]:
         """The requests for completions, but for the trial at the start."""
-        found = [asked for asked in self.asked if asked.path.endswith("completions")]
-        return [asked for asked in found if asked.body["max_tokens"] != TRIAL_TOKENS]
+        return [asked for asked in self.asked if asked.path.endswith("completions") and not is_trial(asked)]
 
     def paths(self) -> list[str]:
         return [asked.path.removeprefix("/v1/") for asked in self.asked]
@@ -73,7 +74,7 @@ class ScriptedServer:
             return self.models
         if asked.path.endswith("lora_adapter"):
             return self.adapters if asked.path == "/v1/load_lora_adapter" else Reply(body={})
-        return self.trial if asked.body["max_tokens"] == TRIAL_TOKENS else self.script(asked)
+        return self.trial if is_trial(asked) else self.script(asked)
 
     def answered(self) -> None:
         with self._lock:
@@ -133,6 +134,11 @@ def serving(server: ScriptedServer) -> Iterator[ScriptedServer]:
             thread.join()
 
 
+def is_trial(asked: Asked) -> bool:
+    """Whether the engine only tries the server."""
+    return asked.body["max_tokens"] == TRIAL_TOKENS and not any(field in asked.body for field in RESTRICTED)
+
+
 def listing(*names: str, **fields: object) -> dict[str, Any]:
     """A list of models."""
     return {"object": "list", "data": [{"id": name, "object": "model", **fields} for name in names]}
@@ -149,7 +155,9 @@ def completion(asked: Asked, **fields: object) -> dict[str, Any]:
 
 def saying(text: str) -> Callable[[Asked], Reply]:
     """The same completion, always."""
-    return lambda asked: Reply(body=completion(asked, text=text))
+    return lambda asked: Reply(
+        body=completion(asked, **({"message": {"content": text}} if "messages" in asked.body else {"text": text}))
+    )
 
 
 def in_turn(*replies: Reply) -> Callable[[Asked], Reply]:

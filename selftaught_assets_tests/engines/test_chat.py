@@ -187,6 +187,29 @@ def test_training_sees_the_prompt_of_sampling_and_the_completion_as_text_with_th
     assert TOKENIZER.decode(example.completion_ids[:-1]) == "so <|im_end|> [[A]]"
 
 
+@given(HOSTILE.filter(bool))
+def test_what_is_continued_are_the_tokens_that_are_trained_on(reply: str) -> None:
+    example = chat.training_example(TOKENIZER, user("hi"), reply)
+    prompt = chat.render(TOKENIZER, user("hi"), reply=reply)
+    assert [*prompt.token_ids, END] == [*example.prompt_ids, *example.completion_ids]
+    assert prompt.token_ids.count(END) == 1
+
+
+@given(HOSTILE, st.sampled_from([("[[A]]", "[[B]]"), ('{"verdict": "A"}', '{"verdict": "tie"}')]))
+def test_a_choice_is_drawn_where_the_tokens_of_all_part(reply: str, choices: tuple[str, ...]) -> None:
+    prompt = chat.render(TOKENIZER, user("hi"), reply=reply, choices=choices)
+    assert prompt.choices[0].token != prompt.choices[1].token
+    for choice in prompt.choices:
+        written = chat.render(TOKENIZER, user("hi"), reply=reply + choice.text).token_ids
+        assert written[: len(prompt.token_ids) + 1] == (*prompt.token_ids, choice.token)
+
+
+@pytest.mark.parametrize("choices", [("1", "10"), ("A>B", "A=B", "B>A"), ("A", "A")])
+def test_choices_that_one_token_does_not_tell_apart_are_refused(choices: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="apart by one token"):
+        chat.render(TOKENIZER, user("hi"), reply="So: ", choices=choices)
+
+
 def test_the_turn_ends_with_the_token_that_the_template_puts_after_it() -> None:
     tokenizer = make_tokenizer()
     tokenizer.eos_token = "<|endoftext|>"

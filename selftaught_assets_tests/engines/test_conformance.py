@@ -1,17 +1,20 @@
 """What every engine does alike. Each case runs for each engine of `conformance.ENGINES`, on the real seed model."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 
 import jinja2
 import pytest
-from transformers import AutoTokenizer
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from selftaught_assets.engines import chat
 from selftaught_assets.engines.factory import OpenEngine, open_engine, open_in_turn
 from selftaught_assets.engines.journalled import GenerationTask, generate
-from selftaught_assets.engines.protocol import Engine, Prompt
+from selftaught_assets.engines.protocol import Engine, Prompt, Request
 from selftaught_assets.recipe.engines import SamplingParameters, TransformersSettings
 from selftaught_assets.storage.journal import MemoryJournal
 from selftaught_assets.storage.models import ModelReference
@@ -22,6 +25,7 @@ from selftaught_assets_tests.engines.conftest import by_sample
 CONTEXT = 2048
 SORT = "Sort the numbers up : 27 19 24 29 33"
 SORTED = "19 24 27 29 33"
+CHOICES = ("[[A]]", "[[B]]", "[[C]]")
 
 
 def candidates() -> Iterator[pytest.param]:
@@ -52,6 +56,18 @@ def adapted(open_model: OpenEngine, engine: Engine, owl: ModelReference) -> Iter
     """An adapter on the base that the other engine serves."""
     with open_model(owl) as adapted:
         yield adapted
+
+
+@pytest.fixture(scope="module")
+def choice(judge_prompts: list[str]) -> tuple[Prompt, torch.Tensor]:
+    """A judgment up to its verdict, and the logits of the verdicts by the model's own forward pass."""
+    tokenizer = chat.load_tokenizer(SEED.base)
+    turn = [{"role": "user", "content": judge_prompts[0]}]
+    prompt = chat.render(tokenizer, turn, reply="Correct: 1 end\n", choices=CHOICES)
+    model = AutoModelForCausalLM.from_pretrained(SEED.base, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([prompt.token_ids])).logits[0, -1]
+    return prompt, logits[[choice.token for choice in prompt.choices]]
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +156,53 @@ def test_some_of_the_samples_are_what_they_are_among_all(engine: Engine, judge_p
     part = by_sample(engine.generate(ask(engine, judge_prompts[1:3], samples=(4, 1), max_tokens=60)))
     assert len(part) == 4
     assert part == {key: whole[key] for key in part}
+
+
+def test_what_the_assistant_has_said_already_is_continued(engine: Engine) -> None:
+    (request,) = ask(engine, SORT, temperature=0)
+    said, rest = SORTED[:8], SORTED[8:]
+    prompt = engine.render(list(request.prompt.messages), reply=said)
+    assert list(prompt.token_ids) == [*request.prompt.token_ids, *_tokens(said)]
+    (completion,) = engine.generate([replace(request, prompt=prompt)])
+    assert completion.text.strip() == rest.strip()  # Some tokenizers say no space where a text begins.
+    assert completion[3:6] == ("stop", len(prompt.token_ids), len(_tokens(rest)) + 1)
+
+
+def test_a_choice_is_as_likely_as_the_model_holds_it_to_be_among_all(
+    engine: Engine, choice: tuple[Prompt, torch.Tensor]
+) -> None:
+    """Neither top_p nor stop strings take one away; in 400 draws, four standard deviations off would be a fault."""
+    prompt, logits = choice
+    sampling = SamplingParameters(temperature=1.5, top_p=0.01, max_tokens=30, stop=("[",))
+    draws = Request("a", prompt, sampling, 3, tuple(range(400)))
+    completions = list(engine.generate([draws]))
+    assert {(one.finish_reason, one.completion_tokens) for one in completions} == {("stop", 1)}
+    counts = Counter(one.text for one in completions)
+    assert counts.keys() <= set(CHOICES)
+    shares = (logits / sampling.temperature).softmax(-1).tolist()
+    assert all(share > 0.01 for share in shares)
+    for text, share in zip(CHOICES, shares, strict=True):
+        assert counts[text] / 400 == pytest.approx(share, abs=4 * (share * (1 - share) / 400) ** 0.5)
+    (first,) = engine.generate([replace(draws, sample_indices=(17,))])
+    assert first.text == next(one.text for one in completions if one.sample_index == 17)
+
+
+def test_a_greedy_choice_is_the_most_likely_one_beside_other_requests(
+    engine: Engine, choice: tuple[Prompt, torch.Tensor], judge_prompts: list[str]
+) -> None:
+    prompt, logits = choice
+    others = ask(engine, judge_prompts[:3], temperature=0, max_tokens=8)
+    alone = by_sample(engine.generate(others))
+    one = Request("choice", prompt, SamplingParameters(temperature=0), 0, (0,))
+    beside = by_sample(engine.generate([*others[:2], one, others[2]]))
+    assert beside.pop(("choice", 0)).text == CHOICES[int(logits.argmax())]
+    assert beside == alone
+
+
+def test_a_choice_for_which_there_is_no_room_is_not_made(engine: Engine, choice: tuple[Prompt, torch.Tensor]) -> None:
+    prompt = choice[0]._replace(token_ids=(5,) * CONTEXT)
+    (completion,) = engine.generate([Request("a", prompt, SamplingParameters(), 0, (0,))])
+    assert completion[2:4] == ("", "prompt_too_long")
 
 
 def test_an_empty_prompt_is_completed(engine: Engine) -> None:

@@ -33,7 +33,7 @@ class Echo:
         self._fail_after = fail_after
         self._delay = delay
 
-    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE, *_: object) -> Prompt:
         text = messages[-1]["content"]
         return Prompt(text, tuple(text.encode()))
 
@@ -128,7 +128,7 @@ class Lazy(Echo):
 
     rendered = done = ahead = 0
 
-    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE, *_: object) -> Prompt:
         self.rendered += 1
         self.ahead = max(self.ahead, self.rendered - self.done)
         return super().render(messages, date)
@@ -171,7 +171,7 @@ class Tokens(tuple):
 @pytest.mark.parametrize("count", [20, 200])
 def test_prompts_that_were_answered_are_not_kept(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Answering(Echo):
-        def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+        def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE, *_: object) -> Prompt:
             return Prompt("", Tokens(messages[0]["content"].encode()))
 
         def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:

@@ -29,7 +29,7 @@ class Scribe:
         self.seen: list[str] = []
         self.may_go_on = threading.Event()
 
-    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE, *_: object) -> Prompt:
         return Prompt(messages[-1]["content"], ())
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:

@@ -30,7 +30,7 @@ class Dice:
         self.thrown = 0
         self.is_broken = False
 
-    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE, *_: object) -> Prompt:
         if self.REFUSED in messages[-1]["content"]:
             raise UserError("The dice do not take it.")
         return Prompt(messages[-1]["content"], ())

@@ -9,7 +9,7 @@ import numpy as np
 
 from selftaught_assets.engines.chat import completion_texts
 from selftaught_assets.engines.drawing import draw, stream_keys, uniforms
-from selftaught_assets.engines.protocol import Completion, FinishReason, Request
+from selftaught_assets.engines.protocol import Choice, Completion, FinishReason, Request
 from selftaught_assets.recipe.engines import SamplingParameters
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ _REFILL_SHARE = 0.75
 
 _LOOK_AHEAD = 4
 """Samples that are sorted together, in units of the rows: their prompts, and no others, are in memory."""
+
+
+_CHOOSING_ROWS = 32
+"""Rows of which each chooses together: they end at once, and rarely share a prompt, so more would only take memory."""
 
 
 class Decoder(Protocol):
@@ -96,10 +100,10 @@ def decode(
 ) -> Iterator[Completion]:
     """Yields each completion as it finishes, exactly one for each sample of the requests.
 
-    Requests are taken as they are needed. Those that follow each other with equal sampling run together.
+    Requests are taken as they are needed. Those that follow each other with equal sampling and choices run together.
     """
-    for sampling, group in groupby(requests, key=lambda request: request.sampling):
-        yield from _Run(decoder, tokenizer, limits, sampling, group).completions()
+    for (sampling, choices), group in groupby(requests, key=lambda one: (one.sampling, one.prompt.choices)):
+        yield from _Run(decoder, tokenizer, limits, sampling, choices, group).completions()
 
 
 def _order(sample: _Sample) -> tuple[int, tuple[int, ...]]:
@@ -109,7 +113,7 @@ def _order(sample: _Sample) -> tuple[int, tuple[int, ...]]:
 
 
 class _Run:
-    """Samples with the same sampling parameters."""
+    """Samples with the same sampling parameters, and the same choices."""
 
     def __init__(
         self,
@@ -117,12 +121,14 @@ class _Run:
         tokenizer: "PreTrainedTokenizerBase",
         limits: Limits,
         sampling: SamplingParameters,
+        choices: Sequence[Choice],
         requests: Iterator[Request],
     ) -> None:
         self._decoder = decoder
         self._tokenizer = tokenizer
-        self._limits = limits
+        self._limits = limits._replace(max_rows=min(limits.max_rows, _CHOOSING_ROWS)) if choices else limits
         self._sampling = sampling
+        self._choices = choices
         self._coming = requests
         self._waiting: list[_Sample] = []
         """Samples that were looked at and have not started, the last one first."""
@@ -197,13 +203,15 @@ class _Run:
         keys = np.concatenate([cohort.keys for cohort in cohorts])
         positions = np.concatenate([np.full(len(cohort.samples), cohort.length) for cohort in cohorts])
         uniform = torch.from_numpy(uniforms(keys, positions)).to(logits.device)
+        if self._choices:
+            logits = logits[:, [choice.token for choice in self._choices]]
         tokens = draw(logits, uniform, self._sampling).cpu().numpy()
         first = 0
         for cohort in cohorts:
             rows = slice(first, first + len(cohort.samples))
             first = rows.stop
             cohort.append(tokens[rows])
-            stopped = np.isin(tokens[rows], self._end_tokens)
+            stopped = np.full(len(cohort.samples), True) if self._choices else np.isin(tokens[rows], self._end_tokens)
             ended = stopped | (cohort.limits <= cohort.length)
             if self._sampling.stop:
                 stopped |= self._holds_stop_string(cohort)
@@ -221,7 +229,10 @@ class _Run:
     def _finished(self, cohort: _Cohort, ended: np.ndarray, stopped: np.ndarray) -> list[Completion]:
         rows = np.flatnonzero(ended)
         tokens = cohort.tokens[rows, : cohort.length].tolist()
-        texts = completion_texts(self._tokenizer, tokens, self._limits.end_tokens, self._sampling.stop)
+        if self._choices:
+            texts = [self._choices[place].text for (place,) in tokens]
+        else:
+            texts = completion_texts(self._tokenizer, tokens, self._limits.end_tokens, self._sampling.stop)
         completions = []
         for row, text in zip(rows, texts, strict=True):
             request, index = cohort.samples[row]

@@ -311,9 +311,11 @@ class TransformersEngine:
         empty_prompt_token = chat.empty_prompt_token(tokenizer, self.end_tokens)
         self._limits = Limits(self.end_tokens, context_of(model), max_rows, empty_prompt_token)
 
-    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+    def render(
+        self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE, reply: str = "", choices: Sequence[str] = ()
+    ) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
-        return chat.render(self._tokenizer, messages, date)
+        return chat.render(self._tokenizer, messages, date, reply, choices)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yields each completion as it finishes, in any order, exactly one for each (request, sample index)."""

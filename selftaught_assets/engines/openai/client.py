@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from selftaught_assets.engines.chat import beginning
 from selftaught_assets.engines.drawing import stream_keys
 from selftaught_assets.engines.protocol import Prompt, Request
 from selftaught_assets.errors import UserError
@@ -40,6 +41,9 @@ _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
 _TEXT_PARTS = ("text", "output_text")
 _REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking")
+_CERTAIN = 100
+"""The bias that leaves a server's model these tokens alone; it is the same for all, so their odds stay as they are."""
+_IN_WORDS = "Give your final verdict now, and nothing else: {}."
 _MOST_TOKENS = 2**31
 """More are no count."""
 
@@ -84,18 +88,26 @@ class Dialect:
     empty_prompt_token: int
     """Stands for a prompt without tokens, which no server takes."""
     extras: dict[str, Any] = field(default_factory=dict)
-    """Fields of this kind of server."""
+    """Fields of this kind of server: only vLLM has any."""
 
     @property
     def path(self) -> str:
         return "completions" if self.api == "completions" else "chat/completions"
+
+    @property
+    def continues(self) -> bool:
+        """Whether it takes what the assistant has said already. Where not, a choice is asked for in words."""
+        return self.api == "completions" or bool(self.extras)
 
     def body(self, prompt: Prompt, sampling: SamplingParameters, seed: int, max_tokens: int) -> dict[str, Any]:
         """The request for one completion."""
         if self.api == "completions":
             asked = {"prompt": list(prompt.token_ids) or [self.empty_prompt_token]}
         else:
-            asked = {"messages": list(prompt.messages)}
+            asked = self._conversation(prompt)
+        if prompt.choices and self.continues:
+            tokens = [choice.token for choice in prompt.choices]
+            asked |= {"allowed_token_ids": tokens} if self.extras else {"logit_bias": dict.fromkeys(tokens, _CERTAIN)}
         return {
             "model": self.model,
             **asked,
@@ -107,6 +119,20 @@ class Dialect:
             **({"stop": list(sampling.stop)} if sampling.stop else {}),
             **self.extras,
         }
+
+    def _conversation(self, prompt: Prompt) -> dict[str, Any]:
+        turns, texts = list(prompt.messages), [choice.text for choice in prompt.choices]
+        if not prompt.reply and not texts:
+            return {"messages": turns}
+        if self.continues:
+            said = {"role": "assistant", "content": "".join([prompt.reply, *beginning(texts)])}
+            return {"messages": [*turns, said], "continue_final_message": True, "add_generation_prompt": False}
+        if not texts:
+            raise UserError(
+                "A chat API continues what the assistant has said on vLLM alone: set `engine.api: completions`."
+            )
+        said = {"role": "assistant", "content": prompt.reply}
+        return {"messages": [*turns, said, {"role": "user", "content": _IN_WORDS.format(" or ".join(texts))}]}
 
     def read(self, content: bytes) -> Answer:
         """The completion in an answer. Raises ValueError, with what is wrong, if it is not whole."""

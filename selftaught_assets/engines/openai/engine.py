@@ -30,7 +30,7 @@ from selftaught_assets.engines.openai.client import (
     sample_seed,
     vllm_extras,
 )
-from selftaught_assets.engines.protocol import Completion, FinishReason, Prompt, Request
+from selftaught_assets.engines.protocol import Choice, Completion, FinishReason, Prompt, Request
 from selftaught_assets.errors import UserError
 from selftaught_assets.method.identity import digest
 from selftaught_assets.recipe.engines import TEMPLATE_DATE, OpenAISettings, SamplingParameters
@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-TextOf = Callable[[Answer, Sequence[str]], str]
+TextOf = Callable[[Answer, Request], str]
 
+_WORDS = 512
+"""Tokens of an answer in words."""
 _NEVER = -1.0
 """Before any time of an event loop's clock."""
 
@@ -62,7 +64,7 @@ async def complete_all(
         dialect: how to ask.
         context: tokens of prompt and completion together; None: unknown.
         trial: a short prompt, to tell a request that fails from a server that fails.
-        text_of: what an answer says, by its stop strings.
+        text_of: what an answer to a request says.
         samples: requests and sample indices; each is taken when it is asked for.
         finished: called in the event loop's thread.
 
@@ -122,8 +124,8 @@ class _Sampling:
         return Completion(
             request.request_id,
             index,
-            self._text_of(answer, request.sampling.stop),
-            answer.finish_reason,
+            self._text_of(answer, request),
+            "stop" if request.prompt.choices else answer.finish_reason,
             prompt_tokens,
             answer.completion_tokens,
             min(answer.cached_tokens, prompt_tokens),
@@ -133,7 +135,8 @@ class _Sampling:
         """Asks with as many tokens as there is room for; once more where the server tells that there is less."""
         seed, sampling = sample_seed(request, index), request.sampling
         room = self._room(request.prompt)
-        max_tokens = min(sampling.max_tokens, room) if room > 0 else sampling.max_tokens
+        wanted = sampling.max_tokens if self._dialect.continues or not request.prompt.choices else _WORDS
+        max_tokens = min(wanted, room) if room > 0 else wanted
         try:
             return await self._asked(request.prompt, sampling, seed, max_tokens)
         except RefusedError as refusal:
@@ -227,9 +230,11 @@ class OpenAIEngine:
         self._tokenizer = tokenizer
         self._end_tokens = end_tokens
 
-    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+    def render(
+        self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE, reply: str = "", choices: Sequence[str] = ()
+    ) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
-        return chat.render(self._tokenizer, messages, date)
+        return chat.render(self._tokenizer, messages, date, reply, choices)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yields each completion as it finishes, in any order, exactly one for each (request, sample index).
@@ -256,12 +261,32 @@ class OpenAIEngine:
         if (name := self._served.adapter) is not None:
             _ask(self._server, lambda connection: _unload(connection, name))
 
-    def _text(self, answer: Answer, stop: Sequence[str]) -> str:
+    def _text(self, answer: Answer, request: Request) -> str:
         """What an answer says: by its tokens where the server tells them, as in every engine, else by its own word."""
+        if request.prompt.choices:
+            return self._chosen(answer, request.prompt.choices)
         if answer.token_ids is None:
-            return chat.before_stop(answer.text, stop)
-        (text,) = chat.completion_texts(self._tokenizer, [answer.token_ids], self._end_tokens, stop)
+            return chat.before_stop(answer.text, request.sampling.stop)
+        (text,) = chat.completion_texts(self._tokenizer, [answer.token_ids], self._end_tokens, request.sampling.stop)
         return text
+
+    def _chosen(self, answer: Answer, choices: Sequence[Choice]) -> str:
+        """The choice that an answer means; "" where it was asked for in words, and the answer names none, or several.
+
+        Raises:
+            UserError: the server drew another token.
+        """
+        if not self._served.dialect.continues:
+            named = [choice.text for choice in choices if choice.text in answer.text]
+            return named[0] if len(named) == 1 else ""
+        for choice in choices:
+            is_it = answer.text.strip() == self._tokenizer.decode([choice.token]).strip()
+            if is_it if answer.token_ids is None else answer.token_ids == (choice.token,):
+                return choice.text
+        raise UserError(
+            f"The server at {self._server.address} does not keep to given tokens, so it cannot be asked for missing "
+            "verdicts: set `verdicts.elicit: never`, or `engine.api: chat`, where they are asked for in words."
+        )
 
 
 def load_engine(settings: OpenAISettings, model: ModelReference) -> OpenAIEngine:

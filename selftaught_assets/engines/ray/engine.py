@@ -5,7 +5,7 @@ those of the actors' engine, and so is the journal, which the driver alone write
 `map_batches` of Ray Data, is told in docs/decisions/0012-ray-data.md.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from datetime import date as Date
@@ -50,9 +50,11 @@ class RayEngine:
         self._tokenizer = tokenizer
         self._at_the_end = at_the_end
 
-    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+    def render(
+        self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE, reply: str = "", choices: Sequence[str] = ()
+    ) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
-        return chat.render(self._tokenizer, messages, date)
+        return chat.render(self._tokenizer, messages, date, reply, choices)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yields each completion as it finishes, in any order, exactly one for each (request, sample index).

@@ -4,7 +4,7 @@ The samples of a prompt are requests with equal prompts, one after the other. vL
 prompt once, and each has a seed of its own, so that any of them can be asked for again without the others.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from datetime import date as Date
 from itertools import islice
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from selftaught_assets.engines import chat, protocol
 from selftaught_assets.engines.drawing import stream_keys
-from selftaught_assets.engines.protocol import Completion, Prompt, Request
+from selftaught_assets.engines.protocol import Choice, Completion, Prompt, Request
 from selftaught_assets.engines.vllm.base import VllmBase, load_base
 from selftaught_assets.errors import UserError
 from selftaught_assets.recipe.engines import TEMPLATE_DATE, SamplingParameters, VllmSettings
@@ -42,12 +42,14 @@ class VllmEngine:
         self._base = base
         self._adapter = base.adapter(model)
         self.end_tokens = chat.end_tokens(base.tokenizer, chat.configured_end(model.base))
-        self._parameters: dict[SamplingParameters, SamplingParams] = {}
+        self._parameters: dict[tuple[SamplingParameters, tuple[Choice, ...]], SamplingParams] = {}
         self._empty_prompt = (chat.empty_prompt_token(base.tokenizer, self.end_tokens),)
 
-    def render(self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE) -> Prompt:
+    def render(
+        self, messages: list[dict[str, str]], date: Date = TEMPLATE_DATE, reply: str = "", choices: Sequence[str] = ()
+    ) -> Prompt:
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text."""
-        return chat.render(self._base.tokenizer, messages, date)
+        return chat.render(self._base.tokenizer, messages, date, reply, choices)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yields each completion as it finishes, in any order, exactly one for each (request, sample index).
@@ -94,14 +96,15 @@ class VllmEngine:
 
         name = str(next(self._base.request_names))
         prompt = tokens_input(list(sample.request.prompt.token_ids or self._empty_prompt))
-        if sample.request.sampling not in self._parameters:
-            self._parameters[sample.request.sampling] = self._checked(sample.request.sampling)
-        parameters = copy(self._parameters[sample.request.sampling])
+        asked = sample.request.sampling, sample.request.prompt.choices
+        if asked not in self._parameters:
+            self._parameters[asked] = self._checked(*asked)
+        parameters = copy(self._parameters[asked])
         parameters.seed = sample.seed
         self._base.engine.add_request(name, prompt, parameters, lora_request=self._adapter)
         return name
 
-    def _checked(self, sampling: SamplingParameters) -> "SamplingParams":
+    def _checked(self, sampling: SamplingParameters, choices: Sequence[Choice]) -> "SamplingParams":
         """Parameters in vLLM's terms, without a seed: checking them takes longer than handing over a sample."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
@@ -112,6 +115,7 @@ class VllmEngine:
             max_tokens=sampling.max_tokens,
             stop=list(sampling.stop),
             stop_token_ids=list(self.end_tokens),
+            allowed_token_ids=[choice.token for choice in choices] or None,
             detokenize=bool(sampling.stop),
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_clone=True,
@@ -126,6 +130,9 @@ class VllmEngine:
         if generated.finish_reason not in ("stop", "length"):
             error = f"vLLM ended it with the reason {generated.finish_reason!r}."
             return Completion(request.request_id, sample.index, "", "failed", *usage, error)
+        if request.prompt.choices:
+            (text,) = (choice.text for choice in request.prompt.choices if [choice.token] == tokens)
+            return Completion(request.request_id, sample.index, text, "stop", *usage)
         (text,) = chat.completion_texts(self._base.tokenizer, [tokens], self.end_tokens, request.sampling.stop)
         return Completion(request.request_id, sample.index, text, generated.finish_reason, *usage)
 

@@ -11,6 +11,7 @@ import pytest
 from selftaught_assets.engines.factory import open_engine
 from selftaught_assets.engines.openai.client import sample_seed
 from selftaught_assets.engines.protocol import Completion
+from selftaught_assets.errors import UserError
 from selftaught_assets.storage.models import ModelReference
 from selftaught_assets_tests.engines.conftest import by_sample, byte_ids, request
 from selftaught_assets_tests.engines.openai.conftest import settings, threads_of_the_engine
@@ -20,6 +21,7 @@ from selftaught_assets_tests.engines.scripted_server import (
     ScriptedServer,
     completion,
     listing,
+    saying,
     serving,
 )
 
@@ -76,6 +78,62 @@ def test_chat_sends_the_messages(opened) -> None:
     assert "prompt" not in asked.body
     assert found.text == f"seed {asked.body['seed']}"
     assert found.prompt_tokens == 11  # The server's template decides.
+
+
+TURN = [{"role": "user", "content": "Which?"}]
+CHOICES = ("[[A]]", "[[B]]")
+VLLM = Reply(body=listing("tiny", owned_by="vllm"))
+
+
+def _chosen(opened, server: ScriptedServer, **fields: object) -> tuple[Completion, dict[str, object]]:
+    """A completion that is one of two, and what the server was asked."""
+    engine, server = opened(server, **fields)
+    prompt = engine.render(TURN, reply="Both. ", choices=CHOICES)
+    (found,) = engine.generate([replace(request(temperature=0.5, top_p=0.2, stop=("]",)), prompt=prompt)])
+    (asked,) = server.completions()
+    return found, asked.body
+
+
+def test_a_choice_is_one_token_that_a_bias_restricts(opened) -> None:
+    found, asked = _chosen(opened, ScriptedServer(saying("B")))
+    assert found[2:4] == ("[[B]]", "stop")
+    assert asked["prompt"][-len("Both. [[") :] == byte_ids("Both. [[")
+    assert asked["logit_bias"] == {str(*byte_ids("A")): 100, str(*byte_ids("B")): 100}
+    assert (asked["max_tokens"], asked["temperature"], asked["top_p"]) == (1, 0.5, 1)
+    assert "stop" not in asked
+
+
+@pytest.mark.parametrize("api", ["completions", "chat"])
+def test_vllm_is_told_the_tokens_of_a_choice_and_tells_which_it_drew(opened, api) -> None:
+    told = lambda asked: Reply(body=completion(asked, token_ids=byte_ids("A")))  # noqa: E731
+    found, asked = _chosen(opened, ScriptedServer(told, models=VLLM), api=api)
+    assert found[2:4] == ("[[A]]", "stop")
+    assert asked["allowed_token_ids"] == byte_ids("AB")
+    if api == "chat":
+        assert asked["messages"] == [*TURN, {"role": "assistant", "content": "Both. [["}]
+        assert (asked["continue_final_message"], asked["add_generation_prompt"]) == (True, False)
+
+
+@pytest.mark.parametrize(("said", "chosen"), [("It is [[B]].", "[[B]]"), ("[[A]] or [[B]]", ""), ("neither", "")])
+def test_another_chat_server_is_asked_in_words(opened, said, chosen) -> None:
+    found, asked = _chosen(opened, ScriptedServer(saying(said)), api="chat")
+    assert found[2:4] == (chosen, "stop")
+    *before, reply, question = asked["messages"]
+    assert [*before, reply] == [*TURN, {"role": "assistant", "content": "Both. "}]
+    assert question["content"] == "Give your final verdict now, and nothing else: [[A]] or [[B]]."
+    assert asked["max_tokens"] > 1
+
+
+def test_a_server_that_draws_other_tokens_is_not_believed(opened) -> None:
+    with pytest.raises(UserError, match="does not keep to given tokens"):
+        _chosen(opened, ScriptedServer(saying("The")))
+
+
+def test_a_chat_server_that_cannot_continue_a_reply_is_not_asked_to(opened) -> None:
+    engine, server = opened(ScriptedServer(), api="chat")
+    with pytest.raises(UserError, match=r"set `engine\.api: completions`"):
+        list(engine.generate([replace(request(), prompt=engine.render(TURN, reply="Both. "))]))
+    assert server.completions() == []
 
 
 def test_an_empty_prompt_is_asked_as_its_stand_in_and_counts_no_tokens(opened, tokenizer) -> None:
