@@ -67,6 +67,9 @@ GATE = ("promotion.rule", "promotion.validation", "promotion.alpha", "promotion.
 _GATED = Stage(1, (*GATE, "evaluation", *_JUDGING), ("judge", "benchmarks"))
 """What `checkpoint` depends on as well, where it is compared with the current judge."""
 
+_ELICITING = ("elicit", "closing")
+"""Fields of `verdicts` that change nothing while no verdict is elicited."""
+
 _THRESHOLDS = {"pairs": ("min_valid_share",), "filter": ("label_tolerance",)}
 """Fields that only a check reads."""
 
@@ -145,6 +148,8 @@ def _content(recipe: Recipe, setting: str) -> Any:
     value = recipe.contents(section)
     if field:
         return value.get(field)
+    if section == "verdicts" and value["elicit"] == "never":
+        return {name: known for name, known in value.items() if name not in _ELICITING}
     if section in _THRESHOLDS:
         return {name: known for name, known in value.items() if name not in _THRESHOLDS[section]}
     return value

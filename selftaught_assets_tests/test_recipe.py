@@ -265,6 +265,18 @@ def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: 
         ),
         ({"judgments": {"form": "triple"}}, "`judgments.form` is 'triple'"),
         ({"judgments": {"form": "single", "positions": "both"}}, "judgments.positions: both has no meaning"),
+        (
+            {"judgments": {"form": "single"}, "verdicts": {"elicit": "missing"}},
+            "verdicts.elicit: missing draws a single token, and the ratings 1 and 10 may begin with the same one",
+        ),
+        (
+            {"verdicts": {"elicit": "missing", "format": "arrows", "ties": True}},
+            "in the format arrows a tie begins as another verdict does: set ties: false, or format: brackets, json or",
+        ),
+        (
+            {"verdicts": {"elicit": "missing", "closing": "Not [[B]] but "}},
+            "verdicts.closing leads to no verdict: 'Not [[B]] but [[A]]' is not read as one",
+        ),
     ],
 )
 def test_impossible_recipe_gets_one_sentence(tmp_path: Path, overrides: dict, sentence: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from selftaught_assets import staleness
+from selftaught_assets.method.identity import digest
 from selftaught_assets.recipe import Recipe, load_recipe
 from selftaught_assets.staleness import STAGES, Basis, basis_of, why_stale
 from selftaught_assets_tests.conftest import write_small_recipe
@@ -63,6 +64,18 @@ def test_what_renders_prompts_rests_on_the_date_that_chat_templates_are_told(sma
     before, after = versions(small_recipe()), versions(small_recipe(template_date="2026-01-02"))
     changed = {"pairs", "judgments", "checkpoint", "evaluation", "seed_evaluation"}
     assert {stage for stage in STAGES if before[stage] != after[stage]} == changed
+
+
+def test_eliciting_verdicts_counts_only_where_it_is_switched_on(small_recipe) -> None:
+    never = versions(small_recipe())
+    assert versions(small_recipe(verdicts={"closing": "\nSo: "})) == never
+    assert (
+        basis_of(small_recipe(), "judgments").settings["verdicts"] == digest({"format": "brackets", "ties": False})[:12]
+    )
+    missing = versions(small_recipe(verdicts={"elicit": "missing"}))
+    changed = {"judgments", "filtered_set", "evaluation", "seed_evaluation"}
+    assert {stage for stage in STAGES if missing[stage] != never[stage]} == changed
+    assert versions(small_recipe(verdicts={"elicit": "missing", "closing": "\nSo: "})) != missing
 
 
 def test_thresholds_of_checks_and_the_seed_count_where_they_have_an_effect_only(small_recipe) -> None:

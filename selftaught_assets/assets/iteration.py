@@ -27,7 +27,7 @@ from selftaught_assets.assets.publication import (
     write_judge,
 )
 from selftaught_assets.assets.sampling import Sampler, sampler
-from selftaught_assets.engines.asking import judge_tasks
+from selftaught_assets.engines.asking import sample_judgments
 from selftaught_assets.engines.journalled import GenerationTask, Tasks
 from selftaught_assets.errors import UserError
 from selftaught_assets.iterations import iteration_number, next_iteration, previous_iteration
@@ -232,7 +232,7 @@ def build_judgments(family: Family) -> dg.AssetsDefinition:
         with sampler(context, family, "judgments", model) as judge:
 
             def ask(some: pl.DataFrame, first: int, end: int) -> pl.DataFrame:
-                answers = judge.sample(judge_tasks(recipe, some, end, first), settings.sampling)
+                answers = sample_judgments(recipe, some, judge.sample, settings.sampling, n=end, first=first)
                 return table(some, answers, judge=model.digest)
 
             if recipe.stops_when_right:
@@ -245,7 +245,7 @@ def build_judgments(family: Family) -> dg.AssetsDefinition:
             frame,
             rows_in=frame.height,
             judge_digest=model.digest,
-            completions_surplus=costs["completions"] - frame.height,
+            completions_surplus=costs["completions"] - costs.get("completions_eliciting", 0) - frame.height,
             **quality(frame),
             **costs,
         )
@@ -283,10 +283,19 @@ def build_filtered_set(family: Family) -> dg.AssetsDefinition:
             training_set_digest=training_set.training_set_digest(frame),
             kept_share=chosen.height / frame.height if frame.height else 0.0,
             validation_examples=chosen.filter(pl.col("split") == "validation").height,
+            **_elicited_share(chosen, judgments),
             **(_ratings(frame) if is_single else {"examples_a_share": float((chosen["label"] == "A").mean() or 0.0)}),
         )
 
     return filtered_set
+
+
+def _elicited_share(examples: pl.DataFrame, judgments: pl.DataFrame) -> dict[str, float]:
+    """Of the examples, those whose judgment was completed with an elicited verdict; nothing where none is elicited."""
+    if "elicited" not in judgments.columns:
+        return {}
+    of_them = examples.join(judgments.filter("elicited"), on="judgment_id", how="semi").height
+    return {"elicited_share": of_them / examples.height if examples.height else 0.0}
 
 
 def _ratings(frame: pl.DataFrame) -> dict[str, float | dg.MetadataValue]:

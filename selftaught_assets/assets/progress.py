@@ -102,6 +102,11 @@ def _markdown(rows: list[dict[str, object]]) -> str:
         "| benchmark | judge | accuracy | 95 % interval | both orders | vote | p vs seed | p vs previous | pairs |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
+    elicits = any("elicited_share" in row for row in rows)
+    if elicits:
+        lines = [
+            f"{line}{more}" for line, more in zip(lines, (" elicited | without elicited |", "---|---|"), strict=True)
+        ]
     for row in rows:
         p_values = [
             f"{row[name]:.2g}" if name in row else "" for name in ("p_vs_seed_clustered", "p_vs_previous_clustered")
@@ -110,5 +115,6 @@ def _markdown(rows: list[dict[str, object]]) -> str:
             f"| {row['benchmark']} | {row['judge']} | {row['accuracy']:.1%} | {row['accuracy_clustered_low']:.1%} to "
             f"{row['accuracy_clustered_high']:.1%} | {row['position_consistent']:.1%} | {row['vote_accuracy']:.1%} | "
             f"{' | '.join(p_values)} | {row['items']} |"
+            + (f" {row['elicited_share']:.1%} | {row['accuracy_without_elicited']:.1%} |" if elicits else "")
         )
     return "\n".join(lines)

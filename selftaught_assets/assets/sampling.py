@@ -35,7 +35,7 @@ class Sampler:
         self._engine = engine
         self._journal = Journal(family.layout.journal(stage))
         self._last_logged = time.monotonic()
-        self._sampled = self._used = Usage()
+        self._sampled = self._used = self._eliciting = Usage()
         self._requests = 0
 
     @property
@@ -48,7 +48,10 @@ class Sampler:
         generated = generate(self._engine, self._journal, tasks, sampling, self._report, date)
         self._sampled = self._sampled.plus(generated.sampled)
         self._used = self._used.plus(generated.used)
-        self._requests += int((generated.frame["sample_index"] == 0).sum())
+        if tasks.elicits:
+            self._eliciting = self._eliciting.plus(generated.used)
+        else:
+            self._requests += int((generated.frame["sample_index"] == 0).sum())
         return generated.frame
 
     def verdicts(self, requests: pl.DataFrame, decoding: Decoding) -> pl.DataFrame:
@@ -67,12 +70,13 @@ class Sampler:
         """Metadata: what was asked for, what of it had to be sampled, how fast, and what it costs.
 
         Prices by tokens count every completion, also those of earlier attempts; prices by the hour only the time that
-        was spent now.
+        was spent now. Completions that elicit a verdict count among all, and by themselves where there are any.
 
         Args:
             kept: examples, pairs or items that came of it.
         """
-        sampled, used = self._sampled, self._used
+        sampled, used, eliciting = self._sampled, self._used, self._eliciting
+        judged = used.completions - eliciting.completions
         rate = sampled.completion_tokens / sampled.seconds if sampled.seconds else 0.0
         numbers = {
             "requests": self._requests,
@@ -84,8 +88,12 @@ class Sampler:
             "completion_tokens": used.completion_tokens,
             "tokens_per_second": round(rate, 1),
             "sampling_seconds": round(sampled.seconds, 2),
-            "samples_per_kept": per_kept(used.completions, kept),
+            "samples_per_kept": per_kept(judged, kept),
         }
+        if eliciting.completions:
+            tokens = {"prompt": eliciting.prompt_tokens, "completion": eliciting.completion_tokens}
+            numbers["completions_eliciting"] = eliciting.completions
+            numbers |= {f"{kind}_tokens_eliciting": count for kind, count in tokens.items()}
         if price := self._family.recipe.price:
             amount = cost(
                 price.prices,

@@ -111,9 +111,8 @@ def _judging(node: "Node", facts: Mapping[str, Any]) -> str:
 
 
 def _judgment(node: "Node", facts: Mapping[str, Any]) -> str:
-    said = (
-        "invalid" if facts["verdict"] is None else f"{facts['verdict']}, {'right' if facts['is_correct'] else 'wrong'}"
-    )
+    verdict = f"{facts['verdict']} (elicited)" if facts["elicited"] else facts["verdict"]
+    said = "invalid" if verdict is None else f"{verdict}, {'right' if facts['is_correct'] else 'wrong'}"
     place = f"rates the {facts['rated']}" if facts["rated"] else f"chosen at {facts['chosen_position']}"
     outcome = ", KEPT" if facts["kept"] else _dropped(facts)
     finish = "" if facts["finish_reason"] == "stop" else f", {facts['finish_reason']}"

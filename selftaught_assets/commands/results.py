@@ -71,6 +71,7 @@ def print_results(recipe: str, benchmark: str | None) -> None:
         f"{rows[0]['instructions']:,} of them. `--json` has Wilson and McNemar beside them, and every subset.\n",
         highlight=False,
     )
+    _print_elicited(rows, votes)
     print_published({row["judge"]: {name: got["value"] for name, got in row["published"].items()} for row in rows})
     pool = f"{votes} votes\nby majority" if single else f"{votes} + {votes} votes\npooled"
     costs = new_table("judge", "one\nsample", pool, "pairs\njudged", "samples\nper right", "trained\non", "time")
@@ -81,6 +82,21 @@ def print_results(recipe: str, benchmark: str | None) -> None:
         sample, pooled = percent(row["single_sample_accuracy"]), percent(row["pooled_vote_accuracy"])
         costs.add_row(row["judge"], sample, pooled, pairs, "" if samples is None else f"{samples:.2f}", kept, seconds)
     console.print(costs)
+
+
+def _print_elicited(rows: "list[ResultRow]", votes: str) -> None:
+    """What the judges are worth by themselves, where the recipe elicits missing verdicts."""
+    if rows[0]["elicited_share"] is None:
+        return
+    head = ("verdicts\nelicited", "accuracy with\nelicited ones", "without\n(invalid)", "95 %\ninterval")
+    table = new_table("judge", *head, f"vote of {votes}\nwithout")
+    for row in rows:
+        with_and_without = (percent(row[name]) for name in ("accuracy", "accuracy_without_elicited"))
+        interval = interval_text(row["accuracy_without_elicited_interval_clustered"])
+        vote = percent(row["vote_accuracy_without_elicited"])
+        table.add_row(row["judge"], percent(row["elicited_share"]), *with_and_without, interval, vote)
+    console.print(table)
+    console.print()
 
 
 def _collect(recipe: str, benchmark: str | None) -> dict[str, object]:

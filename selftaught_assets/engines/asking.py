@@ -4,6 +4,9 @@ All of them show the same messages under the same seeds, decode alike, and count
 measured is what serves. A request of the same name has the same random streams and, asked of the same model, the same
 keys in the journal: what `evaluation` has sampled is found by `selftaught judge`, which shares its journal.
 
+A judgment without a verdict is asked for it where the recipe says so (`verdicts.elicit`): a closing continues it, and
+the judge's own distribution over the verdicts says how it ends. From then on it is a judgment like any other.
+
 They differ in when they stop. A measurement casts all votes, since it reports shares, and fails where one is missing;
 in use a question ends once its verdict is certain, which is then that of all votes, and one that cannot be answered
 leaves the others their answers.
@@ -15,7 +18,7 @@ import polars as pl
 
 from selftaught_assets.engines.journalled import GenerationTask, Tasks
 from selftaught_assets.errors import UserError, as_clause
-from selftaught_assets.method.identity import row_ids
+from selftaught_assets.method.identity import derive_seed, row_ids
 from selftaught_assets.method.judging import (
     VOTE_SCHEMA,
     benchmark_requests,
@@ -26,7 +29,7 @@ from selftaught_assets.method.judging import (
 )
 from selftaught_assets.method.scoring.accuracy import Decoding, verdict_table
 from selftaught_assets.method.single import benchmark_rating_requests, one_by_one, rating_verdicts
-from selftaught_assets.method.verdicts import parse_verdicts
+from selftaught_assets.method.verdicts import parse_verdicts, says_verdict, up_to_verdict, verdict_choices
 from selftaught_assets.recipe import JudgeSettings
 from selftaught_assets.recipe.engines import SamplingParameters
 
@@ -64,6 +67,94 @@ def _tasks(settings: JudgeSettings, requests: pl.DataFrame) -> Iterator[Generati
         raise UserError(f"Recipe {settings.name}: {as_clause(str(error))}.") from None
 
 
+def sample_judgments(
+    settings: JudgeSettings,
+    requests: pl.DataFrame,
+    sample: Sample,
+    sampling: SamplingParameters,
+    *,
+    n: int | str,
+    first: int | str = 0,
+) -> pl.DataFrame:
+    """The completions of `judge_tasks`; where the recipe elicits missing verdicts, with these.
+
+    Args:
+        settings: for how the judge is asked.
+        requests: as in `judge_tasks`, like n and first.
+        sample: completes tasks.
+        sampling: of the judgments. A verdict is elicited at its temperature.
+        n: judgments of each, those before `first` included.
+        first: index of the first judgment that is wanted.
+
+    Returns:
+        Rows of `sample`. Where verdicts are elicited, `elicited` tells whose: text, finish reason and tokens are then
+        those of the judgment with its verdict. One that leaves no room for a verdict stays as it is.
+    """
+    judgments = sample(judge_tasks(settings, requests, n, first), sampling)
+    return _with_verdicts(settings, _each_sample(requests, n, first), judgments, sample, sampling)
+
+
+def _each_sample(requests: pl.DataFrame, n: int | str, first: int | str) -> pl.DataFrame:
+    """The requests once for each sample index that is wanted, which is added."""
+    indices = requests.with_columns(n=n, first=first).with_columns(sample_index=pl.int_ranges("first", "n"))
+    return indices.explode("sample_index", empty_as_null=False)
+
+
+def _with_verdicts(
+    settings: JudgeSettings, shown: pl.DataFrame, judgments: pl.DataFrame, sample: Sample, sampling: SamplingParameters
+) -> pl.DataFrame:
+    """The judgments on what was shown, row by row; see `sample_judgments`."""
+    verdicts = settings.verdicts
+    if verdicts.elicit == "never":
+        return judgments
+    ended = judgments["finish_reason"].is_in(("stop", "length"))
+    if "response" in shown.columns:
+        ended &= shown["response"].is_null()  # What has no verdict by itself is rated.
+    silent = [row for row in ended.arg_true() if not says_verdict(judgments["text"][row], verdicts.format)]
+    if not silent:
+        return judgments.with_columns(elicited=pl.lit(False))
+    choices = verdict_choices(verdicts.format, ties=verdicts.ties)
+    replies = [up_to_verdict(judgments["text"][row], verdicts.closing) for row in silent]
+    tasks = _eliciting_tasks(settings, shown[silent], replies, choices)
+    told = sample(Tasks(len(silent), tasks, elicits=True), sampling)
+    return _completed(judgments, silent, replies, told, choices)
+
+
+def _completed(
+    judgments: pl.DataFrame, silent: list[int], replies: list[str], told: pl.DataFrame, choices: tuple[str, ...]
+) -> pl.DataFrame:
+    """The judgments with the verdicts of some rows. One that the engine gave up on makes its judgment a failed one."""
+    verdicts = told.select(
+        pl.Series("row", silent, dtype=pl.UInt32),
+        pl.concat_str(pl.Series("reply", replies, dtype=pl.String), "text").alias("whole"),
+        pl.col("text").is_in(choices).alias("elicited"),
+        pl.col("finish_reason").alias("ended"),
+        pl.col("completion_tokens").alias("more"),
+        pl.col("error").alias("why"),
+    )
+    both = judgments.with_row_index("row").join(verdicts, on="row", how="left", maintain_order="left")
+    elicited, failed = pl.col("elicited").fill_null(False), (pl.col("ended") == "failed").fill_null(False)
+    both = both.with_columns(
+        text=pl.when(failed).then(pl.lit("")).when(elicited).then("whole").otherwise("text"),
+        finish_reason=pl.when(failed | elicited).then("ended").otherwise("finish_reason"),
+        completion_tokens=pl.col("completion_tokens") + pl.col("more").fill_null(0),
+        error=pl.coalesce("why", "error"),
+        elicited=elicited,
+    )
+    return both.select(*judgments.columns, "elicited")
+
+
+def _eliciting_tasks(
+    settings: JudgeSettings, shown: pl.DataFrame, replies: list[str], choices: tuple[str, ...]
+) -> Iterator[GenerationTask]:
+    """The verdict of one judgment each, in a random stream that is not that of the judgment."""
+    for request, reply in zip(shown.iter_rows(named=True), replies, strict=True):
+        messages = request_messages(settings.templates, request, ties=settings.verdicts.ties)
+        name, index = request["request_id"], request["sample_index"]
+        seed = derive_seed(settings.seed, "verdict", name)
+        yield GenerationTask(name, messages, n=index + 1, seed=seed, first=index, reply=reply, choices=choices)
+
+
 def measurement_requests(settings: JudgeSettings, items: pl.DataFrame) -> pl.DataFrame:
     """What to ask the judge about labelled pairs: both orders of each, or both responses of each in the single form."""
     return benchmark_rating_requests(items) if settings.judgments.form == "single" else benchmark_requests(items)
@@ -88,7 +179,7 @@ def measured_verdicts(
         UserError: a judgment failed for good.
     """
     n = 1 if decoding == "greedy" else settings.evaluation.votes
-    answers = sample(judge_tasks(settings, requests, n), _sampling(settings, decoding))
+    answers = sample_judgments(settings, requests, sample, _sampling(settings, decoding), n=n)
     if (failed := answers.filter(pl.col("finish_reason") == "failed")).height:
         raise UserError(
             f"{failed.height} of {answers.height} verdicts could not be had ({failed['error'][0]}): a measurement with "
@@ -170,11 +261,12 @@ def cast_votes(
     for (is_greedy,), part in requests.group_by(pl.col("n") == 1, maintain_order=True):
         tasks, begun = judge_tasks(settings, part, "end", "first"), []
         wanted = Tasks(tasks.samples, _begun(tasks, part["question"], is_wanted, begun))
-        completions = complete(wanted, _sampling(settings, "greedy" if is_greedy else "vote"))
-        indices = part[begun].select("question", "order", sample_index=pl.int_ranges("first", "end"))
-        cast = indices.explode("sample_index", empty_as_null=False).hstack(
-            completions.select("text", "finish_reason", "error")
-        )
+        sampling = _sampling(settings, "greedy" if is_greedy else "vote")
+        completions = complete(wanted, sampling)
+        shown = _each_sample(part[begun], "end", "first")
+        completions = _with_verdicts(settings, shown, completions, complete, sampling)
+        told = completions.select("text", "finish_reason", "error", elicited=_elicited(completions))
+        cast = shown.select("question", "order", "sample_index").hstack(told)
         verdicts = parse_verdicts(cast["text"], settings.verdicts.format, ties=settings.verdicts.ties)
         batches.append(cast.with_columns(verdicts).select(VOTE_SCHEMA.names()))
     return pl.concat(batches)
@@ -188,6 +280,10 @@ def _begun(
         if is_wanted(question):
             begun.append(place)
             yield task
+
+
+def _elicited(completions: pl.DataFrame) -> pl.Expr:
+    return pl.col("elicited") if "elicited" in completions.columns else pl.lit(False)
 
 
 def _sampling(settings: JudgeSettings, decoding: Decoding) -> SamplingParameters:

@@ -69,6 +69,8 @@ class Judgment(NamedTuple):
     """As the judge wrote it: in order BA it calls the second response A."""
     verdict: Verdict
     """In the names of the question, also in order BA. In the single form that of two ratings, of either response."""
+    elicited: bool = False
+    """Whether the judgment had no verdict, and was asked for it; its text ends with it."""
 
 
 class Comparison(NamedTuple):
@@ -212,10 +214,10 @@ def answers_of(settings: JudgeSettings, requests: pl.DataFrame, votes: pl.DataFr
     for (number,), part in votes.filter(~is_of_pair).group_by("question"):
         answers[number] = score_of(part["text"], parse_ratings(part["text"]))
     given, counted = _counted(settings, pairs, votes.filter(is_of_pair))
-    judgments = given.group_by("question", maintain_order=True).agg(pl.struct("order", "text", "verdict"))
+    judgments = given.group_by("question", maintain_order=True).agg(pl.struct("order", "text", "verdict", "elicited"))
     abstain_below = dict(pairs.select("question", "abstain_below").iter_rows())
     for (number, shown), row in zip(judgments.iter_rows(), counted.iter_rows(named=True), strict=True):
-        said = tuple(Judgment(one["order"], one["text"], Verdict(one["verdict"] or Verdict.INVALID)) for one in shown)
+        said = tuple(Judgment(**one | {"verdict": Verdict(one["verdict"] or Verdict.INVALID)}) for one in shown)
         counts = [row[name] for name in COUNTS]
         verdict = Verdict(row["verdict"] or Verdict.INVALID)
         answers[number] = comparison(verdict, counts, said, abstain_below[number])
@@ -291,7 +293,7 @@ def _sampling(
         def complete(tasks: Tasks, sampling: SamplingParameters) -> pl.DataFrame:
             nonlocal judgments
             frame = generate(engine, journal, tasks, sampling, report, settings.template_date).frame
-            judgments += frame.height
+            judgments += 0 if tasks.elicits else frame.height
             return frame
 
         return complete

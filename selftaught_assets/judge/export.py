@@ -152,7 +152,9 @@ def _results(found: FoundJudge, layout: Layout) -> list[dict[str, Any]]:
             test = None if before is None else compare(before, verdicts)
         except ValueError:
             test = None  # The seed was measured on other pairs.
-        rows.append({"benchmark": name, "scores": scores, "against_base": test})
+        elicits = "verdict_without_elicited" in verdicts.columns
+        without = score(verdicts.with_columns(verdict="verdict_without_elicited")) if elicits else None
+        rows.append({"benchmark": name, "scores": scores, "against_base": test, "without_elicited": without})
     return rows
 
 

@@ -51,7 +51,9 @@ VERDICT_SCHEMA = pl.Schema(
     }
 )
 """What `compare_many` adds to each row."""
-JUDGMENTS_DTYPE = pl.List(pl.Struct({"order": pl.String, "text": pl.String, "verdict": pl.String}))
+JUDGMENTS_DTYPE = pl.List(
+    pl.Struct({"order": pl.String, "text": pl.String, "verdict": pl.String, "elicited": pl.Boolean})
+)
 
 
 class Caution(UserWarning):

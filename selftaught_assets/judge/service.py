@@ -72,6 +72,8 @@ class ShownJudgment(BaseModel):
     order: Order
     text: str
     verdict: Verdict
+    elicited: bool
+    """Whether it had no verdict, and was asked for it; its text ends with it."""
 
 
 class CompareResponse(BaseModel):

@@ -113,6 +113,7 @@ VERDICT_COLUMNS = (
     "votes_b",
     "votes_tie",
     "votes_invalid",
+    "votes_elicited",
     "verdict",
     "score",
 )

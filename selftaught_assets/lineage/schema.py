@@ -132,6 +132,8 @@ class Judgment(TypedDict):
     """Digest."""
     finish_reason: str
     completion_tokens: int | None
+    elicited: bool | None
+    """Whether its verdict was elicited; null where the recipe elicited none."""
     kept: bool
     drop_reason: str | None
     """Why it is not trained on, of the judgment's table or of the filtered set; null where it is kept, or not filtered
@@ -223,6 +225,8 @@ class Verdict(TypedDict):
     votes_b: int
     votes_tie: int
     votes_invalid: int
+    votes_elicited: int | None
+    """Null where the recipe elicited none."""
 
 
 class Made(TypedDict):

@@ -158,6 +158,7 @@ _JUDGMENT_COLUMNS = (
     "is_correct",
     "finish_reason",
     "completion_tokens",
+    "elicited",
     "drop_reason",
 )
 _EXAMPLE_COLUMNS = ("example_id", "judgment_id", "label", "split", "drop_reason")
@@ -272,7 +273,7 @@ def _judgment(iteration: str, row: Row, example: Row | None, after: Node | None)
     kept = example is not None and example["drop_reason"] is None
     names = ("sample_index", "chosen_position", "rated", "verdict", "is_correct", "judge", "finish_reason")
     facts = {
-        **{name: row[name] for name in (*names, "completion_tokens")},
+        **{name: row[name] for name in (*names, "completion_tokens", "elicited")},
         "kept": kept,
         "drop_reason": row["drop_reason"] or (example and example["drop_reason"]),
         "text": row["judgment"],

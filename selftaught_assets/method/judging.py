@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import polars as pl
+from polars import selectors as cs
 
 from selftaught_assets.method.identity import derive_seed, row_ids, share
 from selftaught_assets.method.prompts import Messages, PromptTemplates, judge_messages, score_messages
@@ -124,13 +125,13 @@ def judgments_table(
 
     Args:
         requests: from `judging_requests`.
-        completions: request_id, sample_index, text, finish_reason, completion_tokens.
+        completions: request_id, sample_index, text, finish_reason, completion_tokens; elicited where verdicts are.
         judge: digest of the judge's weights.
         form: in which the prompt asks for the verdict.
         ties: whether it offers a tie.
 
     Returns:
-        `JUDGMENT_COLUMNS`.
+        `JUDGMENT_COLUMNS`, and elicited where the completions have it.
 
     Raises:
         ValueError: a completion answers no request.
@@ -149,7 +150,7 @@ def judgments_table(
         pl.Series("judgment_id", row_ids("judgment", *identity), dtype=pl.String),
         pl.col("verdict").eq(pl.col("chosen_position")).fill_null(False).alias("is_correct"),
         unasked_reason().alias("drop_reason"),
-    ).select(JUDGMENT_COLUMNS)
+    ).select(*JUDGMENT_COLUMNS, cs.by_name("elicited", require_all=False))
 
 
 def judgment_quality(judgments: pl.DataFrame, *, firsts_only: bool) -> dict[str, float]:
@@ -165,13 +166,15 @@ def judgment_quality(judgments: pl.DataFrame, *, firsts_only: bool) -> dict[str,
     Returns:
         Shares of judgments: right, invalid, cut off, and for A among those for a side; `position_bias`, by how much
         the verdict A is more frequent, among verdicts for a side, than it ought to be; and `solved_share`, of the pairs
-        for which at least one judgment is right. 0.0 where there is nothing to count.
+        for which at least one judgment is right. Where verdicts are elicited, also `elicited_share`. 0.0 where there is
+        nothing to count.
     """
     says_a, is_a = ((pl.col(name) == "A").cast(pl.Float64) for name in ("verdict", "chosen_position"))
     says_a = pl.when(pl.col("verdict") != "TIE").then(says_a)
     answered = judgments.filter(pl.col("drop_reason").is_null())
     counted = answered.filter(pl.col("sample_index") == 0) if firsts_only else answered
     shares = counted.select(
+        cs.by_name("elicited", require_all=False).mean().name.suffix("_share"),
         correct_share=pl.col("is_correct").mean(),
         invalid_share=pl.col("verdict").is_null().mean(),
         label_a_share=says_a.mean(),
@@ -285,6 +288,7 @@ def until_settled(judgments: pl.DataFrame) -> pl.DataFrame:
 VOTE_SCHEMA = pl.Schema(
     {"question": pl.Int64, "order": pl.String, "sample_index": pl.Int64}
     | dict.fromkeys(("text", "finish_reason", "error", "verdict"), pl.String)
+    | {"elicited": pl.Boolean}
 )
 """Judgments in use. `verdict` names the responses as the judge does, and means nothing where it was shown only one."""
 

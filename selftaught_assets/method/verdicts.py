@@ -83,6 +83,13 @@ _THINKING_BLOCK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _END_OF_THINKING = "</think>"
 
 
+CLOSING = "\n\nFinal verdict: "
+"""What leads to a verdict that is asked for."""
+
+_ONE_TOKEN_FOR_A_TIE: tuple[VerdictFormat, ...] = ("brackets", "json", "answer")
+"""Where the first token that tells verdicts apart tells a tie as well: `[[A=B]]` begins as `[[A>>B]]` does."""
+
+
 def without_thinking(text: str) -> str:
     """The text with every thinking block replaced by a space, so that nothing grows together across a block."""
     return _THINKING_BLOCK.sub(" ", text).rpartition(_END_OF_THINKING)[2]
@@ -98,16 +105,24 @@ def parse_verdict(text: str, form: VerdictFormat = "brackets", *, ties: bool = F
         form: in which the prompt asks for the verdict; other formats are talk.
         ties: whether the prompt offers a tie. Where it does not, a judgment that ends in one is INVALID.
     """
-    answer = without_thinking(text)
-    if form == "json":
-        kinds = _json_verdicts(answer)
-    elif form == "output" and (alone := _OUTPUT_ALONE.fullmatch(answer)):
-        kinds = {Verdict(alone.lastgroup)}
-    else:
-        kinds = {Verdict(found.lastgroup) for found in _PATTERNS[form].finditer(answer)}
+    kinds = _kinds(text, form)
     if len(kinds) != 1 or (kinds == {Verdict.TIE} and not ties):
         return Verdict.INVALID
     return kinds.pop()
+
+
+def says_verdict(text: str, form: VerdictFormat) -> bool:
+    """Whether a judgment has a complete verdict, or several: one that contradicts itself has spoken, and is INVALID."""
+    return bool(_kinds(text, form))
+
+
+def _kinds(text: str, form: VerdictFormat) -> set[Verdict]:
+    answer = without_thinking(text)
+    if form == "json":
+        return _json_verdicts(answer)
+    if form == "output" and (alone := _OUTPUT_ALONE.fullmatch(answer)):
+        return {Verdict(alone.lastgroup)}
+    return {Verdict(found.lastgroup) for found in _PATTERNS[form].finditer(answer)}
 
 
 def parse_verdicts(judgments: pl.Series, form: VerdictFormat = "brackets", *, ties: bool = False) -> pl.Series:
@@ -119,6 +134,26 @@ def parse_verdicts(judgments: pl.Series, form: VerdictFormat = "brackets", *, ti
 def written(verdict: Verdict, form: VerdictFormat) -> str:
     """The verdict A, B or TIE as the format writes it; `parse_verdict` reads it back."""
     return _WRITTEN[form][verdict]
+
+
+def verdict_choices(form: VerdictFormat, *, ties: bool) -> tuple[str, ...]:
+    """Every verdict that a judgment may end in, as the format writes it.
+
+    Raises:
+        ValueError: one token does not tell them apart.
+    """
+    if ties and form not in _ONE_TOKEN_FOR_A_TIE:
+        raise ValueError(
+            f"verdicts.elicit: missing draws a single token, and in the format {form} a tie begins as another verdict "
+            f"does: set ties: false, or format: {', '.join(_ONE_TOKEN_FOR_A_TIE[:-1])} or {_ONE_TOKEN_FOR_A_TIE[-1]}"
+        )
+    return tuple(written(verdict, form) for verdict in (Verdict.A, Verdict.B, *([Verdict.TIE] if ties else [])))
+
+
+def up_to_verdict(text: str, closing: str = CLOSING) -> str:
+    """A judgment without a verdict, up to the verdict that it is asked for; what it was thinking aloud is ended."""
+    thinks = text.rfind("<think>") > text.rfind(_END_OF_THINKING)
+    return f"{text}\n{_END_OF_THINKING}{closing}" if thinks else text + closing
 
 
 def swap(verdict: Verdict) -> Verdict:

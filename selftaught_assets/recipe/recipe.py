@@ -199,6 +199,11 @@ class Recipe(JudgeSettings):
     def _a_single_response_has_no_position(self) -> "Recipe":
         if self.judgments.form == "single" and self.judgments.positions == "both":
             raise ValueError("judgments.positions: both has no meaning if judgments.form is single; leave it out")
+        if self.judgments.form == "single" and self.verdicts.elicit != "never":
+            raise ValueError(
+                "verdicts.elicit: missing draws a single token, and the ratings 1 and 10 may begin with the same one: "
+                "leave it out if judgments.form is single"
+            )
         if self.judgments.form == "single" and self.evaluation.attacks:
             raise ValueError("evaluation.attacks needs two responses: leave it out if judgments.form is single")
         return self

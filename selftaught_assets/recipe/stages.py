@@ -7,7 +7,14 @@ from pydantic import Field, model_validator
 from selftaught_assets.method.attacks import AttackName
 from selftaught_assets.method.costs import Prices
 from selftaught_assets.method.scoring.comparison import Rule
-from selftaught_assets.method.verdicts import VerdictFormat
+from selftaught_assets.method.verdicts import (
+    CLOSING,
+    Verdict,
+    VerdictFormat,
+    parse_verdict,
+    up_to_verdict,
+    verdict_choices,
+)
 from selftaught_assets.recipe.engines import SamplingParameters
 from selftaught_assets.recipe.fields import InputPath, Name, Section, added
 
@@ -108,6 +115,21 @@ class Verdicts(Section):
     <answer>[[A]]</answer>. The judge prompt must ask for this form; the shipped one asks for brackets."""
     ties: bool = False
     """Whether the prompt offers a tie. If it does not, a judgment that says so is invalid."""
+    elicit: Literal["never", "missing"] = "never"
+    """What happens to a judgment that ends, or is cut off, without a verdict. `never`: it is invalid, as in the paper.
+    `missing`: it is continued by `closing`, and the next token is drawn from those that complete a verdict alone, each
+    as likely as the model holds it to be among them; for judges that do not know the format yet."""
+    closing: str = CLOSING
+    """What leads from such a judgment to its verdict, in the language of the prompts."""
+
+    @model_validator(mode="after")
+    def _what_is_elicited_is_read(self) -> "Verdicts":
+        if self.elicit == "never":
+            return self
+        for choice in verdict_choices(self.format, ties=self.ties):
+            if parse_verdict(up_to_verdict("", self.closing) + choice, self.format, ties=self.ties) is Verdict.INVALID:
+                raise ValueError(f"verdicts.closing leads to no verdict: {self.closing + choice!r} is not read as one")
+        return self
 
 
 class Filter(Section):

@@ -104,6 +104,8 @@ class Iteration:
     passes: pl.DataFrame | None = None
     """label, pairs: how the pairs fared; what the label says depends on the recipe's `judgments.stop`."""
     sides: list[Side] = field(default_factory=list)
+    elicited: float | None = None
+    """Share of the judgments whose verdict was elicited; None where the recipe elicits none."""
     labels: pl.DataFrame | None = None
     """split, label, examples."""
     lengths: pl.DataFrame | None = None

@@ -242,6 +242,8 @@ def _with_figures(
         shown["funnel"].append(right_step("with a right judgment", shown["funnel"][-1].rows, judgments))
         shown["passes"] = _passes(recipe, judgments)
         shown["sides"] = position_sides(judgments)
+        if "elicited" in judgments.collect_schema().names():
+            shown["elicited"] = judgments.select(pl.col("elicited").mean()).collect().item()
         shown["lengths"] = length_bins(judgments)
         shown["judge_digest"] = judgments.select(pl.col("judge").first()).collect().item()
     if judgments is not None and examples is not None:

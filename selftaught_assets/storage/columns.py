@@ -49,6 +49,8 @@ _VERDICTS = {
     ),
     "verdict": Column("The verdict with the most votes: A, B or TIE; null: invalid."),
     "score": Column("1 for the right verdict, else 0.", ("benchmarks.label",)),
+    "votes_elicited": Column("Votes whose verdict was elicited, since the judgment had none."),
+    "verdict_without_elicited": Column("The verdict if those votes were invalid; null: invalid."),
     "rating_a": Column("Mean rating of the first response; null without a valid one."),
     "rating_b": Column("Mean rating of the second response; null without a valid one."),
 }
@@ -89,6 +91,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "finish_reason": Column("Why the judge stopped there: stop, length, or an error."),
         "completion_tokens": Column("Length of the judgment in tokens."),
         "drop_reason": Column(_DROP_REASON),
+        "elicited": Column("Whether its verdict was elicited, since it had none; the text ends with it."),
         "rated": Column("Which response was rated: chosen or rejected."),
         "rating": Column("The rating, from 1 to 10; null: invalid."),
     },
@@ -147,6 +150,11 @@ COLUMNS: dict[str, dict[str, Column]] = {
             "Half the difference between the two: positive if the judge favours the first response."
         ),
         "invalid_share": Column("Share of greedy verdicts that are invalid."),
+        "elicited_share": Column("Share of greedy verdicts that were elicited."),
+        "accuracy_without_elicited": Column("Accuracy if an elicited verdict counts as invalid."),
+        "accuracy_without_elicited_interval": Column("Accuracy without elicited verdicts."),
+        "accuracy_without_elicited_interval_clustered": Column("The same, resampling whole instructions."),
+        "vote_accuracy_without_elicited": Column("Share of right verdicts by vote if elicited votes are invalid."),
         "single_sample_accuracy": Column("Share of right ones among all votes."),
         "vote_accuracy": Column("Share of right verdicts by vote."),
         "vote_interval": Column("Accuracy by vote."),

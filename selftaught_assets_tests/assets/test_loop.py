@@ -1,5 +1,6 @@
 """The loop's promises about its tables, on the real seed model: sameness, and what recipes may choose."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -77,6 +78,37 @@ def test_judgments_end_with_the_first_right_one_and_are_otherwise_those_of_the_f
     assert account["cost"] == pytest.approx(account["sampling_seconds"], abs=0.01)
     shares = [one.metadata("judgments", "iteration_01") for one in (never, first)]
     assert shares[0]["solved_share"] == shares[1]["solved_share"]
+
+
+def test_a_judge_that_does_not_know_the_format_starts_the_loop_and_learns_it(
+    judged: Callable[..., Loop], tmp_path: Path
+) -> None:
+    prompts = shutil.copytree(SMALL["prompts"], tmp_path / "prompts")
+    (prompts / "judge.jinja").write_text("A: {{ response_a }}\nB: {{ response_b }}\nJudge: {{ instruction }}")
+    sections = {
+        "prompts": str(prompts),
+        "filter": {"label_tolerance": 0.5, "validation_share": 0.0},
+        "training": SMALL["training"] | {"epochs": 10, "batch_size": 2},
+    }
+    never = judged("never", **sections)
+    missing = judged("missing", verdicts={"elicit": "missing", "closing": "\n"}, **sections)
+    before, after = (one.table("judgments", "iteration_01") for one in (never, missing))
+    assert before["verdict"].null_count() == before.height
+    firsts = before.join(after, on=["pair_id", "sample_index"], validate="1:1").filter("elicited")
+    assert firsts.height == after.height
+    assert (firsts["judgment_right"].str.head(-5) == firsts["judgment"] + "\n").all()
+    assert (firsts["judgment_right"].str.tail(5) == "[[" + firsts["verdict_right"] + "]]").all()
+    assert (firsts["completion_tokens_right"] == firsts["completion_tokens"] + 1).all()
+
+    missing.run("iteration", "iteration_01", ["filtered_set", "checkpoint"])
+    examples = missing.table("filtered_set", "iteration_01").filter(pl.col("drop_reason").is_null())
+    assert examples.join(after, left_on="completion", right_on="judgment", how="semi").height == examples.height > 0
+    missing.run("iteration", "iteration_02", ["instructions", "pairs", "judge", "judgments"])
+    account, later = (missing.metadata("judgments", f"iteration_0{number}") for number in (1, 2))
+    assert account["elicited_share"] == missing.metadata("filtered_set", "iteration_01")["elicited_share"] == 1.0
+    assert account["completions_eliciting"] == account["completions"] / 2
+    assert account["completions"] == 2 * (after.height + account["completions_surplus"])
+    assert later["elicited_share"] < 0.5
 
 
 def test_another_seed_gives_other_instructions(paired: Loop, tmp_path: Path) -> None:

@@ -70,6 +70,14 @@ def test_drop_reasons_are_read_without_options(recipe: Path) -> None:
     assert "not_selected in iteration_01, iteration_02" in said(recipe, UNSELECTED)
 
 
+def test_verdict_says_that_it_was_elicited(recipe: Path, tmp_path: Path) -> None:
+    marked = judgments("cc1c", SEED).with_columns(elicited=pl.Series([False, True]))
+    write_table(Layout(tmp_path / "data", "small").table("judgments", FIRST), marked)
+    shown = said(recipe, PAIR)
+    assert "A (elicited), right" in shown
+    assert "B, wrong" in shown
+
+
 def test_rating_says_which_response_it_is_of(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "_width", 120)  # Rich reads COLUMNS once, when the console is made.
     layout = Layout(tmp_path / "data", "small")

@@ -78,11 +78,11 @@ class Measured(NamedTuple):
         return sum(pl.read_parquet(path).height for path in self.loop.layout.journal_root.glob("*/*.parquet"))
 
 
-@pytest.fixture(scope="module", params=["pairwise", "single"])
+@pytest.fixture(scope="module", params=["pairwise", "single", "elicited"])
 def measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
     folder = tmp_path_factory.mktemp(request.param)
-    form = single_form(folder) if request.param == "single" else {}
-    path = write_small_recipe(folder, evaluation=EVALUATION, **form)
+    form = {"single": single_form, "elicited": cut_short}.get(request.param, lambda _: {})(folder)
+    path = write_small_recipe(folder, **({"evaluation": EVALUATION} | form))
     with open_loop(load_recipe(str(path)), folder) as loop:
         loop.run("prepare", assets=["seed_model", "benchmarks", "seed_evaluation"])
         with (
@@ -111,6 +111,15 @@ def single_form(folder: Path) -> dict[str, object]:
     }
 
 
+def cut_short(folder: Path) -> dict[str, object]:
+    """Sections of a recipe whose judge is cut off before its verdict, and asked for it."""
+    sampling = EVALUATION["sampling"] | {"max_tokens": 12}
+    return {
+        "evaluation": EVALUATION | {"sampling": sampling},
+        "verdicts": {"elicit": "missing", "closing": "\n"},
+    }
+
+
 def told(frame: pl.DataFrame) -> list[tuple[object, ...]]:
     """Votes and verdict of each pair; INVALID is null in tables."""
     return frame.select(*COUNTS[:-1], pl.col("verdict").replace("INVALID", None)).rows()
@@ -123,6 +132,8 @@ def test_the_measurement_has_something_to_agree_with(measured: Measured) -> None
     voted = measured.measured("vote", both_orders=False)
     assert {"A", "B"} <= set(voted["verdict"])
     assert voted.filter((pl.col("votes_a") > 0) & (pl.col("votes_b") > 0)).height > 0, "votes that differ"
+    if "votes_elicited" in voted.columns:
+        assert 0 < voted["votes_elicited"].sum() < VOTES * voted.height
 
 
 @DECODINGS

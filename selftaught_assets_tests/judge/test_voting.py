@@ -46,7 +46,7 @@ class _Fixed:
     def vote(self, waiting: pl.DataFrame) -> pl.DataFrame:
         self.batches.append(waiting["end"].max())
         rows = [
-            (number, order, index, None, "stop", None, self._verdict(number, order, index))
+            (number, order, index, None, "stop", None, self._verdict(number, order, index), False)
             for number, order, first, end in waiting.select("question", "order", "first", "end").iter_rows()
             for index in range(first, end)
         ]

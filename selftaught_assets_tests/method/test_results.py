@@ -52,6 +52,36 @@ def test_votes_are_scored_apart_from_greedy_verdicts():
     assert row["pooled_vote_accuracy"] == 0.0, "three votes for either response: a draw, which is not right"
 
 
+def test_what_rests_on_elicited_verdicts_is_told_apart_where_there_are_any():
+    """Three of the greedy verdicts in order AB were elicited, two of them right; all of the votes' verdicts were."""
+    table = verdicts("AAAAAAAB")
+    elicited = (pl.col("order") == "AB") & pl.col("item_id").is_in(
+        table["item_id"].unique().sort()[[0, 1, 7]].implode()
+    )
+    elicited |= pl.col("decoding") == "vote"
+    marked = table.with_columns(
+        votes_elicited=elicited.cast(pl.Int64),
+        verdict_without_elicited=pl.when(~elicited).then("verdict"),
+    )
+    measured = measure(marked, seed=None, previous=None, form="pairs")
+    plain = measure(table, seed=None, previous=None, form="pairs")
+    names = [name for name in plain if "elicited" in name]
+    assert len(names) == 5
+    assert [plain[name] for name in names] == [None] * 5
+    assert {name: value for name, value in measured.items() if name not in names} == {
+        name: value for name, value in plain.items() if name not in names
+    }
+    assert measured["accuracy"] == 15 / 16
+    assert (measured["elicited_share"], measured["accuracy_without_elicited"]) == (3 / 16, 13 / 16)
+    assert measured["vote_accuracy_without_elicited"] == 0.0
+    for end in ("", "_clustered"):
+        low, high = measured[f"accuracy_without_elicited_interval{end}"]
+        assert low <= 13 / 16 <= high
+    flat = flat_numbers(measured)
+    assert flat["accuracy_without_elicited"] == 13 / 16
+    assert flat["accuracy_without_elicited_interval_low"] < 13 / 16
+
+
 def test_the_seed_is_compared_with_nobody():
     [row] = result_rows([SEED])
     assert [value for name, value in row.items() if "_vs_" in name] == [None] * 8

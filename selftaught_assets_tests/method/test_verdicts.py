@@ -9,11 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught_assets.method.verdicts import (
+    CLOSING,
     Verdict,
     VerdictFormat,
     parse_verdict,
     parse_verdicts,
+    says_verdict,
     swap,
+    up_to_verdict,
+    verdict_choices,
     verdict_of_position,
     without_thinking,
     written,
@@ -283,6 +287,31 @@ def test_hostile_texts_take_linear_time(piece, form):
         started = time.perf_counter()
         parse_verdict(text, form)
         assert time.perf_counter() - started < 3.0, "a million characters; quadratic time would be minutes"
+
+
+@given(before=spoken, form=forms, said=st.lists(st.sampled_from(SAID), max_size=3))
+def test_a_judgment_that_contradicts_itself_has_spoken_too(before, form, said):
+    text = "\n".join([before, *(written(verdict, form) for verdict in said)])
+    assert says_verdict(text, form) is bool(said)
+    assert (parse_verdict(text, form, ties=True) is not INVALID) is (len(set(said)) == 1)
+
+
+@given(text=judgments, form=forms, closing=st.sampled_from([CLOSING, "\n", "\nAlso: "]))
+def test_a_judgment_that_was_asked_for_its_verdict_has_it(text, form, closing):
+    if says_verdict(text, form):
+        return
+    for verdict, choice in zip(SAID, verdict_choices(form, ties=False), strict=False):
+        assert parse_verdict(up_to_verdict(text, closing) + choice, form) is verdict
+    assert up_to_verdict(text, closing).startswith(text)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_tie_is_a_choice_where_its_first_token_tells_it_from_the_others(form):
+    if form in ("arrows", "output"):
+        with pytest.raises(ValueError, match=f"in the format {form} a tie begins as another verdict"):
+            verdict_choices(form, ties=True)
+        return
+    assert verdict_choices(form, ties=True) == tuple(written(verdict, form) for verdict in SAID)
 
 
 @given(text=judgments)

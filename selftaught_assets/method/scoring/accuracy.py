@@ -38,6 +38,9 @@ VERDICT_COLUMNS = (
     *("votes_a", "votes_b", "votes_tie", "votes_invalid", "finish_reason", "verdict", "score"),
 )
 
+ELICITED_COLUMNS = ("votes_elicited", "verdict_without_elicited")
+"""Of verdicts some of which may have been elicited."""
+
 _KEY = ["benchmark", "item_id", "order"]
 _PAIR = ["benchmark", "subset", "item_id", "instruction_id"]
 _HAS_ORDER = pl.col("order") != NO_ORDER
@@ -114,21 +117,28 @@ def verdict_table(
 
     Args:
         requests: from `judging.benchmark_requests`.
-        completions: request_id, sample_index, text, finish_reason.
+        completions: request_id, sample_index, text, finish_reason; elicited where verdicts are.
         decoding: of these completions.
         judge: digest of the judge's weights.
         form: in which the prompt asks for the verdict.
         ties: whether it offers a tie.
 
     Returns:
-        `VERDICT_COLUMNS`, one row for each request, in their order; `label` is the right verdict in this order.
+        `VERDICT_COLUMNS`, one row for each request, in their order; `label` is the right verdict in this order. And
+        `ELICITED_COLUMNS` where the completions have elicited.
     """
-    read = completions.with_columns(parse_verdicts(completions["text"], form, ties=ties))
+    read, by = completions.with_columns(parse_verdicts(completions["text"], form, ties=ties)), ["request_id"]
+    tables, columns = [count_votes(read, by), finish_reasons(completions, by)], VERDICT_COLUMNS
+    if "elicited" in completions.columns:
+        unaided = count_votes(read.with_columns(verdict=pl.when(~pl.col("elicited")).then("verdict")), by)
+        tables.append(unaided.select(*by, verdict_without_elicited="verdict"))
+        tables.append(read.group_by(by).agg(votes_elicited=pl.col("elicited").sum().cast(pl.Int64)))
+        columns += ELICITED_COLUMNS
     verdicts = requests
-    for table in (count_votes(read, by=["request_id"]), finish_reasons(completions, by=["request_id"])):
+    for table in tables:
         verdicts = verdicts.join(table, on="request_id", how="left", maintain_order="left", validate="1:1")
     named = verdicts.with_columns(decoding=pl.lit(decoding), judge=pl.lit(judge))
-    return with_score(named).select(VERDICT_COLUMNS)
+    return with_score(named).select(columns)
 
 
 def finish_reasons(completions: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

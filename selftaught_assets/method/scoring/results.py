@@ -116,6 +116,16 @@ class ResultRow(SubsetRow):
     """The same after calibration on the other half of the instructions."""
     trust: dict[str, list[dict[str, float | int | None]]]
     """`reliability` of the votes by confidence, and `coverage`: what abstaining below a threshold would leave."""
+    elicited_share: float | None
+    """Of greedy verdicts, those that were elicited; null where the recipe elicits none."""
+    accuracy_without_elicited: float | None
+    """`accuracy` where an elicited verdict counts as invalid."""
+    accuracy_without_elicited_interval: list[float] | None
+    """Wilson, 95 %."""
+    accuracy_without_elicited_interval_clustered: list[float] | None
+    """Bootstrap over instructions, 95 %."""
+    vote_accuracy_without_elicited: float | None
+    """Of the votes of each order, where elicited ones count as invalid."""
     published: dict[str, dict[str, float | list[float]]]
     """The benchmark's own scores by name: value and interval (bootstrap over instructions)."""
     subsets: dict[str, SubsetRow]
@@ -198,6 +208,7 @@ def measure(
         ),
         "calibration_error": trusted.calibration_error,
         "calibrated_error": trusted.calibrated_error,
+        **_without_elicited(greedy, vote),
         "trust": {"reliability": trusted.reliability.to_dicts(), "coverage": trusted.coverage.to_dicts()},
         "published": {name: {"value": got.value, "interval": list(got.interval)} for name, got in published.items()},
         "subsets": {
@@ -246,6 +257,19 @@ def same_items(one: pl.DataFrame | None, other: pl.DataFrame) -> bool:
 def greedy_of(verdicts: pl.DataFrame) -> pl.DataFrame:
     """The greedy verdicts, on which intervals and tests are computed."""
     return verdicts.filter(pl.col("decoding") == "greedy")
+
+
+def _without_elicited(greedy: pl.DataFrame, vote: pl.DataFrame) -> dict[str, float | list[float] | None]:
+    if "votes_elicited" not in greedy.columns:
+        return dict.fromkeys(name for name in ResultRow.__annotations__ if "elicited" in name)
+    unaided, of_vote = (score(part.with_columns(verdict="verdict_without_elicited")) for part in (greedy, vote))
+    return {
+        "elicited_share": greedy.select((pl.col("votes_elicited") > 0).mean()).item(),
+        "accuracy_without_elicited": unaided.accuracy,
+        "accuracy_without_elicited_interval": list(unaided.interval),
+        "accuracy_without_elicited_interval_clustered": list(unaided.interval_clustered),
+        "vote_accuracy_without_elicited": of_vote.accuracy,
+    }
 
 
 def _on_subset(subset: str, after: pl.DataFrame, before: pl.DataFrame | None) -> Comparison | None:
