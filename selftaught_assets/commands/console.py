@@ -90,17 +90,20 @@ def use_dagster_home() -> Path:
     A relative path, or one that begins with `~`, is made absolute for all that follows: Dagster accepts no other.
 
     Raises:
-        UserError: there can be no instance, or it is an address.
+        UserError: there can be no instance, or it is an address, or its disk is full.
     """
+    from selftaught_assets.storage.files import written_aside
+
     named = os.environ.get("DAGSTER_HOME") or "dagster_home"
     try:
         home = local_path(named, "DAGSTER_HOME").expanduser().resolve()
         settings = home / "dagster.yaml"
-        if not settings.is_file():
-            home.mkdir(parents=True, exist_ok=True)
-            settings.write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
+        home.mkdir(parents=True, exist_ok=True)
         if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError("it may not be written")
+        if not settings.exists():
+            with written_aside(settings) as aside:
+                aside.write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
         settings.read_text(encoding="utf-8")
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: there is no such user as in ~user.
         reason = as_clause((isinstance(error, OSError) and error.strerror) or str(error))
@@ -116,7 +119,8 @@ def opened_instance() -> "Iterator[dg.DagsterInstance]":
     """The Dagster instance at DAGSTER_HOME.
 
     Raises:
-        UserError: there can be no instance, or its settings or its storage are damaged.
+        UserError: there can be no instance, its settings or its storage are damaged, or its storage fails later: its
+            disk is full, its database is gone or locked.
     """
     import dagster as dg
     import yaml
@@ -139,7 +143,26 @@ def opened_instance() -> "Iterator[dg.DagsterInstance]":
             remedy = "name the driver, `scheme: postgresql+psycopg2`, in its dagster.yaml"
         raise UserError(f"The Dagster instance at {home} cannot be opened ({reason}): {remedy}.") from None
     with instance:
-        yield instance
+        try:
+            yield instance
+        except Exception as error:
+            if isinstance(error, UserError) or (reason := _why_storage_failed(error)) is None:
+                raise
+            raise UserError(
+                f"The storage of the Dagster instance at {home} failed ({reason}): see that it has room, can be "
+                "written and is not locked, then run the same command again."
+            ) from None
+
+
+def _why_storage_failed(error: BaseException | None) -> str | None:
+    """What the database said from which an exception comes; None where it comes from none."""
+    from sqlalchemy.exc import DBAPIError
+
+    while error is not None:
+        if isinstance(error, DBAPIError):
+            return reason_of(error.orig)[:300].rstrip(".")
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def family_of(recipe: str, benchmark: str | None) -> "tuple[Family, str]":

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +15,7 @@ from dagster._core.executor.child_process_executor import ChildProcessCrashExcep
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from sqlalchemy.exc import DBAPIError
 
 from selftaught_assets.assets.family import Family
 from selftaught_assets.assets.history import newest_attempt, newest_version, unpassed
@@ -276,6 +277,10 @@ class _Display:
             self._show_events()
 
     def _show_events(self) -> None:
+        with suppress(DBAPIError):  # If it is more than busy, the run itself fails and says so.
+            self._show_news()
+
+    def _show_news(self) -> None:
         runs = self._instance.get_runs(dg.RunsFilter(tags={RUN_TAG: self._tags[RUN_TAG]}), limit=1)
         if not runs:
             return

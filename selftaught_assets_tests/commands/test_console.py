@@ -2,9 +2,14 @@
 
 import io
 import os
+import resource
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from rich.markup import escape
 
@@ -97,6 +102,54 @@ def test_damaged_storage_of_dagster_is_one_sentence(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with pytest.raises(UserError, match="file is not a database"), opened_instance():
         pass
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_home_on_a_full_disk_is_one_sentence_and_gets_no_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with full_disk(), pytest.raises(UserError, match=r"^Could not write into .*; free some space and run it again\.$"):
+        use_dagster_home()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_under_the_home_ends_a_command_with_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    sentence = rf"^The storage of the Dagster instance at {tmp_path} failed \(.*\): see that it has room, .*\.$"
+    with pytest.raises(UserError, match=sentence), opened_instance() as instance, full_disk():
+        instance.report_runless_asset_event(dg.AssetMaterialization("pairs"))
+    with opened_instance() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("pairs"))
+        assert instance.get_latest_materialization_event(dg.AssetKey("pairs")) is not None
+
+
+def test_a_home_that_is_removed_ends_a_command_with_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    with pytest.raises(UserError, match="storage of the Dagster instance at"), opened_instance() as instance:
+        shutil.rmtree(tmp_path / "home")
+        instance.get_runs()
+
+
+def test_an_error_that_is_none_of_the_storage_stays_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    for error in (ZeroDivisionError("a bug"), UserError("a sentence")):
+        with pytest.raises(type(error), match=str(error)), opened_instance():
+            raise error
 
 
 def test_data_folder_may_be_in_ones_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
