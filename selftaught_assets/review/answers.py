@@ -12,8 +12,10 @@ The answers of reviewers on disk: `<data>/<recipe>/reviews/<kind>.jsonl`, a line
 The newest line of a reviewer on a row counts. A line whose answer is null takes the one before it back.
 """
 
+import fcntl
 import json
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -146,7 +148,7 @@ def read_answers(layout: Layout, kind: Kind) -> list[StoredAnswer]:
 
 
 def append_answer(layout: Layout, answer: StoredAnswer) -> None:
-    """Adds a line and returns when it is on the disk.
+    """Adds a line and returns when it is on the disk: a whole one, or none.
 
     Raises:
         UserError: the disk is full.
@@ -155,13 +157,26 @@ def append_answer(layout: Layout, answer: StoredAnswer) -> None:
     line = json.dumps(answer.model_dump(mode="json"), ensure_ascii=False).encode() + b"\n"
     with writing_into(path.parent):
         is_new = not path.exists()
-        with path.open("ab+", buffering=0) as file:  # One write a line: reviewers may answer at once.
-            if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+        with path.open("ab+") as file:
+            with suppress(OSError):  # A file system without locks has one reviewer at a time.
+                fcntl.flock(file, fcntl.LOCK_EX)
+            size = file.seek(0, os.SEEK_END)
+            if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
                 line = b"\n" + line  # Someone edited the file and left its last line open.
-            file.write(line)
-            os.fsync(file.fileno())
+            try:
+                _write_all(file.fileno(), line)
+                os.fsync(file.fileno())
+            except OSError:
+                os.truncate(file.fileno(), size)
+                raise
         if is_new:
             fsync(path.parent)
+
+
+def _write_all(file: int, content: bytes) -> None:
+    """On a disk that is nearly full, a single write takes a part of it and says nothing else."""
+    while content:
+        content = content[os.write(file, content) :]
 
 
 def now() -> datetime:

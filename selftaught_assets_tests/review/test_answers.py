@@ -1,4 +1,5 @@
 import json
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def test_reviewers_who_answer_at_once_lose_no_line(tmp_path: Path) -> None:
     with ThreadPoolExecutor(6) as reviewers:
         list(reviewers.map(lambda answer: append_answer(layout, answer), answers))
     assert sorted(answer.id for answer in read_answers(layout, "pairs")) == sorted(answer.id for answer in answers)
+
+
+def test_a_disk_that_is_nearly_full_gets_no_part_of_a_line(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, "small")
+    append_answer(layout, _answer(1))
+    before = layout.reviews("pairs").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
+    try:
+        with pytest.raises(UserError, match=r"Could not write into .*; free some space and run it again\.$"):
+            append_answer(layout, _answer(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert layout.reviews("pairs").read_bytes() == before
 
 
 def test_a_last_line_left_open_by_an_editor_is_closed_first(tmp_path: Path) -> None:
