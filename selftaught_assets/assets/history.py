@@ -19,7 +19,8 @@ class Made(NamedTuple):
     event: dg.AssetMaterialization
     run_id: str
     """Empty where it was logged outside of a run: by a promotion by hand."""
-    timestamp: float
+    storage_id: int
+    """Its number in the event log: events are numbered as they come, whatever the clock says."""
 
 
 def newest_made(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None) -> Made | None:
@@ -35,7 +36,7 @@ def newest_made(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str |
         for record in found.records:
             event = record.asset_materialization
             if event is not None and DATA_VERSION_TAG in (event.tags or {}):
-                return Made(event, record.run_id, record.timestamp)
+                return Made(event, record.run_id, record.storage_id)
         if not found.has_more:
             return None
         cursor = found.cursor
@@ -99,10 +100,10 @@ def unpassed(instance: dg.DagsterInstance, family: Family, assets: Sequence[str]
         name, record = f"the check {suite.name} of {suite.asset}", newest.get(key)
         if record is None or record.event is None or record.status == AssetCheckExecutionRecordStatus.PLANNED:
             return f"{name} was never made"
-        asset = made[suite.asset]
-        if asset is not None and record.run_id != asset.run_id and record.event.timestamp < asset.timestamp:
+        asset, evaluation = made[suite.asset], record.evaluation
+        checked = evaluation and evaluation.target_materialization_data
+        if asset and record.run_id != asset.run_id and (checked is None or checked.storage_id < asset.storage_id):
             return f"{name} was not made since {suite.asset} was"
-        evaluation = record.event.dagster_event and record.event.dagster_event.asset_check_evaluation_data
         failed = evaluation is None or evaluation.severity == dg.AssetCheckSeverity.ERROR
         if record.status != AssetCheckExecutionRecordStatus.SUCCEEDED and failed:
             return f"{name} did not pass"

@@ -216,12 +216,16 @@ def _being_checked(instance: dg.DagsterInstance, family: Family, partition: str)
 
 
 def _is_to_come(instance: dg.DagsterInstance, backfill_id: str, key: dg.AssetKey, partition: str) -> bool:
-    """Whether a backfill is to make a partition and no materialization is newer than the backfill."""
+    """Whether a backfill is to make a partition, and neither has done so nor been overtaken by a newer one."""
     backfill = instance.get_backfill(backfill_id)
     if backfill is None or backfill.asset_backfill_data is None:
         return False
     if partition not in backfill.asset_backfill_data.target_subset.partitions_subsets_by_asset_key.get(key, ()):
         return False
+    made = newest_made(instance, key, partition)
+    run = instance.get_run_by_id(made.run_id) if made and made.run_id else None
+    if run is not None and run.tags.get(BACKFILL_TAG) == backfill_id:
+        return False  # Whatever the times say: the clock may have been set back since the backfill began.
     wanted = dg.AssetRecordsFilter(key, asset_partitions=[partition], after_timestamp=backfill.backfill_timestamp)
     return not instance.fetch_materializations(wanted, limit=1).records
 

@@ -51,8 +51,8 @@ class TrainingJob(BaseModel):
 
     def why_it_failed(self, code: int) -> str:
         """One sentence about a process of this job that ended with an exit code, or by a signal (below 0)."""
-        if self.failure.is_file():
-            return self.failure.read_text(encoding="utf-8")
+        if self.failure.is_file() and (said := self.failure.read_text(encoding="utf-8")):  # Nothing on a full disk.
+            return said
         if code == -signal.SIGKILL:
             return (
                 f"The training of {self.recipe} {self.iteration} was killed, most often because memory ran out: free "

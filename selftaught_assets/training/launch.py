@@ -28,6 +28,7 @@ from selftaught_assets.recipe.stages import Training
 from selftaught_assets.storage.checkpoints import Manifest, base_of, find_checkpoint, reference_checkpoint
 from selftaught_assets.storage.files import written_aside
 from selftaught_assets.storage.models import ModelReference
+from selftaught_assets.storage.tables import write_table
 from selftaught_assets.training.job import SOURCE, TrainingJob, package_versions, training_key
 
 
@@ -196,5 +197,5 @@ def _examples(path: Path) -> Path:
         "drop_reason": [None] * len(_COMPLETIONS),
     }
     schema = {"messages": MESSAGES, "completion": pl.String, "split": pl.String, "drop_reason": pl.String}
-    pl.DataFrame(rows, schema=schema).write_parquet(path)
+    write_table(path, pl.DataFrame(rows, schema=schema))
     return path

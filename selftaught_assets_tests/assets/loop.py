@@ -8,8 +8,9 @@ from typing import TypeVar
 
 import dagster as dg
 import polars as pl
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
-from selftaught_assets.assets.history import newest_materialization, newest_version
+from selftaught_assets.assets.history import newest_made, newest_materialization, newest_version
 from selftaught_assets.definitions import build_definitions
 from selftaught_assets.recipe import Recipe
 from selftaught_assets.storage.layout import Layout
@@ -50,6 +51,17 @@ class Loop:
 
     def version(self, name: str, iteration: str | None = None) -> str | None:
         return newest_version(self.instance, self.key(name), iteration)
+
+    def report_failed_check(self, asset: str, name: str, iteration: str, severity: dg.AssetCheckSeverity) -> None:
+        """Logs that a check of the newest materialization failed."""
+        made = newest_made(self.instance, self.key(asset), iteration)
+        checked = AssetCheckEvaluationTargetMaterializationData(
+            run_id=made.run_id, storage_id=made.storage_id, timestamp=0.0
+        )
+        failed = dg.AssetCheckEvaluation(
+            self.key(asset), name, False, {}, checked, severity=severity, partition=iteration
+        )
+        self.instance.report_runless_asset_event(failed)
 
 
 AnyLoop = TypeVar("AnyLoop", bound=Loop)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.selector import PartitionRangeSelector, PartitionsByAssetSelector, PartitionsSelector
+from dagster._core.execution.backfill import PartitionBackfill
 
 from selftaught_assets.assets.history import newest_made
-from selftaught_assets.assets.publication import RETRIED_AS_TAG, is_given_up
+from selftaught_assets.assets.publication import BACKFILL_TAG, RETRIED_AS_TAG, _is_to_come, is_given_up
 from selftaught_assets.storage.tables import read_provenance, write_table
 from selftaught_assets_tests.assets.loop import Loop, copy_of, sentences
 
@@ -81,10 +83,7 @@ def test_checkpoint_of_other_settings_is_refused(loop: Loop) -> None:
 
 
 def test_checkpoint_that_failed_a_check_is_refused(loop: Loop) -> None:
-    failed = dg.AssetCheckEvaluation(
-        loop.key("checkpoint"), "weights", False, {}, severity=dg.AssetCheckSeverity.ERROR, partition="iteration_01"
-    )
-    loop.instance.report_runless_asset_event(failed)
+    loop.report_failed_check("checkpoint", "weights", "iteration_01", dg.AssetCheckSeverity.ERROR)
     refused = loop.run("iteration", "iteration_02", ["judge"], fails=True)
     assert sentences(refused) == [
         "`small/checkpoint` of iteration_01 may not judge: the check weights of checkpoint did not pass; materialize "
@@ -133,6 +132,33 @@ def test_one_stage_alone_can_be_materialized(loop: Loop) -> None:
     loop.run("iteration", "iteration_02", ["judgments"])
     judges = loop.table("judgments", "iteration_02")["judge"].unique().to_list()
     assert judges == [loop.metadata("checkpoint", "iteration_01")["judge_digest"]]
+
+
+def test_what_a_backfill_has_made_is_not_to_come_though_the_clock_was_set_back_since_it_began() -> None:
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["iteration_01"]))
+    def checkpoint() -> None: ...
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        backfill = PartitionBackfill.from_partitions_by_assets(
+            backfill_id="backfill",
+            asset_graph=dg.Definitions([checkpoint]).resolve_asset_graph(),
+            backfill_timestamp=time.time() + 86_400,
+            tags={},
+            dynamic_partitions_store=instance,
+            partitions_by_assets=[
+                PartitionsByAssetSelector(
+                    asset_key=checkpoint.key,
+                    partitions=PartitionsSelector([PartitionRangeSelector("iteration_01", "iteration_01")]),
+                )
+            ],
+            title=None,
+            description=None,
+            run_config=None,
+        )
+        instance.add_backfill(backfill)
+        for tags, to_come in (({}, True), ({BACKFILL_TAG: "another"}, True), ({BACKFILL_TAG: "backfill"}, False)):
+            dg.materialize([checkpoint], instance=instance, partition_key="iteration_01", tags=tags)
+            assert _is_to_come(instance, "backfill", checkpoint.key, "iteration_01") is to_come
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A finished iteration is known as such, and each way to be no longer up to date is seen."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -184,9 +185,20 @@ def test_a_check_that_stopped_the_run_but_not_one_that_warns(loop: Loop) -> None
             "the check label_balance of filtered_set did not pass",
         ),
     ):
-        failed = dg.AssetCheckEvaluation(loop.key(asset), name, False, {}, severity=severity, partition=FIRST)
-        loop.instance.report_runless_asset_event(failed)
+        loop.report_failed_check(asset, name, FIRST, severity)
         assert why(loop) == reason
+
+
+def test_a_check_that_is_older_than_its_asset_though_the_clock_was_set_back(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill between an asset and its checks, a day before both were made."""
+    with copy_of(loop, tmp_path) as copied:
+        again = newest_materialization(copied.instance, copied.key("pairs"), FIRST)
+        yesterday = time.time() - 86_400
+        monkeypatch.setattr("dagster._core.instance.methods.event_methods.get_current_timestamp", lambda: yesterday)
+        copied.instance.report_runless_asset_event(again)
+        assert why(copied) == "the check pair_validity of pairs was not made since pairs was"
 
 
 @contextmanager

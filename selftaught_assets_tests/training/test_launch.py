@@ -164,6 +164,14 @@ def test_a_killed_training_leaves_no_checkpoint_and_the_next_one_removes_its_rem
     assert find_checkpoint(job.destination) is not None
 
 
+def test_a_process_that_had_no_room_for_its_reason_is_told_in_a_sentence(
+    make_job: Callable[..., TrainingJob],
+) -> None:
+    job = make_job()
+    job.failure.write_text("")
+    assert job.why_it_failed(1) == "The training of tiny iteration_01 ended with exit code 1; see the log of the step."
+
+
 def test_a_process_killed_for_memory_is_told_in_a_sentence(
     tmp_path: Path,
     instance: dg.DagsterInstance,
