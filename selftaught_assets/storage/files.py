@@ -226,14 +226,14 @@ def write_progress(path: Path, progress: StageProgress) -> None:
 
 
 def read_progress(path: Path) -> StageProgress | None:
-    """The newest message; None if there is none.
+    """The newest message; None if there is none that can be read.
 
     Raises:
         UserError: a newer release writes it.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        require_readable(content, FIRST, path)
+        return StageProgress(**{name: content[name] for name in StageProgress._fields})
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    require_readable(content, FIRST, path)
-    return StageProgress(**{name: content[name] for name in StageProgress._fields})

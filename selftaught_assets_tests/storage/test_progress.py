@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from selftaught_assets.storage.files import StageProgress, read_progress, write_progress
 
 SAMPLING = StageProgress("judgments", "iteration_01", 1_200, 14_400, 2_345.6, "tokens", 61.4)
@@ -15,6 +17,13 @@ def test_newest_message_is_read_by_whoever_looks(tmp_path: Path) -> None:
 
 def test_before_the_first_message_there_is_none(tmp_path: Path) -> None:
     assert read_progress(tmp_path / "stage.json") is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "\x00" * 9])
+def test_a_damaged_message_is_none(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "stage.json"
+    path.write_text(content)
+    assert read_progress(path) is None
 
 
 def test_sentence_says_stage_count_rate_and_time_left() -> None:
