@@ -102,7 +102,7 @@ def unpassed(instance: dg.DagsterInstance, family: Family, assets: Sequence[str]
             return f"{name} was never made"
         asset, evaluation = made[suite.asset], record.evaluation
         checked = evaluation and evaluation.target_materialization_data
-        if asset and record.run_id != asset.run_id and (checked is None or checked.storage_id < asset.storage_id):
+        if asset and (checked is None or checked.storage_id < asset.storage_id):
             return f"{name} was not made since {suite.asset} was"
         failed = evaluation is None or evaluation.severity == dg.AssetCheckSeverity.ERROR
         if record.status != AssetCheckExecutionRecordStatus.SUCCEEDED and failed:
