@@ -96,6 +96,8 @@ class Basis(BaseModel):
 def stage_of(recipe: Recipe, name: str) -> Stage:
     """What an asset depends on in this recipe."""
     stage = STAGES[name]
+    if name == "instruction_pool" and recipe.pool.is_written:
+        return Stage(stage.code, (*stage.settings, "seed", "template_date"), ("seed_model",))
     if name != "checkpoint":
         return stage
     more = [_GATED] if recipe.promotion.compares else []

@@ -167,11 +167,18 @@ def test_code_version_changes_with_the_text_of_a_prompt(small_recipe, tmp_path: 
         ({"price": {}}, "price needs per_hour, or per_million_prompt_tokens and per_million_completion_tokens"),
         ({"price": {"per_hour": 2, "per_million_prompt_tokens": 1}}, "price is either per_hour or by tokens, not both"),
         ({"filter": {"keep": "any"}}, "filter.keep: any needs judgments.stop: never"),
-        ({"pool": {}}, "pool needs exactly one of `path`, `hub` and `sources`"),
-        ({"pool": {"path": "pool.jsonl", "hub": "a/b"}}, "pool needs exactly one of `path`, `hub` and `sources`"),
+        ({"pool": {}}, "pool needs exactly one of `path`, `hub`, `magpie`"),
+        (
+            {"pool": {"path": "pool.jsonl", "hub": "a/b"}},
+            "pool needs exactly one of `path`, `hub`, `magpie`",
+        ),
+        ({"pool": {"magpie": {"count": 3}, "id_field": "id"}}, "pool.id_field has no meaning beside pool.magpie"),
         ({"pool": {"path": "pool.jsonl", "split": "train"}}, "pool.split goes with `hub`, which is not there"),
         ({"pool": {"path": "p.jsonl", "format": "messages", "input_field": "i"}}, "pool.input_field has no meaning in"),
-        ({"pool": {"sources": [{"name": "a"}]}}, "the source a of the pool needs exactly one of `path` and `hub`"),
+        (
+            {"pool": {"sources": [{"name": "a"}]}},
+            "the source a of the pool needs exactly one of",
+        ),
         (
             {"pool": {"sources": [{"name": "a", "path": "pool.jsonl"}] * 2}},
             "two sources of the pool have the same name",

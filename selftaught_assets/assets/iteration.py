@@ -26,7 +26,7 @@ from selftaught_assets.assets.publication import (
     judge_version,
     write_judge,
 )
-from selftaught_assets.assets.sampling import Sampler, sampler
+from selftaught_assets.assets.sampling import Sampler, sampler, trainable_seed_model
 from selftaught_assets.engines.asking import sample_judgments
 from selftaught_assets.engines.journalled import GenerationTask, Tasks
 from selftaught_assets.errors import UserError
@@ -52,7 +52,7 @@ from selftaught_assets.method.single import rating_quality, rating_requests, rat
 from selftaught_assets.method.verdicts import without_thinking
 from selftaught_assets.storage.checkpoints import write_current
 from selftaught_assets.storage.models import read_pointer, reference_model
-from selftaught_assets.training.launch import require_trainable, train_checkpoint, training_metadata
+from selftaught_assets.training.launch import train_checkpoint, training_metadata
 
 
 def build_instructions(family: Family) -> dg.AssetsDefinition:
@@ -129,17 +129,7 @@ def build_pairs_asset(family: Family) -> dg.AssetsDefinition:
         The second one answers another question, so it is the worse answer to this one: the label costs no human.
         """
         selected = kept(instructions).select("instruction_id", "instruction")
-        model = reference_model(recipe.seed_model)
-        if recipe.try_training:  # Here, since nothing is sampled before.
-            require_trainable(
-                model,
-                recipe.training,
-                seed=recipe.seed,
-                date=recipe.template_date,
-                passed=family.layout.trials,
-                log=context.log,
-            )
-        with sampler(context, family, "pairs", model) as generator:
+        with sampler(context, family, "pairs", trainable_seed_model(context, family)) as generator:
             chosen = _respond(generator, family, "chosen", selected["instruction_id"], selected["instruction"])
             frame = selected.with_columns(chosen=chosen["text"], chosen_finish=chosen["finish_reason"])
             write = _one_call if recipe.pairs.form == "one_call" else _two_calls

@@ -20,7 +20,8 @@ from selftaught_assets.method.scoring.accuracy import Decoding
 from selftaught_assets.recipe.engines import SamplingParameters
 from selftaught_assets.storage.files import StageProgress, write_progress
 from selftaught_assets.storage.journal import Journal
-from selftaught_assets.storage.models import ModelReference
+from selftaught_assets.storage.models import ModelReference, reference_model
+from selftaught_assets.training.launch import require_trainable
 
 LOG_EVERY_SECONDS = 10.0
 
@@ -142,3 +143,23 @@ def sampler(
     opened = open_model(model) if open_model else open_when_needed(family.recipe.engine, model)
     with opened as engine:
         yield Sampler(context, family, stage, engine)
+
+
+def trainable_seed_model(context: dg.AssetExecutionContext, family: Family) -> ModelReference:
+    """The seed model, which the recipe's training was tried on: before the first text is sampled.
+
+    Raises:
+        UserError: it is no whole model, or cannot be trained.
+    """
+    recipe = family.recipe
+    model = reference_model(recipe.seed_model)
+    if recipe.try_training:
+        require_trainable(
+            model,
+            recipe.training,
+            seed=recipe.seed,
+            date=recipe.template_date,
+            passed=family.layout.trials,
+            log=context.log,
+        )
+    return model

@@ -1,12 +1,19 @@
 """What the user brings: the pool of instructions, the seed model, the benchmarks."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
-from selftaught_assets.assets.family import Family, account, table_output
+from selftaught_assets.assets.family import Family, account, kept, table_output
+from selftaught_assets.assets.sampling import Sampler, sampler, trainable_seed_model
+from selftaught_assets.engines.journalled import GenerationTask, Tasks
 from selftaught_assets.method.benchmarks import benchmark_rows, items_read
+from selftaught_assets.method.identity import derive_seed
 from selftaught_assets.method.pool import fields_that_differ, pool_rows, source_name
-from selftaught_assets.recipe.pool import Pool
+from selftaught_assets.recipe import Recipe
+from selftaught_assets.recipe.pool import Pool, Source
 from selftaught_assets.storage.inputs import read_benchmark
 from selftaught_assets.storage.models import reference_model, write_pointer
 from selftaught_assets.storage.pools import pool_records, read_pool
@@ -17,14 +24,22 @@ GROUP = "sources"
 
 
 def build_instruction_pool(family: Family) -> dg.AssetsDefinition:
-    @family.asset(group=GROUP, kinds={"polars", "parquet"})
+    recipe, pool = family.recipe, family.recipe.pool
+
+    @family.asset(group=GROUP, kinds={"polars", "parquet"}, samples=pool.is_written)
     def instruction_pool(context: dg.AssetExecutionContext) -> dg.Output[pl.DataFrame]:
         """The unlabelled instructions that the recipe names, one row per record of its sources.
 
         Empty texts and repetitions stay in the table, with the reason why no stage reads them.
         """
-        pool = family.recipe.pool
-        frame = pool_rows(pool_records(pool))
+        costs: dict[str, int | float | str] = {}
+        if pool.is_written:
+            model = trainable_seed_model(context, family)
+            with sampler(context, family, "instruction_pool", model) as writer:
+                frame = pool_rows(pool_records(pool, lambda source: _written(writer, recipe, source)))
+            costs = writer.costs(kept=kept(frame).height)
+        else:
+            frame = pool_rows(pool_records(pool))
         differ = _unread_differences(pool)
         for field, count in differ.items():
             context.log.warning(
@@ -33,9 +48,9 @@ def build_instruction_pool(family: Family) -> dg.AssetsDefinition:
             )
         numbers = {f"repetitions_that_differ_in/{field}": count for field, count in differ.items()}
         if pool.sources:
-            kept = frame.filter(pl.col("drop_reason").is_null()).group_by(source_name()).len().sort("source")
-            numbers |= {f"kept_of/{name}": count for name, count in kept.iter_rows()}
-        return table_output(frame, rows_in=frame.height, **numbers)
+            counted = kept(frame).group_by(source_name()).len().sort("source")
+            numbers |= {f"kept_of/{name}": count for name, count in counted.iter_rows()}
+        return table_output(frame, rows_in=frame.height, **numbers, **costs)
 
     return instruction_pool
 
@@ -75,12 +90,19 @@ def build_seed_model(family: Family) -> dg.AssetsDefinition:
     return seed_model
 
 
+def _written(writer: Sampler, recipe: Recipe, source: Source) -> Iterator[dict[str, Any]]:
+    """What the seed model writes in the user's place (Magpie, arXiv 2406.08464)."""
+    count = source.magpie.count
+    task = GenerationTask(source.label, [], n=count, seed=derive_seed(recipe.seed, "magpie", source.label))
+    return writer.sample(Tasks(count, [task]), source.magpie.sampling).iter_rows(named=True)
+
+
 def _unread_differences(pool: Pool) -> dict[str, int]:
     """Fields that the recipe does not read, in which at least a tenth of all rows differ from their first like.
 
     Of a pool with one source of single texts: conversations differ in everything else, and so do sources.
     """
-    if pool.sources or pool.fields.input is not None or pool.fields.is_conversation:
+    if pool.sources or pool.is_written or pool.fields.input is not None or pool.fields.is_conversation:
         return {}
     read = {pool.instruction_field, pool.id_field, pool.category_field, *pool.keep}
     records = [record.values for record in read_pool(pool)]

@@ -68,11 +68,11 @@ def render(
     reply: str = "",
     choices: Sequence[str] = (),
 ) -> Prompt:
-    """The conversation with the turn handed to the assistant.
+    """The conversation with the turn handed to the assistant; without messages, the opening of the user's turn.
 
     Args:
         tokenizer: of the model.
-        messages: the turns so far.
+        messages: the turns so far. If there are none, what the model writes next is what a user would ask.
         date: what a template that asks for the date is told, on every day.
         reply: what the assistant has said of its turn already: plain text, in the tokens that `training_example` gives.
         choices: if there are any, what its completion may be.
@@ -88,7 +88,11 @@ def render(
         _say_the_date(tokenizer.name_or_path, date)
     told = date, *(tuple(message.items()) for message in messages)
     if (known := specials.rendered.get(told)) is None:
-        pieces = _pieces(tokenizer, messages, date, add_generation_prompt=True)
+        if messages:
+            pieces = _pieces(tokenizer, messages, date, add_generation_prompt=True)
+        else:
+            anything = [{"role": "user", "content": "Hello."}]
+            pieces = _pieces(tokenizer, anything, date, add_generation_prompt=False)[:1]
         known = "".join(pieces), array("i", specials.encoded(pieces))
         specials.rendered.add(told, known)
     text, token_ids = known

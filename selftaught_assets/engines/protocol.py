@@ -98,7 +98,8 @@ class Engine(Protocol):
         """Applies the model's chat template, with the turn handed to the assistant; content stays plain text.
 
         Args:
-            messages: the turns so far.
+            messages: the turns so far. If there are none, the turn is the user's, so that the model writes what a user
+                would ask.
             date: what a template that asks for the date is told.
             reply: what the assistant has said of its turn already, as plain text.
             choices: if there are any, what its completion may be.

@@ -33,7 +33,7 @@ FORMATS: dict[PoolFormat, Fields] = {
     "wildchat": Fields("conversation", id="conversation_hash", is_conversation=True),
 }
 
-POOL_DROP_REASONS = ("filtered", "no_instruction", "empty", "duplicate")
+POOL_DROP_REASONS = ("filtered", "no_instruction", "truncated", "failed", "empty", "duplicate")
 """`filtered`: the recipe keeps other values of one of its fields. `no_instruction`: a conversation in which no user
 writes a text."""
 

@@ -1,7 +1,7 @@
 """The records of the pool, source by source, and what of each is the instruction."""
 
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selftaught_assets.errors import UserError
@@ -27,15 +27,27 @@ class PoolRecord(NamedTuple):
     values: dict[str, Any]
 
 
-def read_pool(pool: "Pool") -> Iterator[PoolRecord]:
+Write = Callable[["Source"], Iterable[dict[str, Any]]]
+"""What a model wrote for a source with `magpie`: text and finish_reason, in the order of the sample indices."""
+
+
+def read_pool(pool: "Pool", write: Write | None = None) -> Iterator[PoolRecord]:
     """All records of all sources, in their order.
+
+    Args:
+        pool: of the recipe.
+        write: gives what a model wrote; without it, such records have a place and no values.
 
     Raises:
         UserError: a source is empty, cannot be read, or lacks a field that the recipe names.
     """
-    for source in pool.sources or (pool,):
-        named = getattr(source, "name", None) or (source.path.name if source.path else source.hub.rpartition("/")[2])
-        count = 0
+    for source in pool.every:
+        named, count = source.label, 0
+        if source.magpie is not None:
+            texts = ({} for _ in range(source.magpie.count)) if write is None else write(source)
+            for count, values in enumerate(texts, start=1):
+                yield PoolRecord(named, count, f"{named}, text {count}", source, values)
+            continue
         for record in _records(source):
             count += 1
             whole = named if record.part is None else f"{named}/{record.part}"
@@ -45,14 +57,18 @@ def read_pool(pool: "Pool") -> Iterator[PoolRecord]:
             raise UserError(f"The pool {source.place} is empty: it needs at least one record with {field!r}.")
 
 
-def pool_records(pool: "Pool") -> Iterator[dict[str, object]]:
+def pool_records(pool: "Pool", write: Write | None = None) -> Iterator[dict[str, object]]:
     """What `method.pool.pool_rows` takes, of each record.
+
+    Args:
+        pool: of the recipe.
+        write: gives what a model wrote, if it is to write.
 
     Raises:
         UserError: as `read_pool`; or an instruction is no text, an id is missing, or occurs twice in its source.
     """
     places: dict[tuple[int, str], str] = {}
-    for record in read_pool(pool):
+    for record in read_pool(pool, write):
         fields, values = record.origin.fields, record.values
         pool_id = None if fields.id is None else _id(record, fields.id)
         first = record.place if pool_id is None else places.setdefault((id(record.origin), pool_id), record.place)
@@ -82,8 +98,11 @@ def _records(source: "Source") -> Iterator[Record]:
 
 
 def _instruction(record: PoolRecord) -> dict[str, str | None]:
-    """The instruction, or why the record has none."""
+    """The instruction, or why the record is dropped."""
     fields, values = record.origin.fields, record.values
+    if record.origin.magpie is not None:
+        ended = {"stop": None, "length": "truncated"}.get(values["finish_reason"], "failed")
+        return {"instruction": values["text"].strip(), "drop_reason": ended}
     if not is_kept(values, record.origin.keep):
         return {"drop_reason": "filtered"}
     if not fields.is_conversation:

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 
 from selftaught_assets.recipe import Recipe
+from selftaught_assets.storage.stored import stale
 from selftaught_assets_tests.assets.loop import Loop
 
 OURS = {"id": "1", "instruction": "x", "response_a": "a", "response_b": "b", "label": "A"}
@@ -115,3 +117,33 @@ def test_a_field_that_belongs_to_the_instruction_is_read_with_it(small_recipe, t
     assert loop.table("instruction_pool")["instruction"][-1] == "Say hello."
     assert not any(name.startswith("repetitions") for name in metadata)
     assert warned == []
+
+
+MAGPIE = {"count": 24, "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 24}}
+
+
+def test_the_seed_model_writes_the_pool_and_what_it_wrote_is_remembered(
+    small_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    pool = {"sources": [{"name": "file", "path": "pool.jsonl"}, {"name": "own", "magpie": MAGPIE}]}
+    recipe = small_recipe(pool=pool, instructions={"count": 10, "shares": {"file": 4, "own": 1}}, try_training=False)
+    with dg.DagsterInstance.ephemeral() as instance:
+        loop = Loop(recipe, tmp_path / "data", instance)
+        result = loop.run("prepare", assets=["seed_model", "benchmarks", "instruction_pool"])
+        counts = [check for check in result.get_asset_check_evaluations() if check.check_name == "rows_accounted"]
+        assert all(check.passed for check in counts)
+        written = loop.table("instruction_pool").filter(pl.col("source") == "own")
+        assert written["line"].to_list() == list(range(1, 25))
+        assert written["instruction"].n_unique() > 5
+        assert loop.metadata("instruction_pool")["completions_sampled"] == 24
+        loop.run("prepare", assets=["instruction_pool"])
+        assert loop.metadata("instruction_pool")["completions_sampled"] == 0
+        assert loop.table("instruction_pool").filter(pl.col("source") == "own").equals(written)
+        assert why(loop, recipe) is None
+        other = recipe.model_copy(update={"seed": 8})
+        assert why(loop, other) == "the recipe changed for instruction_pool (`seed`)"
+
+
+def why(loop: Loop, recipe: Recipe) -> str | None:
+    found = stale(recipe, loop.layout, "instruction_pool", None)
+    return None if found is None else found.reason

@@ -164,6 +164,7 @@ NOT_RUN = {
     "ui": "it does not end",
     "review": "it does not end, unless with --summary",
     "promote": "nothing is refused here",
+    "model": "it needs the hub, or a file of the reader's",
 }
 NEEDS_MORE = ("vllm", "demo_unfiltered", "rewardbench")
 """A package, data or a benchmark that the small world does not have."""

@@ -49,6 +49,13 @@ def test_the_turn_is_handed_to_the_assistant() -> None:
     assert chat.render(TOKENIZER, user("hi")).text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
 
 
+def test_without_messages_the_turn_is_the_users() -> None:
+    opening = chat.render(TOKENIZER, [])
+    asked = chat.render(TOKENIZER, [{"role": "user", "content": "Sort it."}])
+    assert opening.text and asked.text.startswith(f"{opening.text}Sort it.")
+    assert asked.token_ids[: len(opening.token_ids)] == opening.token_ids
+
+
 def test_harmless_contents_are_encoded_as_the_tokenizer_does_it() -> None:
     messages = [*user("hi"), {"role": "assistant", "content": "hö"}, *user("more")]
     encoded = TOKENIZER.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)

@@ -97,3 +97,19 @@ def test_an_id_may_be_that_of_another_source_but_not_twice_in_one(tmp_path: Path
         UserError, match=r"a\.jsonl, line 2: the id 1 is already in .*a\.jsonl, line 1; ids must differ"
     ):
         read(sources=sources)
+
+
+def test_what_a_model_wrote_is_an_instruction_where_it_ended(tmp_path: Path) -> None:
+    path = lines(tmp_path / "pool.jsonl", {"instruction": "Sort it."})
+    pool = Pool(sources=[{"name": "file", "path": path}, {"name": "own", "magpie": {"count": 3}}])
+    written = [
+        {"text": " Add it. ", "finish_reason": "stop"},
+        {"text": "Add it and", "finish_reason": "length"},
+        {"text": "", "finish_reason": "failed"},
+    ]
+    records = list(pool_records(pool, lambda source: written))
+    assert [record["instruction"] for record in records] == ["Sort it.", "Add it.", "Add it and", ""]
+    assert [record.get("drop_reason") for record in records] == [None, None, "truncated", "failed"]
+    places = [(record["source"], record["line"]) for record in records]
+    assert places == [("file", 1), ("own", 1), ("own", 2), ("own", 3)]
+    assert [(record.source, record.line) for record in read_pool(pool)] == places

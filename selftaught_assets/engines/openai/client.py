@@ -122,6 +122,10 @@ class Dialect:
 
     def _conversation(self, prompt: Prompt) -> dict[str, Any]:
         turns, texts = list(prompt.messages), [choice.text for choice in prompt.choices]
+        if not turns:
+            raise UserError(
+                "A chat API writes no user's turn, which `pool.magpie` needs: set `engine.api: completions`."
+            )
         if not prompt.reply and not texts:
             return {"messages": turns}
         if self.continues:
