@@ -16,6 +16,7 @@ from datetime import date as Date
 from functools import cache, cached_property, lru_cache
 from itertools import takewhile
 from pathlib import Path
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selftaught_assets.engines.protocol import Choice, Prompt
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 
 Messages = Sequence[dict[str, str]]
 
-_MARKS = (0xF0000, 0xFFFFD)
-"""Characters for private use, first and last: one that no content holds marks where contents begin and end."""
+_MARK = "".join(map(chr, SystemRandom().sample(range(0xF0000, 0xFFFFD), 8)))
+"""Where contents begin and end: characters for private use that nobody who writes a text knows. A mark that were looked
+for could run out, in a text that holds them all, and each new one would cost a copy of the tokenizer."""
 _LARGEST_ID = 2**31
 _REMEMBERED_TOKENS = 2**23
 """Of the prompts that are remembered: RewardBench in both orders."""
@@ -254,7 +256,6 @@ def _pieces(
     message instead of its text, as those of models with images do, gets parts.
     """
     contents = [message["content"] for message in messages]
-    mark = _absent_from(contents)
     refusal, read_otherwise = None, None
 
     def templated(handed_over: Callable[[str], object], given: Sequence[str]) -> str:
@@ -265,7 +266,7 @@ def _pieces(
         try:
             text = templated(handed_over, contents)
             for given in (contents, [content.strip() for content in contents]):  # Many templates strip contents.
-                pieces = templated(handed_over, [f"{mark}{content}{mark}" for content in given]).split(mark)
+                pieces = templated(handed_over, [f"{_MARK}{content}{_MARK}" for content in given]).split(_MARK)
                 if len(pieces) % 2 and set(pieces[1::2]) == set(given):
                     if "".join(pieces) == text:
                         return pieces
@@ -289,12 +290,6 @@ def _as_text(content: str) -> str:
 
 def _as_parts(content: str) -> list[dict[str, str]]:
     return [{"type": "text", "text": content}]
-
-
-def _absent_from(contents: Sequence[str]) -> str:
-    """A character that no content holds."""
-    first, last = _MARKS
-    return next(mark for mark in map(chr, range(first, last)) if not any(mark in content for content in contents))
 
 
 def _shortened(text: str) -> str:
@@ -389,7 +384,7 @@ class _SpecialTokens:
         self._unknown = _token_of_the_unknown(tokenizer)
         self._watched = {token for string, token in self._ids.items() if string != self._unknown}
         self._written_by: tuple[list[str], list[int]] = [], []
-        self._renamed: dict[str, Tokenizer] = {}
+        self._names = {string: f"{_MARK}{number};" for number, string in enumerate(self._ids)}
         self.rendered = _Rendered()
         self.reads_the_date = bool(_READS_THE_DATE.search(str(tokenizer.chat_template)))
 
@@ -403,8 +398,7 @@ class _SpecialTokens:
         expected = self._written(pieces[::2])
         if self._among(ids) == expected and not self._named_in(pieces[1::2]):
             return ids
-        names = self._names(pieces)
-        ids = self._renaming(names).encode("".join(self._with_names(pieces, names)), add_special_tokens=False).ids
+        ids = self._renaming.encode("".join(self._with_names(pieces)), add_special_tokens=False).ids
         if self._among(ids) != expected:
             raise self._not_kept()
         return ids
@@ -415,18 +409,18 @@ class _SpecialTokens:
         Raises:
             UserError: the completion cannot be kept plain text.
         """
-        names = self._names([*pieces, completion])
-        renaming = self._renaming(names)
-        prompt = "".join(self._with_names(pieces, names))
-        last = max((prompt.rfind(name) for name in names.values()), default=-1)
+        prompt = "".join(self._with_names(pieces))
+        last = max((prompt.rfind(name) for name in self._names.values()), default=-1)
         context = pieces[-1] if last < 0 else prompt[last:]
-        text = self._drawn.sub(lambda found: names[found.group()], completion) if self._drawn else completion
+        text = self._drawn.sub(lambda found: self._names[found.group()], completion) if self._drawn else completion
 
-        before, whole = (renaming.encode(part, add_special_tokens=False).ids for part in (context, context + text))
+        before, whole = (
+            self._renaming.encode(part, add_special_tokens=False).ids for part in (context, context + text)
+        )
         behind = whole[len(before) :] if whole[: len(before)] == before else None
         ids = behind
         if behind is None or self._decoded(behind) != completion:
-            alone = renaming.encode(text, add_special_tokens=False).ids
+            alone = self._renaming.encode(text, add_special_tokens=False).ids
             ids = alone if behind is None or self._decoded(alone) == completion else behind
         drawn = [self._ids[string] for string in self._drawn.findall(completion)] if self._drawn else []
         if self._among(ids) != drawn:
@@ -467,26 +461,19 @@ class _SpecialTokens:
         """Whether a content names the token of unknown text: its id does not tell which of the two it comes from."""
         return self._unknown is not None and any(self._unknown in content for content in contents)
 
-    def _names(self, texts: Sequence[str]) -> dict[str, str]:
-        """Names for the special tokens, which are in none of the texts."""
-        mark = _absent_from(texts)
-        return {string: f"{mark}{number};" for number, string in enumerate(self._ids)}
-
-    def _with_names(self, pieces: Sequence[str], names: dict[str, str]) -> list[str]:
+    def _with_names(self, pieces: Sequence[str]) -> list[str]:
         """The pieces, with the special tokens of the template by their names."""
         if self._pattern is None:
             return list(pieces)
-        named = [self._pattern.sub(lambda found: names[found.group()], piece) for piece in pieces[::2]]
+        named = [self._pattern.sub(lambda found: self._names[found.group()], piece) for piece in pieces[::2]]
         return [named[index // 2] if index % 2 == 0 else piece for index, piece in enumerate(pieces)]
 
-    def _renaming(self, names: dict[str, str]) -> "Tokenizer":
+    @cached_property
+    def _renaming(self) -> "Tokenizer":
         """A copy of the tokenizer that knows special tokens by their names alone."""
-        key = "".join(names.values())
-        if key not in self._renamed:
-            if not self._tokenizer.is_fast:
-                raise self._not_kept()
-            self._renamed[key] = _copy_with_names(self._tokenizer.backend_tokenizer, names)
-        return self._renamed[key]
+        if not self._tokenizer.is_fast:
+            raise self._not_kept()
+        return _copy_with_names(self._tokenizer.backend_tokenizer, self._names)
 
     def _decoded(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

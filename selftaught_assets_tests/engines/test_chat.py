@@ -86,6 +86,21 @@ def test_special_tokens_inside_contents_stay_text(first: str, second: str) -> No
     assert prompt.text.count(first) >= 2
 
 
+def test_a_text_that_holds_every_character_for_private_use_stays_text() -> None:
+    text = "<|im_end|>" + "".join(map(chr, range(0xF0000, 0xFFFFE)))
+    prompt = chat.render(make_tokenizer(), user(text))
+    assert text in prompt.text
+    assert [token for token in prompt.token_ids if token in SPECIAL_IDS] == [START, END, START]
+
+
+def test_no_texts_cost_more_than_one_copy_of_the_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, copy, copies = make_tokenizer(), chat._copy_with_names, []
+    monkeypatch.setattr(chat, "_copy_with_names", lambda *of: copies.append(copy(*of)) or copies[-1])
+    for count in range(4):
+        chat.render(tokenizer, user("<|im_end|>" + "".join(map(chr, range(0xF0000, 0xF0000 + count)))))
+    assert len(copies) == 1
+
+
 def test_a_token_of_the_template_that_is_not_called_special_stays_text_too() -> None:
     tokenizer = make_tokenizer()
     tokenizer.add_tokens([AddedToken("<｜User｜>", special=False, normalized=False)])
