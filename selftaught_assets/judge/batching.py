@@ -18,6 +18,8 @@ GATHERING_SECONDS = 0.01
 GATHERING_SHARE = 0.05
 """Who has an answer often asks the next question at once. So a round begins when as many questions wait as answers were
 given after the last one, or when none has come for so long: in seconds, or in parts of the last round's time."""
+GATHERING_TIMES = 4
+"""As many times that at most, however many come: those who ask and hang up at once would put the round off for ever."""
 MOST_TOGETHER = 64
 MOST_WAITING = 1024
 _logger = logging.getLogger(__name__)
@@ -119,10 +121,12 @@ class Batcher:
             await asyncio.sleep(0)  # Who has an answer leaves by himself.
 
     async def _gather(self, expected: int, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + GATHERING_TIMES * seconds
         while len(self._waiting) < expected:
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), seconds)
+                await asyncio.wait_for(self._arrived.wait(), min(seconds, latest - loop.time()))
             except TimeoutError:
                 return
 

@@ -132,6 +132,21 @@ def test_who_goes_away_holds_nobody_up() -> None:
     assert scribe.rounds == [["stays"]]
 
 
+def test_who_asks_and_hangs_up_again_and_again_does_not_put_a_round_off() -> None:
+    async def work(batcher: Batcher) -> str:
+        await asyncio.gather(*(_ask(batcher, text) for text in "abc"))  # As many are expected again.
+        stays = asyncio.create_task(_ask(batcher, "stays"))
+        async with asyncio.timeout(5):
+            while not stays.done():
+                gone = asyncio.create_task(_ask(batcher, "gone"))
+                await asyncio.sleep(0)
+                gone.cancel()
+                await asyncio.sleep(0)
+        return stays.result()
+
+    assert _with_batcher(Scribe(), work) == "stays"
+
+
 def test_closing_answers_what_is_asked_already() -> None:
     async def run() -> list[str]:
         batcher = Batcher(Scribe(), lambda together, answers: None)
