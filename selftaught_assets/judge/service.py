@@ -15,7 +15,7 @@ from fastapi import FastAPI, HTTPException, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from selftaught_assets.errors import UserError, as_clause
 from selftaught_assets.judge.answers import VOTES, Answer, Order, PairQuestion, Question, ResponseQuestion
@@ -40,6 +40,15 @@ _DOCS = Path(__file__).with_name("docs.html.jinja")
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_unknown(cls, sent: Any) -> Any:
+        """Each unknown field costs an error, and a body has room for tens of thousands: the first one is told."""
+        if not isinstance(sent, dict):
+            return sent
+        unknown = next((name for name in sent if name not in cls.model_fields), None)
+        return {name: value for name, value in sent.items() if name in cls.model_fields or name == unknown}
 
 
 class CompareRequest(_Body):

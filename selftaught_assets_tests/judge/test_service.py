@@ -8,11 +8,12 @@ import httpx
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
+from pydantic import ValidationError
 
 from selftaught_assets.judge import Judge
 from selftaught_assets.judge.answers import PairQuestion, ResponseQuestion
 from selftaught_assets.judge.guards import AllowedHosts
-from selftaught_assets.judge.service import build_app
+from selftaught_assets.judge.service import CompareRequest, build_app
 from selftaught_assets_tests import patient
 from selftaught_assets_tests.conftest import write_small_recipe
 from selftaught_assets_tests.judge.conftest import Workplace
@@ -131,6 +132,12 @@ def test_a_mistake_is_422_with_a_sentence_that_does_not_repeat_what_was_sent(add
     assert answer.status_code == 422
     assert answer.json()["detail"].startswith(sentence)
     assert len(answer.text) < 200
+
+
+def test_thousands_of_unknown_fields_are_one_mistake() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs") as refused:
+        CompareRequest.model_validate(PAIR | {str(number): number for number in range(3000)})
+    assert refused.value.error_count() == 1
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b'{"instruction": "\\ud800"}', b"3"])
