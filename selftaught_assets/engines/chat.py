@@ -10,6 +10,7 @@ in which special tokens have names of their own, that only the template's part o
 import json
 import logging
 import re
+import sys
 from array import array
 from collections.abc import Callable, Collection, Hashable, Sequence
 from datetime import date as Date
@@ -36,7 +37,7 @@ _MARK = "".join(map(chr, SystemRandom().sample(range(0xF0000, 0xFFFFD), 8)))
 """Where contents begin and end: characters for private use that nobody who writes a text knows. A mark that were looked
 for could run out, in a text that holds them all, and each new one would cost a copy of the tokenizer."""
 _LARGEST_ID = 2**31
-_REMEMBERED_TOKENS = 2**23
+_REMEMBERED_BYTES = 2**27
 """Of the prompts that are remembered: RewardBench in both orders."""
 _READS_THE_DATE = re.compile(r"\b(strftime_now|date_string)\b")
 _logger = logging.getLogger(__name__)
@@ -351,12 +352,13 @@ def _examined(tokenizer: "PreTrainedTokenizerBase", *_: object) -> "_SpecialToke
 class _Rendered:
     """The newest prompts of a tokenizer: asked for again, as the judge is wave by wave, they need not be encoded again.
 
-    They are kept as small as they are without Python's objects: about ten bytes for each token.
+    They are kept as small as they are without Python's objects. A token can stand for any number of characters, so
+    these are counted, too.
     """
 
     def __init__(self) -> None:
         self._prompts: dict[Hashable, tuple[str, array]] = {}
-        self._tokens = 0
+        self._bytes = 0
 
     def get(self, told: Hashable) -> tuple[str, array] | None:
         """Text and token ids of what was rendered, if it is known still; then it is the newest again."""
@@ -365,12 +367,16 @@ class _Rendered:
         return known
 
     def add(self, told: Hashable, prompt: tuple[str, array]) -> None:
-        """Keeps a prompt, and of those before it so many that they hold `_REMEMBERED_TOKENS` together."""
+        """Keeps a prompt, and of those before it so many that they hold `_REMEMBERED_BYTES` together."""
         self._prompts[told] = prompt
-        self._tokens += len(prompt[1])
-        while self._tokens > _REMEMBERED_TOKENS and self._prompts:
-            _, token_ids = self._prompts.pop(next(iter(self._prompts)))
-            self._tokens -= len(token_ids)
+        self._bytes += _bytes_of(*prompt)
+        while self._bytes > _REMEMBERED_BYTES and self._prompts:
+            self._bytes -= _bytes_of(*self._prompts.pop(next(iter(self._prompts))))
+
+
+def _bytes_of(text: str, token_ids: array) -> int:
+    """The text is kept twice: in the messages that it was made of, too."""
+    return 2 * sys.getsizeof(text) + sys.getsizeof(token_ids)
 
 
 class _SpecialTokens:

@@ -1,5 +1,6 @@
 """Chat templates around contents that stay plain text."""
 
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date as Date
 
@@ -66,7 +67,8 @@ def test_a_prompt_that_comes_again_soon_is_not_encoded_again(monkeypatch: pytest
     tokenizer, encoded = make_tokenizer(), []
     encode = chat._SpecialTokens.encoded
     monkeypatch.setattr(chat._SpecialTokens, "encoded", lambda self, pieces: encoded.append(1) or encode(self, pieces))
-    monkeypatch.setattr(chat, "_REMEMBERED_TOKENS", 3 * len(chat.render(tokenizer, user("0")).token_ids))
+    prompt = chat.render(tokenizer, user("0"))
+    monkeypatch.setattr(chat, "_REMEMBERED_BYTES", 3 * chat._bytes_of(prompt.text, array("i", prompt.token_ids)))
     waves = [chat.render(tokenizer, user(content)) for content in "120121"]
     assert [prompt.text[17] for prompt in waves] == list("120121")
     assert len(encoded) == 3
@@ -75,7 +77,17 @@ def test_a_prompt_that_comes_again_soon_is_not_encoded_again(monkeypatch: pytest
     assert chat.render(tokenizer, user("1")) == waves[0]
     assert len(encoded) == 7
     special = chat._special_tokens(tokenizer)
-    assert special.rendered._tokens == sum(len(ids) for _, ids in special.rendered._prompts.values())
+    assert special.rendered._bytes == sum(chat._bytes_of(*prompt) for prompt in special.rendered._prompts.values())
+
+
+def test_prompts_of_few_tokens_and_many_characters_are_not_remembered_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chat, "_REMEMBERED_BYTES", 100_000)
+    rendered = chat._Rendered()
+    for number in range(100):
+        rendered.add(number, ("x" * 10_000, array("i", [0])))
+    assert [number for number in range(100) if rendered.get(number)] == [96, 97, 98, 99]
 
 
 @given(HOSTILE, HOSTILE)
