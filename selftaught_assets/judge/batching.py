@@ -1,6 +1,7 @@
 """Concurrent questions, answered together: one thread owns the judge; what arrives while it works joins soon.
 
-An answer does not depend on who else asks (judge/voting.py). Who arrives first joins first.
+An answer does not depend on who else asks (judge/voting.py). Who arrives first joins first, but for texts so long that
+others would have to wait for them: those join one by one, and short ones beside them.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ given after the last one, or when none has come for so long: in seconds, or in p
 GATHERING_TIMES = 4
 """As many times that at most, however many come: those who ask and hang up at once would put the round off for ever."""
 MOST_TOGETHER = 64
+MOST_CHARACTERS = 2**18
+"""Of the questions that join a round beside the first one: to read a million takes one or two seconds."""
 MOST_WAITING = 1024
 _logger = logging.getLogger(__name__)
 
@@ -101,7 +104,7 @@ class Batcher:
                 await self._arrived.wait()
             await self._gather(given, max(GATHERING_SECONDS, GATHERING_SHARE * took))
             room = MOST_TOGETHER - (len(self._answers) - len(self._waiting))
-            asked = {number: self._waiting.pop(number) for number in list(self._waiting)[: max(room, 0)]}
+            asked = {number: self._waiting.pop(number) for number in self._next(room)}
             judged = self._answers.keys() - self._waiting.keys()
             if not judged:
                 continue
@@ -119,6 +122,20 @@ class Batcher:
                     if number in self._answers and not self._answers[number].done():
                         self._answers[number].set_result(answer)
             await asyncio.sleep(0)  # Who has an answer leaves by himself.
+
+    def _next(self, room: int) -> list[int]:
+        """Who joins: the first that waits, and of the others, in their order, those whose texts fit beside it."""
+        joining, left = [], MOST_CHARACTERS
+        for number, question in self._waiting.items():
+            if len(joining) >= room:
+                break
+            size = sum(len(text) for text in question if isinstance(text, str))
+            if not joining:
+                joining.append(number)
+            elif size <= left:
+                joining.append(number)
+                left -= size
+        return joining
 
     async def _gather(self, expected: int, seconds: float) -> None:
         loop = asyncio.get_running_loop()

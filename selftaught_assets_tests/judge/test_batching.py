@@ -84,6 +84,14 @@ def test_who_came_first_joins_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scribe.rounds == [["a", "c"], ["b", "d"], ["e", "f"], ["g"]]
 
 
+def test_long_texts_join_one_by_one_and_short_ones_do_not_wait_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "MOST_CHARACTERS", 10)
+    scribe, texts = Scribe(), ["a" * 9, "b" * 99, "c" * 9, "d", "e" * 11, "f"]
+    found = _with_batcher(scribe, lambda batcher: asyncio.gather(*(_ask(batcher, text) for text in texts)))
+    assert found == texts
+    assert [[text[0] for text in together] for together in scribe.rounds] == [["a", "c"], ["b", "d", "f"], ["e"]]
+
+
 def test_whose_client_hangs_up_during_a_round_is_not_in_the_next() -> None:
     scribe = Scribe()
     scribe.may_go_on.clear()
