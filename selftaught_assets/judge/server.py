@@ -57,8 +57,8 @@ class TimedProtocol(H11Protocol):
 
     @property
     def keeps_waiting(self) -> bool:
-        """Whether it is the client's turn to send."""
-        return self._phase in self._seconds
+        """Whether it is the client's turn: to send, or to take the last of what it was sent."""
+        return self._phase in self._seconds or self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -87,12 +87,13 @@ class TimedProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(self._reading_seconds, self.transport.abort)
+        self._wait_for_reader()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._stalled is not None:
+        if self._stalled is not None and not self.transport.is_closing():
             self._stalled.cancel()
+            self._stalled = None
 
     def shutdown(self) -> None:
         """What has not arrived is not waited for."""
@@ -100,7 +101,13 @@ class TimedProtocol(H11Protocol):
         if self._phase is h11.SEND_BODY:
             self.transport.abort()
 
+    def _wait_for_reader(self) -> None:
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(self._reading_seconds, self.transport.abort)
+
     def _watch(self) -> None:
+        if self.transport.is_closing():
+            self._wait_for_reader()  # What is buffered is sent before it closes, and nobody may be taking it.
         if (phase := self.conn.their_state) is self._phase:
             return
         self._phase, self.since = phase, self.loop.time()

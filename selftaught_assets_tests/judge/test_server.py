@@ -126,6 +126,20 @@ def test_who_goes_on_sending_after_a_refusal_is_cut_off() -> None:
             ended.set()
 
 
+def test_a_last_response_that_nobody_takes_does_not_keep_the_connection() -> None:
+    with serving(Scribe(), Limits(FOR_EVER, 0.1)) as (address, server):
+        server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        body = httpx.Request("POST", address, json=QUICK | {"instruction": "i" * 30_000, "judgments": True}).content
+        kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+        host, port = address.removeprefix("http://").split(":")
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            connection.connect((host, int(port)))
+            connection.sendall(b"POST /v1/compare HTTP/1.1\r\nHost: localhost\r\n" + kind + body)
+            until(lambda: server.server_state.total_requests)
+            until(lambda: not server.server_state.connections)
+
+
 @pytest.mark.parametrize("half", [b"", HALF_A_HEADER, HALF_A_BODY])
 def test_connections_that_keep_us_waiting_make_room_for_others(half: bytes) -> None:
     with serving(Scribe(), PATIENT._replace(connections=8)) as (address, server), ExitStack() as stack:
