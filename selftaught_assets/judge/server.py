@@ -95,6 +95,16 @@ class TimedProtocol(H11Protocol):
             self._stalled.cancel()
             self._stalled = None
 
+    def send_400_response(self, msg: str) -> None:
+        """Unless there is a response already. The application's own one is dropped: nothing may follow this one."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.abort()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
     def shutdown(self) -> None:
         """What has not arrived is not waited for."""
         super().shutdown()

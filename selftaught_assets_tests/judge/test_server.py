@@ -126,6 +126,19 @@ def test_who_goes_on_sending_after_a_refusal_is_cut_off() -> None:
             ended.set()
 
 
+def test_a_body_that_breaks_off_into_nonsense_is_no_defect(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with serving(Scribe()) as (address, _):
+        assert read_to_the_end(sent(address, head + b"nonsense\r\n")).startswith(b"HTTP/1.1 400")
+        connection = sent(address, head)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 404")
+        connection.sendall(b"nonsense\r\n")
+        assert b"HTTP" not in read_to_the_end(connection)
+    assert "Traceback" not in capsys.readouterr().err + caplog.text
+
+
 def test_a_last_response_that_nobody_takes_does_not_keep_the_connection() -> None:
     with serving(Scribe(), Limits(FOR_EVER, 0.1)) as (address, server):
         server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
