@@ -25,6 +25,8 @@ PROBES = {"/health", "/ready"}
 """What those ask who keep the service running: without a token, and as often as they like."""
 _COUNTED = {"/v1/compare", "/v1/score", "/metrics", *PROBES}
 _MOST_CLIENTS = 10_000
+_A_MOMENT = 0.05
+"""Seconds."""
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120, 300, 600, 1800)
 """Seconds to the response; the last bucket ends with the time limit."""
 
@@ -217,6 +219,8 @@ class Guard:
 
     async def _refusal(self, scope: Scope) -> Response | None:
         is_probe = scope["path"] in PROBES
+        if not is_probe and self._at_work > self._most_requests:
+            await asyncio.sleep(_A_MOMENT)  # In which requests end whose connections were dropped just now.
         if not is_probe and self._at_work > self._most_requests:
             headers = {"Connection": "close", "Retry-After": "5"}
             return refusal(503, "Too many requests are being answered: come back later.", headers)
