@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import wraps
+from types import BuiltinMethodType
 from typing import Any, TypeVar
 
 from jinja2 import Template
@@ -171,7 +172,8 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Context, called: object, /, *arguments: Any, **options: Any) -> object:
-        text, name = getattr(called, "__self__", None), getattr(called, "__name__", None)
+        # Of anything else nothing is looked up: an `env` takes every name for that of a variable.
+        text, name = (called.__self__, called.__name__) if isinstance(called, BuiltinMethodType) else (None, None)
         if isinstance(text, str) and name == "replace" and len(arguments) > 1:
             _require_short(text.count(arguments[0]), arguments[1])
         elif isinstance(text, str) and name == "join" and arguments:

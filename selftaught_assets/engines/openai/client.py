@@ -122,9 +122,9 @@ class Dialect:
 
     def _conversation(self, prompt: Prompt) -> dict[str, Any]:
         turns, texts = list(prompt.messages), [choice.text for choice in prompt.choices]
-        if not turns:
+        if prompt.text and not turns:
             raise UserError(
-                "A chat API writes no user's turn, which `pool.magpie` needs: set `engine.api: completions`."
+                "A chat API does not write a user's turn, as `pool.magpie` asks for: set `engine.api: completions`."
             )
         if not prompt.reply and not texts:
             return {"messages": turns}

@@ -57,6 +57,14 @@ def test_a_sample_has_the_same_seed_whatever_is_asked_beside_it(opened) -> None:
     assert {asked.body["seed"] for asked in server.completions()[4:]} < before
 
 
+def test_a_chat_api_is_not_asked_for_the_turn_of_a_user(opened) -> None:
+    engine, server = opened(ScriptedServer(), api="chat")
+    opening = replace(request("", n=1), prompt=engine.render([]))
+    with pytest.raises(UserError, match=r"does not write a user's turn, as `pool\.magpie` asks for"):
+        list(engine.generate([opening]))
+    assert not server.completions()
+
+
 def test_vllm_is_kept_to_the_recipe(opened, tokenizer) -> None:
     """Its own defaults come from the model's generation_config.json."""
     engine, server = opened(ScriptedServer(models=Reply(body=listing("tiny", owned_by="vllm"))))
