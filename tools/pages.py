@@ -149,6 +149,8 @@ AGAINST = {
     "samples_per_kept": ("all 15", "≥ 8"),
     "vote_32": ("all 32, same verdicts", "≤ 0.75"),
     "journal_index": ("the limit", "≤ 1"),
+    "judgments_memory": ("the limit", "≤ 1"),
+    "judgments_begin": ("the limit", "≤ 1"),
     "data_plane": ("the limit", "≤ 1"),
     "data_plane_growth": ("a tenth of the rows", "≤ 11"),
     "pipeline_null": ("distilabel 1.5.3", "≥ 3"),
