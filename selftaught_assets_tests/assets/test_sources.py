@@ -125,8 +125,15 @@ MAGPIE = {"count": 24, "sampling": {"temperature": 1.0, "top_p": 1.0, "max_token
 def test_the_seed_model_writes_the_pool_and_what_it_wrote_is_remembered(
     small_recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
-    pool = {"sources": [{"name": "file", "path": "pool.jsonl"}, {"name": "own", "magpie": MAGPIE}]}
-    recipe = small_recipe(pool=pool, instructions={"count": 10, "shares": {"file": 4, "own": 1}}, try_training=False)
+    pool = {
+        "sources": [
+            {"name": "file", "path": "pool.jsonl"},
+            *({"name": name, "magpie": MAGPIE} for name in ("own", "more")),
+        ]
+    }
+    recipe = small_recipe(
+        pool=pool, instructions={"count": 10, "shares": {"file": 3, "own": 1, "more": 1}}, try_training=False
+    )
     with dg.DagsterInstance.ephemeral() as instance:
         loop = Loop(recipe, tmp_path / "data", instance)
         result = loop.run("prepare", assets=["seed_model", "benchmarks", "instruction_pool"])
@@ -135,13 +142,21 @@ def test_the_seed_model_writes_the_pool_and_what_it_wrote_is_remembered(
         written = loop.table("instruction_pool").filter(pl.col("source") == "own")
         assert written["line"].to_list() == list(range(1, 25))
         assert written["instruction"].n_unique() > 5
-        assert loop.metadata("instruction_pool")["completions_sampled"] == 24
+        assert texts(loop, "more") != written["instruction"].to_list()
+        assert loop.metadata("instruction_pool")["completions_sampled"] == 48
         loop.run("prepare", assets=["instruction_pool"])
         assert loop.metadata("instruction_pool")["completions_sampled"] == 0
         assert loop.table("instruction_pool").filter(pl.col("source") == "own").equals(written)
         assert why(loop, recipe) is None
         other = recipe.model_copy(update={"seed": 8})
         assert why(loop, other) == "the recipe changed for instruction_pool (`seed`)"
+        anew = Loop(other, tmp_path / "data", instance)
+        anew.run("prepare", assets=["instruction_pool"])
+        assert texts(anew, "own") != written["instruction"].to_list()
+
+
+def texts(loop: Loop, source: str) -> list[str]:
+    return loop.table("instruction_pool").filter(pl.col("source") == source)["instruction"].to_list()
 
 
 def why(loop: Loop, recipe: Recipe) -> str | None:

@@ -1,9 +1,12 @@
 import asyncio
 
+import httpx
 import pytest
 from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
-from selftaught_assets.judge.guards import AllowedHosts, BearerToken, RateLimit
+from selftaught_assets.judge.guards import AllowedHosts, BearerToken, Guard, Metrics, RateLimit
 
 
 def admitted(token: str, *headers: bytes) -> bool:
@@ -91,3 +94,37 @@ def test_memory_for_clients_is_bounded() -> None:
         limit.seconds_to_wait(str(client))
     assert len(limit._buckets) == 10_000
     assert limit.seconds_to_wait("19999") == 1.0
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(0.01, 200), (60.0, 503)])
+def test_who_comes_while_a_request_ends_is_not_refused_for_it(seconds: float, status: int) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/v1/compare":
+            begun.set()
+            await may_end.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+    guard = Guard(
+        application,
+        hosts=AllowedHosts(["localhost"]),
+        token=None,
+        limit=RateLimit(1e6, 1_000_000),
+        most_bytes=1000,
+        body_seconds=60,
+        most_requests=1,
+        metrics=Metrics(60),
+    )
+
+    async def asked() -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://localhost") as client:
+            first = asyncio.create_task(client.get("/v1/compare"))
+            await begun.wait()
+            asyncio.get_running_loop().call_later(seconds, may_end.set)
+            second = await client.get("/v1/score")
+            may_end.set()
+            await first
+            return second.status_code
+
+    assert asyncio.run(asked()) == status

@@ -187,15 +187,23 @@ def sampled(rows: list[dict[str, object]], sample: int) -> pl.DataFrame:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.integers(1, 60), st.integers(0, 20))
-def test_a_sample_keeps_whole_instructions_and_of_each_subset_its_share(sizes, sample, more):
+def test_a_sample_keeps_whole_instructions_and_is_a_part_of_a_larger_one(sizes, sample, more):
     rows = numbered(*sizes)
     kept, whole = sampled(rows, sample), benchmark_rows("b", rows)
     assert min(sample, sum(sizes)) <= kept.height <= min(sample + 2, sum(sizes))
     assert whole.join(kept, on="instruction_id", how="semi").height == kept.height
     assert set(kept["item_id"]) <= set(sampled(rows, sample + more)["item_id"])
-    for subset, size in enumerate(sizes):
-        expected = sample * size / sum(sizes)
-        assert abs(kept.filter(pl.col("subset") == str(subset)).height - min(expected, size)) <= 3 + len(sizes)
+
+
+def test_a_sample_has_the_subsets_of_the_whole_in_proportion():
+    sizes = {"a": 200, "b": 100, "c": 100}
+    rows = [
+        GOOD | {"id": f"{subset} {number}", "subset": subset, "instruction": f"{subset} {number}"}
+        for subset, size in sizes.items()
+        for number in range(size)
+    ]
+    counted = dict(sampled(rows, 40)["subset"].value_counts().iter_rows())
+    assert counted == {"a": 20, "b": 10, "c": 10}
 
 
 def test_a_sample_is_drawn_and_not_cut_off_and_depends_on_what_is_asked_alone():
